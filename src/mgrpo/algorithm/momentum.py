@@ -1,0 +1,59 @@
+"""The momentum model's weights: a slow average of the policy's."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def ema_update_(momentum_weights: Sequence[Tensor], policy_weights: Sequence[Tensor], m: float) -> None:
+    """Move the momentum model towards the policy, in place.
+
+        theta_k <- m * theta_k + (1 - m) * theta_q
+
+    m = 0 copies the policy to the bit, m = 1 leaves the momentum model where it is.
+
+    Args:
+        momentum_weights: float32 tensors. In bfloat16 with m = 0.99 most weights would never move: one step's
+            change is below half of the format's spacing, and is rounded away.
+        policy_weights: tensors of any float dtype, in the same order and of the same shapes.
+        m: in [0, 1].
+
+    Raises:
+        ValueError: if m is outside [0, 1], the two sequences differ in length, or a momentum weight is not float32.
+    """
+    if not 0 <= m <= 1:
+        raise ValueError(f"m must be in [0, 1], got {m}")
+    if len(momentum_weights) != len(policy_weights):
+        raise ValueError(f"{len(momentum_weights)} momentum weights but {len(policy_weights)} policy weights")
+    if not_fp32 := {weight.dtype for weight in momentum_weights} - {torch.float32}:
+        raise ValueError(f"momentum weights must be float32, got {not_fp32}")
+    if not momentum_weights:
+        return
+    # Low-precision weights are widened one at a time: at most one float32 copy is alive.
+    for theta_k, theta_q in zip(momentum_weights, policy_weights, strict=True):
+        if theta_q.dtype != torch.float32:
+            theta_k.lerp_(theta_q.float(), 1 - m)
+    same_dtype = [
+        pair for pair in zip(momentum_weights, policy_weights, strict=True) if pair[1].dtype == torch.float32
+    ]
+    if same_dtype:
+        thetas_k, thetas_q = zip(*same_dtype, strict=True)
+        torch._foreach_lerp_(list(thetas_k), list(thetas_q), 1 - m)
+
+
+@torch.no_grad()
+def relative_distance(momentum_weights: Sequence[Tensor], policy_weights: Sequence[Tensor]) -> Tensor:
+    """How far apart the two models are: |theta_k - theta_q| / |theta_q|, L2 norms over all weights.
+
+    Returns:
+        A float32 scalar; 0 where there are no weights.
+    """
+    squares = torch.zeros(2)
+    for theta_k, theta_q in zip(momentum_weights, policy_weights, strict=True):
+        theta_q = theta_q.float()
+        squares = squares.to(theta_q.device) + torch.stack(
+            [(theta_k - theta_q).square().sum(), theta_q.square().sum()]
+        )
+    return (squares[0] / squares[1].clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from mgrpo.algorithm import label_group
+
+SEVEN, FOUR = 0, 1
+
+
+def test_filter_then_vote_then_reward():
+    # M = 4, N = 1. Quartiles of the entropies: Q1 = 1.0, Q3 = 1.2, fence 0.85: the over-confident first one goes.
+    # With it the vote would be 7 (3 of 5); without it 7 and 4 have two votes each, and 4 has the momentum model's.
+    answers = torch.tensor([[SEVEN, SEVEN, FOUR, SEVEN, FOUR]])
+    entropy = torch.tensor([[0.1, 1.0, 1.1, 1.2, 9.0]])
+    result = label_group(answers, 4, entropy, iqr_multiplier=0.75)
+    assert result.keep.tolist() == [[False, True, True, True, True]]
+    assert result.vote.pseudo_label.tolist() == [FOUR]
+    assert result.vote.is_tie.tolist() == [True]
+    assert result.reward.tolist() == [[0, 0, 1, 0, 1]]
+    assert result.loss_mask.tolist() == [[False, True, True, True]]
+    assert label_group(answers, 4).vote.pseudo_label.tolist() == [SEVEN]
+
+
+def test_momentum_model_may_answer_alone():
+    result = label_group(torch.tensor([[-1, -1, 0]]), 2)
+    assert result.vote.pseudo_label.tolist() == [0]
+    assert result.loss_mask.all()  # silence stays in the baseline
+
+
+def test_groups_without_a_signal_leave_the_loss():
+    nobody_answered = [-1, -1, -1]
+    assert not label_group(torch.tensor([nobody_answered]), 2).loss_mask.any()
+    # one kept policy completion of two: Q1 = 0.55, Q3 = 1, k = 0: the first goes
+    one_left = label_group(torch.tensor([[0, 0, 0]]), 2, torch.tensor([[0.1, 1.0, 1.0]]), iqr_multiplier=0.0)
+    assert one_left.keep.tolist() == [[False, True, True]]
+    assert not one_left.loss_mask.any()
+
+
+def test_without_momentum_and_filter_it_is_plain_majority_voting():
+    result = label_group(torch.tensor([[0, 1, 1, -1]]), 4)
+    assert result.reward.tolist() == [[0, 1, 1, 0]]
+    assert result.loss_mask.all()
+
+
+@pytest.mark.parametrize("num_policy", [0, 4])
+def test_refuses_a_policy_share_outside_the_group(num_policy):
+    with pytest.raises(ValueError, match=r"num_policy must be in \[1, 3\]"):
+        label_group(torch.zeros(1, 3, dtype=torch.long), num_policy)
+
+
+def test_refuses_a_filter_without_entropies():
+    with pytest.raises(ValueError, match="needs the entropies"):
+        label_group(torch.zeros(1, 3, dtype=torch.long), 2, iqr_multiplier=0.75)

@@ -1,0 +1,51 @@
+import math
+
+import pytest
+import torch
+
+from mgrpo.algorithm import ema_update_, relative_distance
+
+
+@pytest.mark.parametrize(("m", "expected"), [(0.0, 4.0), (0.75, 1.0), (1.0, 0.0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_interpolates(m, expected, dtype):
+    theta = torch.zeros(1)
+    ema_update_([theta], [torch.tensor([4.0], dtype=dtype)], m)
+    assert theta.item() == expected
+
+
+def test_each_weight_follows_its_own_twin():
+    thetas = [torch.zeros(2), torch.zeros(1)]
+    ema_update_(thetas, [torch.tensor([1.0, 2.0]), torch.tensor([3.0])], 0.5)
+    assert [theta.tolist() for theta in thetas] == [[0.5, 1.0], [1.5]]
+
+
+def test_a_bfloat16_policy_is_followed_in_float32():
+    # 1e-3 of the way to 1 + 1/128 (the next bfloat16 after 1), 100 times: bfloat16 would not have moved at all.
+    theta, target = torch.ones(1), torch.tensor([1.0078125], dtype=torch.bfloat16)
+    for _ in range(100):
+        ema_update_([theta], [target], 0.999)
+    assert theta.item() == pytest.approx(1.0078125 - 0.0078125 * 0.999**100, abs=1e-6)
+
+
+def test_distance():
+    # |(3, 4) - (0, 0)| over |(0, 0), 10| = 5 / 10
+    assert (
+        relative_distance([torch.tensor([3.0, 4.0]), torch.tensor([10.0])], [torch.zeros(2), torch.tensor([10.0])])
+        == 0.5
+    )
+    assert relative_distance([], []) == 0
+    assert math.isfinite(relative_distance([torch.zeros(1)], [torch.zeros(1)]))
+
+
+@pytest.mark.parametrize(
+    ("momentum_weights", "m", "message"),
+    [
+        ([torch.ones(1, dtype=torch.bfloat16)], 0.99, "float32"),
+        ([torch.ones(1)], 1.5, r"\[0, 1\], got 1.5"),
+        ([], 0.99, "0 momentum weights but 1 policy weights"),
+    ],
+)
+def test_refuses(momentum_weights, m, message):
+    with pytest.raises(ValueError, match=message):
+        ema_update_(momentum_weights, [torch.ones(1)], m)
