@@ -1,0 +1,123 @@
+"""How well a model works chains, measured against gold answers that training never sees."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from mgrpo.embedded.task import MAX_COMPLETION_TOKENS, Chain, extract_answer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_BATCH_SIZE = 512
+
+
+def evaluate(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    problems: Sequence[Chain],
+    *,
+    temperature: float = 1.0,
+    num_samples: int = 1,
+    seed: int,
+) -> dict[str, float]:
+    """Measure a model on problems; the model's mode and the global random state are left as they were.
+
+    Args:
+        model: Any causal language model that speaks the tokenizer's vocabulary.
+        tokenizer: The tokenizer of the embedded model.
+        problems: Usually from the test split.
+        temperature: Of the sampled completions.
+        num_samples: Sampled completions per problem.
+        seed: Of the sampling.
+
+    Returns:
+        Shares between 0 and 1: `greedy_accuracy`; `sampled_accuracy`, pass@1 at the temperature;
+        `no_answer_rate`, the sampled completions that did not end in an answer and end-of-text; and, with more than
+        one sample, `majority_accuracy`. A tied vote goes to the tied answer that was sampled first; a problem that
+        nobody answered counts as wrong.
+
+    Raises:
+        ValueError: If there are no problems, no samples, or the temperature is not positive.
+    """
+    if not problems:
+        raise ValueError("problems is empty: nothing to measure")
+    if num_samples < 1:
+        raise ValueError(f"num_samples={num_samples}: at least one completion per problem is needed")
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature}: sampling needs a positive temperature")
+
+    prompts = [problem.prompt for problem in problems]
+    gold = [problem.answer for problem in problems]
+    with _undisturbed(model, seed):
+        greedy = _answers(model, tokenizer, prompts, do_sample=False)
+        repeated = [prompt for prompt in prompts for _ in range(num_samples)]
+        # top_k=0 and top_p=1 switch off the truncation that a generation config may ask for: pass@1 is of the
+        # model's whole distribution.
+        flat = _answers(
+            model, tokenizer, repeated, do_sample=True, temperature=temperature, top_k=0, top_p=1.0, min_p=None
+        )
+    groups = [flat[first : first + num_samples] for first in range(0, len(flat), num_samples)]
+
+    metrics = {
+        "greedy_accuracy": _mean(answer == right for answer, right in zip(greedy, gold, strict=True)),
+        "sampled_accuracy": _mean(
+            answer == right for group, right in zip(groups, gold, strict=True) for answer in group
+        ),
+        "no_answer_rate": _mean(answer is None for answer in flat),
+    }
+    if num_samples > 1:
+        metrics["majority_accuracy"] = _mean(
+            _most_common(group) == right for group, right in zip(groups, gold, strict=True)
+        )
+    return metrics
+
+
+def _answers(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], **generation: object
+) -> list[str | None]:
+    answers: list[str | None] = []
+    for first in range(0, len(prompts), _BATCH_SIZE):
+        batch = tokenizer(
+            list(prompts[first : first + _BATCH_SIZE]), padding=True, padding_side="left", return_tensors="pt"
+        ).to(model.device)
+        sequences = model.generate(
+            **batch,
+            max_new_tokens=MAX_COMPLETION_TOKENS,
+            # training with gradient checkpointing switches the cache off in the config
+            use_cache=True,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **generation,
+        )
+        completions = sequences[:, batch["input_ids"].shape[1] :]
+        has_ended = (completions == tokenizer.eos_token_id).any(dim=1).tolist()
+        texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
+        answers += [extract_answer(text) if ended else None for text, ended in zip(texts, has_ended, strict=True)]
+    return answers
+
+
+@contextmanager
+def _undisturbed(model: "PreTrainedModel", seed: int) -> Iterator[None]:
+    was_training = model.training
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(was_training)
+
+
+def _most_common(answers: Sequence[str | None]) -> str | None:
+    votes = Counter(answer for answer in answers if answer is not None)
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def _mean(outcomes: Iterator[bool]) -> float:
+    values = list(outcomes)
+    return sum(values) / len(values)
