@@ -1,0 +1,63 @@
+"""One- and two-digit arithmetic in words, such as `What is 7 + 45?`, for a real chat model."""
+
+import operator
+import random
+import zlib
+from itertools import product
+
+from mgrpo.errors import UserError
+
+OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+# Operands by their number of digits: drawn from 0..99 at once, only 1 question in 100 would have two small operands.
+OPERANDS = (range(10), range(10, 100))
+# crc32 % 10 and not % 8: the low bits of a CRC are sums of input bits, a split along the structure of the questions.
+TEST_ONE_IN = 10
+
+
+def arithmetic(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
+    """Draw distinct questions; the same seed and split give the same questions on any machine.
+
+    Operation and digits of each operand are equally likely, until the small ones (100 questions) run out. A longer
+    list of the same seed begins with the shorter one. No question is ever in both splits (see `split_of`).
+
+    Args:
+        num: How many questions.
+        seed: Which ones, in which order.
+        split: `"train"` or `"test"`.
+
+    Returns:
+        One `{"prompt", "answer"}` a question; the answer is an integer as text, and for measurement only.
+
+    Raises:
+        UserError: If there is no such split, or fewer than `num` questions in it.
+    """
+    if split not in ("train", "test"):
+        raise UserError(f"split={split!r}: task:arithmetic has the splits 'train' and 'test'; choose one")
+    rng = random.Random(f"{split} {seed}")
+    strata = []
+    for symbol, left, right in product(OPERATIONS, OPERANDS, OPERANDS):
+        questions = [row for row in _questions(symbol, left, right) if split_of(row["prompt"]) == split]
+        rng.shuffle(questions)
+        strata.append(questions)
+    num_available = sum(map(len, strata))
+    if not 0 <= num <= num_available:
+        raise UserError(
+            f"size={num}: the {split} split of task:arithmetic has {num_available} questions; ask for fewer"
+        )
+    drawn: list[dict[str, str]] = []
+    while len(drawn) < num:
+        stratum = rng.choice(strata)
+        drawn.append(stratum.pop())
+        if not stratum:
+            strata.remove(stratum)
+    return drawn
+
+
+def split_of(question: str) -> str:
+    """Name the one split that a question belongs to, by its checksum, so that the splits cannot overlap."""
+    return "test" if zlib.crc32(question.encode()) % TEST_ONE_IN == 0 else "train"
+
+
+def _questions(symbol: str, left: range, right: range) -> list[dict[str, str]]:
+    apply = OPERATIONS[symbol]
+    return [{"prompt": f"What is {a} {symbol} {b}?", "answer": str(apply(a, b))} for a in left for b in right]
