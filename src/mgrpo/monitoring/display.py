@@ -1,0 +1,46 @@
+"""How a run's state is put into one line."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from mgrpo.monitoring import names
+
+_NUMBERS = {
+    "agreement": names.AGREEMENT,
+    "entropy": names.ENTROPY,
+    "held-out accuracy": names.EVAL_PREFIX + names.GOLD_ACCURACY,
+}
+
+
+def summary_line(row: dict[str, Any]) -> str:
+    """The few numbers that matter, as far as they are in the row."""
+    return "  ".join(f"{label} {row[name]:.2f}" for label, name in _NUMBERS.items() if row.get(name) is not None)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} steps/s" if task.speed else "")
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar with steps, rate, time left and a field `numbers`."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        console=console,
+    )

@@ -1,0 +1,82 @@
+"""The curves of one or several runs in one picture."""
+
+from pathlib import Path
+
+from mgrpo.errors import UserError
+from mgrpo.monitoring import names
+from mgrpo.monitoring.run_log import Row, read_run, series
+from mgrpo.monitoring.stability import HELD_OUT_ACCURACY
+
+PANELS = {
+    "held-out accuracy (measured, not learnt from)": HELD_OUT_ACCURACY,
+    "agreement: what is rewarded": names.AGREEMENT,
+    "pseudo-labels that are right (measured)": names.GOLD_LABEL_ACCURACY,
+    "entropy, nats per token": names.ENTROPY,
+    "KL to the initial model, nats per token": names.KL,
+    "tokens per completion": names.LENGTH,
+    "prompts with the most common label": names.TOP_SHARE,
+    "momentum model's distance from the policy": names.DISTANCE,
+    "completions dropped by the filter": names.DROPPED_RATE,
+    "gradient norm": names.GRAD_NORM,
+}
+COLUMNS = 3
+
+
+def require_matplotlib() -> None:
+    """Check that pictures can be drawn.
+
+    Raises:
+        UserError: if matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UserError("drawing needs matplotlib, which is not installed: pip install 'mgrpo[report]'.") from None
+
+
+def plot_runs(run_directories: list[Path], output: Path) -> None:
+    """Draw the curves of runs, one line each, labelled by the directories' names.
+
+    Raises:
+        UserError: if a directory holds no run, the picture's format is unknown, or matplotlib is not installed.
+    """
+    labels = [directory.resolve().name for directory in run_directories]
+    if len(set(labels)) < len(labels):
+        labels = [str(directory) for directory in run_directories]
+    runs = {label: read_run(directory) for label, directory in zip(labels, run_directories, strict=True)}
+    draw(runs, output)
+
+
+def draw(runs: dict[str, list[Row]], output: Path) -> None:
+    """Draw the metric rows of labelled runs; a panel that no run has is left out.
+
+    Raises:
+        UserError: as `plot_runs`.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    panels = {title: name for title, name in PANELS.items() if any(series(rows, name)[0] for rows in runs.values())}
+    if not panels:
+        raise UserError(f"there is nothing to draw: {', '.join(runs)} logged no step yet.")
+    num_rows = -(-len(panels) // COLUMNS)
+    figure = Figure(figsize=(4.2 * COLUMNS, 2.8 * num_rows + 0.5), layout="constrained")
+    axes = figure.subplots(num_rows, COLUMNS, squeeze=False).flatten()
+    for axis, (title, name) in zip(axes, panels.items(), strict=False):
+        for label, rows in runs.items():
+            axis.plot(*series(rows, name), label=label, linewidth=1.6)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("step", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.25)
+        if name in (HELD_OUT_ACCURACY, names.AGREEMENT, names.GOLD_LABEL_ACCURACY):
+            axis.set_ylim(0, 1)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    handles, shown = axes[0].get_legend_handles_labels()
+    figure.legend(handles, shown, loc="outside upper center", ncols=min(len(shown), 4), frameon=False)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        figure.savefig(output, dpi=130)
+    except ValueError as error:
+        raise UserError(f"{output} cannot be drawn ({error}); give it the ending .png.") from error

@@ -1,0 +1,91 @@
+"""The files that a run writes as it goes: one JSON line a step, one table of completions a logged step."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from mgrpo.errors import UserError
+
+METRICS_FILE = "metrics.jsonl"
+COMPLETIONS_DIRECTORY = "completions"
+
+Row = dict[str, Any]
+
+
+class MetricsWriter:
+    """Writes metric rows as JSON lines, one object a step, flushed at once.
+
+    What is logged at the same step again (an evaluation after training) joins that step's object.
+
+    Args:
+        path: the file; made anew.
+        last_step: keep the rows of an earlier file up to this step, when a run is resumed there.
+    """
+
+    def __init__(self, path: Path, last_step: int = 0) -> None:
+        kept = [row for row in read_rows(path) if row["step"] <= last_step] if last_step and path.exists() else []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", encoding="utf-8")
+        self._last: Row = {}
+        self._last_start = 0
+        for row in kept:
+            self.write(row)
+
+    def write(self, row: Row) -> None:
+        """Write a row; it has the optimizer step as `step`. Numbers that are not finite are written as null."""
+        if row["step"] == self._last.get("step"):
+            row = {**self._last, **row}
+            self._file.seek(self._last_start)  # the longer line covers the shorter one
+        else:
+            self._last_start = self._file.tell()
+        self._last = {"step": row["step"], **{name: _finite(value) for name, value in row.items()}}
+        self._file.write(json.dumps(self._last) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read metric rows; a line that is still being written is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def read_run(run_directory: Path) -> list[Row]:
+    """Read the metric rows of a run.
+
+    Raises:
+        UserError: if the directory holds no run.
+    """
+    path = run_directory / METRICS_FILE
+    if not path.exists():
+        raise UserError(f"{run_directory} holds no run: there is no {METRICS_FILE} in it; name a run's output_dir.")
+    return read_rows(path)
+
+
+def series(rows: list[Row], name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one metric, where it was logged."""
+    points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def write_completions(rows: list[Row], run_directory: Path, step: int) -> None:
+    """Write the completions of one logged step as `completions/step-NNNNNN.parquet`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    directory = run_directory / COMPLETIONS_DIRECTORY
+    directory.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), directory / f"step-{step:06d}.parquet")

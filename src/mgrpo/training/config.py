@@ -1,0 +1,125 @@
+"""`MGRPOConfig`: TRL's GRPOConfig, with the fields of M-GRPO and the paper's setting as defaults."""
+
+from dataclasses import dataclass, field
+
+from trl import GRPOConfig
+
+from mgrpo.errors import UserError
+
+MASK_EXACT_LOSSES = ("dapo", "bnpo", "cispo", "vespo")
+"""TRL's losses that divide by the tokens that are learnt from. The others divide by rows, dropped ones included."""
+
+
+@dataclass
+class MGRPOConfig(GRPOConfig):
+    """Configuration of `MGRPOTrainer`.
+
+    Defaults are the paper's (arXiv 2512.13070): 8 prompts x (24 + 8) completions a step, temperature 1.1, at most 3072
+    completion tokens, AdamW at 1e-6 with a cosine schedule and 10% warm-up, KL 0.005, clip 0.2. TRL's own defaults
+    differ in `temperature` (1.0), `beta` (0.0), `num_generations` (8), `max_completion_length` (256),
+    `lr_scheduler_type` (linear), `warmup_steps` (0), `per_device_train_batch_size` (8) and
+    `gradient_accumulation_steps` (1). All the other fields are TRL's, unchanged.
+
+    Raises:
+        UserError: for a setting that cannot work, named with its value and the mend.
+    """
+
+    num_momentum_generations: int = field(
+        default=8,
+        metadata={
+            "help": "N: completions per prompt from the momentum model. They vote and are not learnt from. "
+            "`num_generations` is M, the policy's; a group has M + N. 0: no momentum model."
+        },
+    )
+    momentum: float = field(
+        default=0.99,
+        metadata={"help": "m in theta_k <- m theta_k + (1 - m) theta_q, after each optimizer step; in [0, 1)."},
+    )
+    iqr_multiplier: float | None = field(
+        default=0.75,
+        metadata={"help": "k: completions with entropy below Q1 - k (Q3 - Q1) of their group are dropped. none: off."},
+    )
+    iqr_floor: float = field(
+        default=0.0,
+        metadata={"help": "Smallest Q3 - Q1, in nats per token, the filter's fence is built from (the paper: 0)."},
+    )
+    entropy_source: str = field(
+        default="exact",
+        metadata={
+            "help": "'exact': from the logits while sampling, over the full vocabulary. 'sampled': mean of -log p of "
+            "the sampled tokens, its unbiased estimate, for engines that return no logits (vLLM)."
+        },
+    )
+
+    # The paper's setting where TRL's default differs.
+    num_generations: int | None = field(default=24, metadata={"help": "M: completions per prompt from the policy."})
+    temperature: float = field(default=1.1, metadata={"help": "Sampling temperature."})
+    max_completion_length: int | None = field(default=3072, metadata={"help": "Most tokens in a completion."})
+    beta: float = field(default=0.005, metadata={"help": "Coefficient of the KL to the frozen initial model."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: below 1 a share of the steps, else steps."})
+    per_device_train_batch_size: int = field(
+        default=24, metadata={"help": "Policy completions per device in one forward and backward pass."}
+    )
+    gradient_accumulation_steps: int = field(default=8, metadata={"help": "Passes per optimizer step."})
+
+    def __post_init__(self) -> None:
+        """Check the settings that M-GRPO adds, before TRL and any model see them."""
+        _check_method(self)
+        if self.generation_batch_size is None:
+            _check_groups_stay_whole(self, self.steps_per_generation or self.gradient_accumulation_steps)
+        super().__post_init__()
+        _check_groups_stay_whole(self, self.steps_per_generation)
+
+
+def _check_method(config: MGRPOConfig) -> None:
+    if config.num_generations is None or config.num_generations < 2:
+        raise UserError(
+            f"num_generations is {config.num_generations}, but a group needs at least 2 policy completions to have a "
+            "baseline; set num_generations to 2 or more."
+        )
+    if config.num_momentum_generations < 0:
+        raise UserError(
+            f"num_momentum_generations is {config.num_momentum_generations}; set it to 0 (no momentum model) or more."
+        )
+    if config.num_momentum_generations > 0 and not 0 <= config.momentum < 1:
+        raise UserError(
+            f"momentum is {config.momentum}, but must be in [0, 1): 1 would never follow the policy; "
+            "set momentum below 1 (the paper: 0.99), or num_momentum_generations to 0."
+        )
+    if config.iqr_multiplier is not None and config.iqr_multiplier < 0:
+        raise UserError(f"iqr_multiplier is {config.iqr_multiplier}; set it to 0 or more, or to none for no filter.")
+    if config.iqr_floor < 0:
+        raise UserError(f"iqr_floor is {config.iqr_floor} nats; set it to 0 or more.")
+    if config.entropy_source not in ("exact", "sampled"):
+        raise UserError(f"entropy_source is {config.entropy_source!r}; set it to 'exact' or 'sampled'.")
+    if config.use_vllm and config.iqr_multiplier is not None and config.entropy_source == "exact":
+        raise UserError(
+            "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'sampled', or "
+            "iqr_multiplier to none."
+        )
+    if config.use_transformers_continuous_batching:
+        raise UserError(
+            "use_transformers_continuous_batching is on, but the momentum model's weights cannot be sampled that way "
+            "(it casts the policy's own weights to bfloat16 for good); set it to false."
+        )
+
+
+def _check_groups_stay_whole(config: MGRPOConfig, steps_per_generation: int) -> None:
+    """A group is voted on where it was sampled, so each process must hold whole groups."""
+    assert config.num_generations is not None
+    per_process = config.per_device_train_batch_size * steps_per_generation
+    if per_process % config.num_generations:
+        raise UserError(
+            f"per_device_train_batch_size x steps_per_generation = {config.per_device_train_batch_size} x "
+            f"{steps_per_generation} = {per_process} completions a process, which splits a group of num_generations = "
+            f"{config.num_generations} across processes; make it a multiple of {config.num_generations} "
+            f"(e.g. per_device_train_batch_size: {config.num_generations})."
+        )
+    if config.eval_strategy != "no":
+        per_group = config.num_generations_eval or config.num_generations
+        if config.per_device_eval_batch_size % per_group:
+            raise UserError(
+                f"per_device_eval_batch_size is {config.per_device_eval_batch_size}, which splits a group of "
+                f"{per_group} (num_generations_eval) across processes; make it a multiple of {per_group}."
+            )

@@ -1,0 +1,85 @@
+"""What was sampled for one batch of groups, and how its trajectory entropies are read off while sampling."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mgrpo.algorithm import token_entropy, trajectory_mean
+
+Completion = str | list[dict[str, Any]]
+"""A plain completion, or a chat one: its messages."""
+
+
+def text_of(completion: Completion) -> str:
+    """The text that the model wrote: of a chat completion, the last message's content."""
+    return completion if isinstance(completion, str) else completion[-1]["content"] or ""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Completions of one model for one batch of prompts, prompt by prompt.
+
+    Attributes:
+        completions: `num_per_prompt` for each prompt.
+        num_tokens: of each completion, end-of-text included.
+        entropy: trajectory entropies in nats per token, shape (B,), or None if nobody asked for them.
+    """
+
+    completions: list[Completion]
+    num_tokens: list[int]
+    entropy: Tensor | None
+
+
+class EntropyRecorder:
+    """Reads trajectory entropies off the logits that a model samples from, at no extra forward pass.
+
+    Watches the model's forward passes while `generate` runs: the i-th pass gives the distribution of the i-th token.
+    """
+
+    def __init__(self, temperature: float, source: str) -> None:
+        self._temperature = temperature
+        self._source = source
+        self._steps: list[Tensor] = []
+        self._last_log_p: Tensor | None = None
+
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[None]:
+        """Record the forward passes of `model` (the one whose output has the logits) within the block."""
+        self._steps, self._last_log_p = [], None
+        handle = model.register_forward_hook(self._on_forward, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _on_forward(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        logits = output.logits[:, -1].detach()
+        if self._source == "exact":
+            self._steps.append(token_entropy(logits, self._temperature))
+            return
+        # -log p of a token is known one pass later, when the token comes in.
+        if self._last_log_p is not None:
+            self._steps.append(-self._last_log_p.gather(1, kwargs["input_ids"][:, -1:])[:, 0])
+        self._last_log_p = torch.log_softmax(logits.float() / self._temperature, dim=-1)
+
+    def trajectory_entropy(self, completion_ids: list[list[int]]) -> Tensor:
+        """Entropy of each recorded completion, in nats per token; `completion_ids` end with end-of-text or cut off."""
+        num_tokens = torch.tensor([len(ids) for ids in completion_ids])
+        longest = int(num_tokens.max())
+        steps = self._steps
+        if self._last_log_p is not None and len(steps) < longest:
+            last_ids = torch.tensor([ids[longest - 1] if len(ids) == longest else 0 for ids in completion_ids])
+            steps = [*steps, -self._last_log_p.gather(1, last_ids[:, None].to(self._last_log_p.device))[:, 0]]
+        # One pass per token; an engine may run a few more after the last one.
+        assert len(steps) >= longest, f"{len(steps)} forward passes recorded for {longest} tokens"
+        values = torch.stack(steps[:longest], dim=1)
+        return trajectory_mean(values, num_tokens.to(values.device))
+
+
+def entropy_from_log_probs(log_probs: list[list[float]]) -> Tensor:
+    """Mean of -log p of the sampled tokens, in nats per token, from an engine that reports them (B,)."""
+    return torch.tensor([-sum(row) / max(len(row), 1) for row in log_probs])

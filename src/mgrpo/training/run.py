@@ -1,0 +1,180 @@
+"""One run from a recipe: check everything that can be checked, load, train, and leave a complete run directory.
+
+config.yaml        the resolved recipe; runs again as it is
+environment.json   versions, git commit, device
+metrics.jsonl      one object a logged step
+completions/       a table for each logged step
+checkpoint-*/      transformers' checkpoints, each with the momentum weights
+initial/           a plain copy of the model the run began with, where it came from a GGUF file
+final/             the policy; final/momentum/ the momentum model
+"""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from datasets import Dataset
+from transformers import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint
+from trl import get_peft_config
+
+import mgrpo
+from mgrpo.answers import get_equivalence, get_extractor
+from mgrpo.errors import UserError
+from mgrpo.monitoring.run_log import METRICS_FILE
+from mgrpo.tasks.load import check_prompts, load_prompts
+from mgrpo.training.models import find_model, load_model
+from mgrpo.training.progress import TrainingProgress
+from mgrpo.training.recipe import CONFIG_FILE, Recipe, write_config
+from mgrpo.training.trainer import MGRPOTrainer
+
+FINAL_DIRECTORY = "final"
+
+
+def train(recipe: Recipe) -> str | None:
+    """Run a recipe to its end, and save the policy and the momentum model.
+
+    Returns:
+        Why the run stopped before its last step, or None.
+
+    Raises:
+        UserError: for what cannot work, before a model is loaded where it can be known then.
+    """
+    config, data = recipe.config, recipe.data
+    run_directory = Path(config.output_dir)
+    checkpoint = _checkpoint_to_resume(run_directory, config.resume_from_checkpoint)
+    extractor = get_extractor(data.answer_extractor)
+    get_equivalence(data.answer_equivalence)
+    reward_funcs = [get_extractor(name) for name in data.reward_funcs or []]
+    find_model(recipe.model.model_name_or_path)
+    train_dataset = _load(recipe, data.dataset_name, data.dataset_train_split, data.dataset_size)
+    eval_dataset = None
+    if data.eval_dataset_name:
+        eval_dataset = _load(recipe, data.eval_dataset_name, data.eval_dataset_split, data.eval_dataset_size)
+
+    transformers.utils.logging.disable_progress_bar()
+    run_directory.mkdir(parents=True, exist_ok=True)
+    with config.main_process_first(local=False, desc="loading the model"):
+        model, tokenizer = load_model(
+            recipe.model.model_name_or_path,
+            dtype=recipe.model.dtype or "float32",
+            attn_implementation=recipe.model.attn_implementation,
+            revision=None if recipe.model.model_revision == "main" else recipe.model.model_revision,
+            trust_remote_code=config.trust_remote_code,
+            pad_token=data.pad_token,
+            copy_dir=run_directory / "initial",
+        )
+    train_dataset, eval_dataset = (
+        _without_bad_prompts(dataset, tokenizer, recipe) for dataset in (train_dataset, eval_dataset)
+    )
+    trainer = MGRPOTrainer(
+        model,
+        reward_funcs=reward_funcs,
+        args=config,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(recipe.model),
+        answer_fn=extractor,
+        equivalence=data.answer_equivalence,
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    trainer.add_callback(TrainingProgress())
+    if config.process_index == 0:
+        write_config(recipe, run_directory)
+        (run_directory / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(run_directory / FINAL_DIRECTORY))
+    if trainer.momentum_model is not None:
+        trainer.save_momentum_model(run_directory / FINAL_DIRECTORY / "momentum")
+    return trainer.gradient_guard.stop_reason
+
+
+def _load(recipe: Recipe, name: str | None, split: str, size: int | None) -> Dataset:
+    data = recipe.data
+    assert name is not None
+    return load_prompts(
+        name,
+        split=split,
+        config=data.dataset_config,
+        prompt_column=data.prompt_column,
+        answer_column=data.answer_column,
+        prompt_template=data.prompt_template,
+        system_prompt=data.system_prompt,
+        conversational=data.conversational,
+        size=size,
+        seed=data.dataset_seed,
+    )
+
+
+def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe) -> Dataset | None:
+    if dataset is None:
+        return None
+    data = recipe.data
+    kept, dropped = check_prompts(
+        dataset, tokenizer, max_prompt_length=data.max_prompt_length, on_bad_prompt=data.on_bad_prompt
+    )
+    if any(dropped.values()) and recipe.config.process_index == 0:
+        what = " and ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in dropped.items() if count)
+        print(f"dropped {what} of {len(dataset)} prompts", file=sys.stderr)
+    return kept
+
+
+def _checkpoint_to_resume(run_directory: Path, asked: str | None) -> str | None:
+    """Find the checkpoint to go on from; refuse a directory that holds another run."""
+    holds_run = any((run_directory / name).exists() for name in (CONFIG_FILE, METRICS_FILE))
+    if not asked or asked.lower() == "false":
+        if holds_run:
+            raise UserError(
+                f"output_dir {run_directory} holds another run; give another --output_dir, or go on with that run by "
+                "--resume_from_checkpoint last."
+            )
+        return None
+    if asked.lower() not in ("last", "true"):
+        if not Path(asked).is_dir():
+            raise UserError(f"resume_from_checkpoint is {asked}, which is no directory; name one, or 'last'.")
+        return asked
+    checkpoint = get_last_checkpoint(run_directory) if run_directory.is_dir() else None
+    if checkpoint is None:
+        raise UserError(
+            f"resume_from_checkpoint is {asked}, but output_dir {run_directory} has no checkpoint; start the run anew "
+            "in another output_dir."
+        )
+    return checkpoint
+
+
+def environment() -> dict[str, Any]:
+    """What a run ran on: versions, the source's git commit, device, command."""
+    packages = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "vllm", "math-verify")
+    return {
+        "mgrpo": mgrpo.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {platform.machine()}",
+        "torch_threads": torch.get_num_threads(),
+        "packages": {name: version for name in packages if (version := _version(name))},
+        "command": sys.argv,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(mgrpo.__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None  # installed from a wheel
