@@ -9,7 +9,7 @@ from typing import Any
 
 from mgrpo import __version__
 from mgrpo.errors import UserError
-from mgrpo.recipe_files import RECIPES, read_recipe_file
+from mgrpo.recipe_files import RECIPES, environment_of, read_recipe_file
 
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 3
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.run(arguments, rest)
     except UserError as error:
-        print(f"mgrpo: {error}", file=sys.stderr)
+        print(f"mgrpo: {str(error).rstrip('.?')}{'?' if str(error).endswith('?') else '.'}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("mgrpo: interrupted; what was logged and saved so far is in the run's directory.", file=sys.stderr)
@@ -66,16 +66,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
-    fields = {**read_recipe_file(arguments.config), **parse_overrides(rest)}
-    for name, value in (fields.get("env") or {}).items():  # before torch reads them
-        os.environ.setdefault(name, str(value))
+    fields, overrides = read_recipe_file(arguments.config), parse_overrides(rest)
+    fields["env"] = environment_of(fields | overrides, source=arguments.config)
+    for name, value in fields["env"].items():  # before torch reads them; what the shell has set wins
+        os.environ.setdefault(name, value)
     # Deprecations inside transformers and TRL are for those who develop with them, not for a run's user.
     warnings.simplefilter("ignore", FutureWarning)
 
     from mgrpo.training.recipe import load_recipe
     from mgrpo.training.run import train
 
-    stop_reason = train(load_recipe(fields, source=arguments.config))
+    stop_reason = train(load_recipe(fields, source=arguments.config, overrides=overrides))
     if stop_reason:
         print(f"mgrpo: stopped: {stop_reason}", file=sys.stderr)
         return EXIT_STOPPED
@@ -112,7 +113,7 @@ def parse_overrides(rest: list[str]) -> dict[str, Any]:
             raise UserError(f"{word!r} stands on the command line without a field; write --FIELD {word}.")
         else:
             fields[name].append(word)
-    return {name: values[0] if len(values) == 1 else values or "true" for name, values in fields.items()}
+    return {name: values[0] if len(values) == 1 else values or True for name, values in fields.items()}
 
 
 if __name__ == "__main__":

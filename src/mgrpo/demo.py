@@ -139,11 +139,12 @@ def _watch(runs: list[Run], console: Console) -> Run | None:
 
 
 def _conclusion(rows: dict[str, list[Row]]) -> str:
+    """Say what happened, in words and numbers, computed from the logs."""
     outcomes = {label: stability(run_rows) for label, run_rows in rows.items()}
     lines = [verdict(label, outcome) for label, outcome in outcomes.items() if outcome is not None]
     srt, anchored = outcomes["SRT"], outcomes["M-GRPO"]
-    if srt is None or anchored is None:
-        return "The runs were too short to be judged: no evaluation was logged."
+    if srt is None or anchored is None or not (srt.last_step and anchored.last_step):
+        return "The runs were too short to be judged: held-out accuracy was measured at the start alone."
     if srt.collapse_step is not None and anchored.collapse_step is None:
         lines.append("With this seed the momentum anchor held where plain majority voting collapsed.")
     elif srt.collapse_step is None and anchored.collapse_step is None:

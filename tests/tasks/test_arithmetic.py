@@ -8,7 +8,7 @@ from mgrpo.tasks.arithmetic import arithmetic, split_of
 
 def test_answers_are_right():
     for row in arithmetic(500, seed=0, split="train"):
-        a, symbol, b = re.fullmatch(r"What is (\d{1,2}) ([-+*]) (\d{1,2})\?", row["prompt"]).groups()
+        a, symbol, b = re.fullmatch(r"(\d{1,2}) ([-+*]) (\d{1,2}) =", row["prompt"]).groups()
         expected = {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[symbol]
         assert row["answer"] == str(expected)
 
@@ -19,7 +19,7 @@ def test_a_difference_may_be_negative():
 
 def test_small_operands_are_as_likely_as_large_ones():
     rows = arithmetic(1200, seed=0, split="train")
-    both_small = [row for row in rows if re.fullmatch(r"What is \d [-+*] \d\?", row["prompt"])]
+    both_small = [row for row in rows if re.fullmatch(r"\d [-+*] \d =", row["prompt"])]
     # A quarter of the draws, 300, until the roughly 270 such questions outside the test split run out.
     assert 240 <= len(both_small) <= 300
 
@@ -35,15 +35,15 @@ def test_a_longer_list_begins_with_the_shorter_one():
 
 def test_splits_are_disjoint_and_complete():
     # 3 operations on 100 x 100 operands; the sizes are those of crc32 % 10, so they are the same on any machine.
-    train = {row["prompt"] for row in arithmetic(26_984, seed=0, split="train")}
-    test = {row["prompt"] for row in arithmetic(3_016, seed=0, split="test")}
+    train = {row["prompt"] for row in arithmetic(26_989, seed=0, split="train")}
+    test = {row["prompt"] for row in arithmetic(3_011, seed=0, split="test")}
     assert len(train | test) == 30_000
     assert all(split_of(prompt) == "test" for prompt in test)
 
 
 def test_more_than_there_are():
-    with pytest.raises(UserError, match="size=3017: the test split of task:arithmetic has 3016 questions"):
-        arithmetic(3017, seed=0, split="test")
+    with pytest.raises(UserError, match="size=3012: the test split of task:arithmetic has 3011 questions"):
+        arithmetic(3012, seed=0, split="test")
 
 
 def test_unknown_split():

@@ -9,8 +9,9 @@ import datasets
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.tasks import load
-from mgrpo.tasks.load import check_prompts, load_prompts
+from mgrpo.tasks import read
+from mgrpo.tasks.check import check_prompts
+from mgrpo.tasks.load import load_prompts
 
 ROWS = [
     {"prompt": "What is 1 + 1?", "answer": "2", "solution": "a label"},
@@ -162,7 +163,7 @@ def test_bad_prompts_are_not_dressed_up(tmp_path, conversational):
 def test_tasks():
     assert load_prompts("task:arithmetic", size=5).column_names == ["prompt", "answer"]
     assert load_prompts("task:chains", size=5, split="test")[0]["prompt"].endswith("=")
-    assert len(load_prompts("task:arithmetic")) == load.DEFAULT_TASK_SIZE
+    assert len(load_prompts("task:arithmetic")) == read.DEFAULT_TASK_SIZE
 
 
 def test_seed_chooses_the_questions_of_a_task():
@@ -171,7 +172,7 @@ def test_seed_chooses_the_questions_of_a_task():
 
 
 def test_a_registered_task(monkeypatch):
-    monkeypatch.setitem(load.TASKS, "numbers", "mgrpo.tasks.arithmetic:arithmetic")
+    monkeypatch.setitem(read.TASKS, "numbers", "mgrpo.tasks.arithmetic:arithmetic")
     assert len(load_prompts("task:numbers", size=2)) == 2
 
 

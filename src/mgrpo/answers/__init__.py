@@ -1,6 +1,14 @@
 """From a completion's text to its answer, and from answers to ids that can be voted on. Knows no trainer."""
 
 from mgrpo.answers.equivalence import EQUIVALENCES, answer_ids, equal_to, get_equivalence
-from mgrpo.answers.extract import EXTRACTORS, get_extractor
+from mgrpo.answers.extract import EXTRACTORS, get_extractor, import_function
 
-__all__ = ["EQUIVALENCES", "EXTRACTORS", "answer_ids", "equal_to", "get_equivalence", "get_extractor"]
+__all__ = [
+    "EQUIVALENCES",
+    "EXTRACTORS",
+    "answer_ids",
+    "equal_to",
+    "get_equivalence",
+    "get_extractor",
+    "import_function",
+]

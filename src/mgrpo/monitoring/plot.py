@@ -75,8 +75,10 @@ def draw(runs: dict[str, list[Row]], output: Path) -> None:
         axis.set_visible(False)
     handles, shown = axes[0].get_legend_handles_labels()
     figure.legend(handles, shown, loc="outside upper center", ncols=min(len(shown), 4), frameon=False)
-    output.parent.mkdir(parents=True, exist_ok=True)
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(output, dpi=130)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}); give another path.") from error
     except ValueError as error:
         raise UserError(f"{output} cannot be drawn ({error}); give it the ending .png.") from error

@@ -36,7 +36,8 @@ class MetricsWriter:
         """Write a row; it has the optimizer step as `step`. Numbers that are not finite are written as null."""
         if row["step"] == self._last.get("step"):
             row = {**self._last, **row}
-            self._file.seek(self._last_start)  # the longer line covers the shorter one
+            self._file.seek(self._last_start)
+            self._file.truncate()
         else:
             self._last_start = self._file.tell()
         self._last = {"step": row["step"], **{name: _finite(value) for name, value in row.items()}}

@@ -1,7 +1,9 @@
 """Where prompts come from: built-in tasks, local files and the Hub.
 
     arithmetic.py  one- and two-digit arithmetic in words, for a real chat model (standard library alone)
-    load.py        every source behind one function, and the check of the prompts against a tokenizer
+    read.py        built-in tasks, local files and the Hub, as columns
+    load.py        columns into prompts
+    check.py       prompts against a model's tokenizer
 
 Nothing is imported here, so that the command line can list tasks without paying for `datasets`.
 """

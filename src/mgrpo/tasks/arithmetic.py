@@ -1,4 +1,8 @@
-"""One- and two-digit arithmetic in words, such as `What is 7 + 45?`, for a real chat model."""
+"""One- and two-digit arithmetic, such as `7 + 45 =`, for a real chat model.
+
+The bare equation, so that a template can put it where it helps: recipes/smollm2-arithmetic.yaml begins the answer with
+it. That makes SmolLM2-135M right about one time in four; asked `What is 7 + 45?` it is right one time in thirty.
+"""
 
 import operator
 import random
@@ -60,4 +64,4 @@ def split_of(question: str) -> str:
 
 def _questions(symbol: str, left: range, right: range) -> list[dict[str, str]]:
     apply = OPERATIONS[symbol]
-    return [{"prompt": f"What is {a} {symbol} {b}?", "answer": str(apply(a, b))} for a in left for b in right]
+    return [{"prompt": f"{a} {symbol} {b} =", "answer": str(apply(a, b))} for a in left for b in right]

@@ -42,6 +42,8 @@ class FiniteGradients(TrainerCallback):
     ) -> None:
         """Take the gradients away from the optimizer, which then leaves the weights and its own state alone."""
         assert model is not None
+        if args.fp16:  # its loss scaler skips such steps by itself, many in a row until it has found its scale
+            return
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         self.is_skipped = bool(gradients) and not bool(torch.nn.utils.get_total_norm(gradients).isfinite())
         self._in_a_row = self._in_a_row + 1 if self.is_skipped else 0

@@ -16,9 +16,9 @@ class MGRPOConfig(GRPOConfig):
 
     Defaults are the paper's (arXiv 2512.13070): 8 prompts x (24 + 8) completions a step, temperature 1.1, at most 3072
     completion tokens, AdamW at 1e-6 with a cosine schedule and 10% warm-up, KL 0.005, clip 0.2. TRL's own defaults
-    differ in `temperature` (1.0), `beta` (0.0), `num_generations` (8), `max_completion_length` (256),
-    `lr_scheduler_type` (linear), `warmup_steps` (0), `per_device_train_batch_size` (8) and
-    `gradient_accumulation_steps` (1). All the other fields are TRL's, unchanged.
+    differ in `temperature` (1.0), `beta` (0.0), `use_bias_correction_kl` (true, another gradient than k3's),
+    `num_generations` (8), `max_completion_length` (256), `lr_scheduler_type` (linear), `warmup_steps` (0),
+    `per_device_train_batch_size` (8) and `gradient_accumulation_steps` (1). All other fields are TRL's, unchanged.
 
     Raises:
         UserError: for a setting that cannot work, named with its value and the mend.
@@ -56,6 +56,9 @@ class MGRPOConfig(GRPOConfig):
     temperature: float = field(default=1.1, metadata={"help": "Sampling temperature."})
     max_completion_length: int | None = field(default=3072, metadata={"help": "Most tokens in a completion."})
     beta: float = field(default=0.005, metadata={"help": "Coefficient of the KL to the frozen initial model."})
+    use_bias_correction_kl: bool = field(
+        default=False, metadata={"help": "Multiply the KL by the probability ratio. The paper's KL is plain k3."}
+    )
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: below 1 a share of the steps, else steps."})
     per_device_train_batch_size: int = field(
@@ -66,10 +69,24 @@ class MGRPOConfig(GRPOConfig):
     def __post_init__(self) -> None:
         """Check the settings that M-GRPO adds, before TRL and any model see them."""
         _check_method(self)
+        _check_numbers(self)
         if self.generation_batch_size is None:
             _check_groups_stay_whole(self, self.steps_per_generation or self.gradient_accumulation_steps)
         super().__post_init__()
         _check_groups_stay_whole(self, self.steps_per_generation)
+
+
+def check_loss_type(config: MGRPOConfig) -> None:
+    """Refuse a loss that the vote cannot work with.
+
+    Raises:
+        UserError: if dropped completions would count in the loss's denominator.
+    """
+    if config.loss_type not in MASK_EXACT_LOSSES:
+        raise UserError(
+            f"loss_type is {config.loss_type!r}, which divides by dropped completions too; set it to one of "
+            f"{', '.join(MASK_EXACT_LOSSES)}."
+        )
 
 
 def _check_method(config: MGRPOConfig) -> None:
@@ -102,6 +119,35 @@ def _check_method(config: MGRPOConfig) -> None:
         raise UserError(
             "use_transformers_continuous_batching is on, but the momentum model's weights cannot be sampled that way "
             "(it casts the policy's own weights to bfloat16 for good); set it to false."
+        )
+
+
+def _check_numbers(config: MGRPOConfig) -> None:
+    """TRL's own numbers that it would take, and stumble over once the model is loaded."""
+    for name, smallest in (
+        ("per_device_train_batch_size", 1),
+        ("per_device_eval_batch_size", 1),
+        ("gradient_accumulation_steps", 1),
+        ("max_completion_length", 1),
+        ("num_generations_eval", 1),
+        ("steps_per_generation", 1),
+        ("num_iterations", 1),
+        ("learning_rate", 0),
+        ("beta", 0),
+        ("seed", 0),
+    ):
+        value = getattr(config, name)
+        if value is not None and value < smallest:
+            raise UserError(f"{name} is {value}; set it to {smallest} or more.")
+    if config.max_steps < 1 and config.max_steps != -1:
+        # transformers reads 0 and -5 as -1, and trains for 3 epochs
+        raise UserError(f"max_steps is {config.max_steps}; set it to 1 or more, or to -1 for num_train_epochs.")
+    if not 0 < config.top_p <= 1:
+        raise UserError(f"top_p is {config.top_p}; set it above 0 and to 1 at most.")
+    if config.temperature <= 0:
+        raise UserError(
+            f"temperature is {config.temperature}, but a group that is sampled greedily is one completion many times; "
+            "set temperature above 0."
         )
 
 

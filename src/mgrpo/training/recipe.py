@@ -4,19 +4,21 @@ The fields are those of `DataArguments` (here), `MGRPOConfig` (method and traini
 adapter). TRL's and transformers' fields keep their names.
 """
 
-import argparse
-import difflib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from trl import ModelConfig, TrlParser
+from trl import ModelConfig
 
 from mgrpo.errors import UserError
-from mgrpo.training.config import MGRPOConfig
+from mgrpo.training.config import MGRPOConfig, check_loss_type
+from mgrpo.training.fields import COMMAND_LINE, convert, known_fields
 
 CONFIG_FILE = "config.yaml"
+REPORTERS = ("clearml", "comet_ml", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
+"""Values of `report_to` that are the name of a package which must be installed."""
 
 
 @dataclass
@@ -61,6 +63,16 @@ class DataArguments:
     )
     pad_token: str | None = field(default=None, metadata={"help": "Padding token of a tokenizer that has none."})
 
+    def __post_init__(self) -> None:
+        """Check what can be checked without the data."""
+        for name in ("dataset_size", "eval_dataset_size", "max_prompt_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; set it to 1 or more, or leave it out for no limit.")
+
+
+RECIPE_TYPES = (DataArguments, MGRPOConfig, ModelConfig)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -83,23 +95,24 @@ class Recipe:
     env: dict[str, str]
 
 
-def load_recipe(given: dict[str, Any], source: str) -> Recipe:
+def load_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any] | None = None) -> Recipe:
     """Turn a flat mapping of fields into a checked recipe.
 
     Args:
-        given: fields, with values as YAML or a command line gives them.
+        given: fields, with values as YAML gives them.
         source: what to call their origin in a message.
+        overrides: fields from the command line, which win.
 
     Raises:
         UserError: for an unknown field (with the nearest one), a value of the wrong type, or settings that cannot
             work.
     """
-    given = dict(given)
+    sources = {**dict.fromkeys(given, source), **dict.fromkeys(overrides or {}, COMMAND_LINE)}
+    given = {**given, **(overrides or {})}
     env = given.pop("env", None) or {}
-    parser = TrlParser((DataArguments, MGRPOConfig, ModelConfig), conflict_handler="resolve")
-    actions = {action.dest: action for action in parser._actions if action.dest != "help"}
-    values = {name: _convert(name, value, actions, source) for name, value in given.items()}
-    resolved = {**_defaults(), **values}
+    known = known_fields(RECIPE_TYPES)
+    values = {name: convert(name, value, known, sources[name]) for name, value in given.items()}
+    resolved = {**{name: field_.default for name, field_ in known.items()}, **values}
     for name in ("output_dir", "model_name_or_path", "dataset_name"):
         if not resolved.get(name):
             raise UserError(f"{source} does not set {name}; add it there, or pass --{name} VALUE.")
@@ -109,50 +122,48 @@ def load_recipe(given: dict[str, Any], source: str) -> Recipe:
         model = ModelConfig(**_fields_of(ModelConfig, resolved))
     except UserError:
         raise
-    except (ValueError, TypeError) as error:  # settings that TRL or transformers refuse
-        raise UserError(f"{source}: {error}") from error
+    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:  # what TRL or transformers refuse
+        raise UserError(f"{source}: {' '.join(str(error).split())}") from error
+    _check_together(data, config, model)
+    if "use_peft" not in values:
+        for name in values:
+            if name.startswith("lora_") and values[name] != known[name].default:
+                raise UserError(f"{name} is set, but use_peft is not, so there is no adapter; add use_peft: true.")
     return Recipe(data, config, model, resolved, frozenset(values), env)
+
+
+def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig) -> None:
+    """Refuse what a run of the command line cannot do, before anything is loaded."""
+    check_loss_type(config)
+    if config.eval_strategy != "no" and not data.eval_dataset_name:
+        raise UserError(
+            "eval_strategy is not 'no', but there is nothing to evaluate on; set eval_dataset_name, or "
+            "eval_strategy to 'no'."
+        )
+    num_rewards = 1 + len(data.reward_funcs or [])
+    if config.reward_weights is not None and len(config.reward_weights) != num_rewards:
+        raise UserError(
+            f"reward_weights has {len(config.reward_weights)} numbers, but there are {num_rewards} rewards: the "
+            "vote's, and then those of reward_funcs; give one number for each."
+        )
+    for name in ("load_in_4bit", "load_in_8bit"):
+        if getattr(model, name):
+            raise UserError(f"{name} is on, but a policy is not trained in quantized weights here; set it to false.")
+    if config.model_init_kwargs:
+        raise UserError("model_init_kwargs is set, but a recipe's model is loaded without them; remove it.")
+    if config.use_vllm and find_spec("vllm") is None:
+        raise UserError(
+            "use_vllm is on, but vLLM is not installed: pip install 'mgrpo[vllm]', or set use_vllm to false."
+        )
+    for name in config.report_to:
+        if name in REPORTERS and find_spec(name) is None:
+            raise UserError(
+                f"report_to is {name}, which is not installed: pip install {name}, or set report_to to none."
+            )
 
 
 def _fields_of(type_: type, resolved: dict[str, Any]) -> dict[str, Any]:
     return {f.name: resolved[f.name] for f in fields(type_) if f.init}
-
-
-def _defaults() -> dict[str, Any]:
-    defaults: dict[str, Any] = {}
-    for type_ in (ModelConfig, MGRPOConfig, DataArguments):
-        for f in fields(type_):
-            if f.init:
-                defaults[f.name] = f.default_factory() if f.default_factory is not MISSING else f.default
-    return {**defaults, "output_dir": None}
-
-
-def _convert(name: str, value: Any, actions: dict[str, argparse.Action], source: str) -> Any:
-    """Give a value the type of its field; text as it comes from a command line included."""
-    if name not in actions:
-        nearest = difflib.get_close_matches(name, actions, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else "docs/recipes.md lists them."
-        raise UserError(f"{source} sets {name}, but there is no such field; {hint}")
-    action = actions[name]
-    convert = action.type if callable(action.type) else str
-    # 'none' is a word of its own for some text fields (report_to), and nothing for a number.
-    if value is None or value == "null" or value == "none" and convert is not str:
-        return None
-    try:
-        if action.nargs in ("+", "*"):
-            values = value if isinstance(value, list) else [value]
-            return [convert(item) if isinstance(item, str) else item for item in values]
-        # YAML 1.1 reads 1e-6 as text, and an int where a float is meant.
-        if isinstance(value, str) or convert in (int, float) and not isinstance(value, dict):
-            if isinstance(value, bool) or convert is int and isinstance(value, float) and not value.is_integer():
-                raise ValueError
-            value = convert(value)
-    except (ValueError, TypeError, argparse.ArgumentTypeError):
-        kind = "a whole number" if convert is int else "a number" if convert is float else "true or false"
-        raise UserError(f"{source} sets {name} to {value!r}, but it must be {kind}.") from None
-    if action.choices is not None and value not in action.choices:
-        raise UserError(f"{source} sets {name} to {value!r}; it must be one of {', '.join(map(str, action.choices))}.")
-    return value
 
 
 def write_config(recipe: Recipe, run_directory: Path) -> None:
@@ -162,10 +173,14 @@ def write_config(recipe: Recipe, run_directory: Path) -> None:
     if recipe.env:
         given["env"] = recipe.env
     rest = {name: plain[name] for name in sorted(plain) if name not in recipe.given}
-    text = yaml.safe_dump(given, sort_keys=False) + "\n# defaults of this version\n" + yaml.safe_dump(rest)
+    text = yaml.safe_dump(given, sort_keys=False)
+    if rest:  # all are given where config.yaml itself was run
+        text += "\n# defaults of this version\n" + yaml.safe_dump(rest)
     (run_directory / CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:
     value = getattr(value, "value", value)  # an enum's
-    return value if value is None or isinstance(value, bool | int | float | str | list | dict) else str(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str | dict) else str(value)

@@ -80,6 +80,10 @@ class EntropyRecorder:
         return trajectory_mean(values, num_tokens.to(values.device))
 
 
-def entropy_from_log_probs(log_probs: list[list[float]]) -> Tensor:
-    """Mean of -log p of the sampled tokens, in nats per token, from an engine that reports them (B,)."""
-    return torch.tensor([-sum(row) / max(len(row), 1) for row in log_probs])
+def entropy_from_log_probs(log_probs: list[list[float | None]]) -> Tensor:
+    """Mean of -log p of the sampled tokens, in nats per token, from an engine that reports them; (B,).
+
+    Tokens that it could not score (None) are left out; a completion without a scored token has 0.
+    """
+    scored = [[value for value in row if value is not None] for row in log_probs]
+    return torch.tensor([-sum(row) / max(len(row), 1) for row in scored])

@@ -25,10 +25,11 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import get_peft_config
 
 import mgrpo
-from mgrpo.answers import get_equivalence, get_extractor
+from mgrpo.answers import get_equivalence, get_extractor, import_function
 from mgrpo.errors import UserError
 from mgrpo.monitoring.run_log import METRICS_FILE
-from mgrpo.tasks.load import check_prompts, load_prompts
+from mgrpo.tasks.check import check_prompts
+from mgrpo.tasks.load import load_prompts
 from mgrpo.training.models import find_model, load_model
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import CONFIG_FILE, Recipe, write_config
@@ -51,7 +52,7 @@ def train(recipe: Recipe) -> str | None:
     checkpoint = _checkpoint_to_resume(run_directory, config.resume_from_checkpoint)
     extractor = get_extractor(data.answer_extractor)
     get_equivalence(data.answer_equivalence)
-    reward_funcs = [get_extractor(name) for name in data.reward_funcs or []]
+    reward_funcs = [import_function(name, "reward_funcs") for name in data.reward_funcs or []]
     find_model(recipe.model.model_name_or_path)
     train_dataset = _load(recipe, data.dataset_name, data.dataset_train_split, data.dataset_size)
     eval_dataset = None
@@ -94,6 +95,8 @@ def train(recipe: Recipe) -> str | None:
     trainer.save_model(str(run_directory / FINAL_DIRECTORY))
     if trainer.momentum_model is not None:
         trainer.save_momentum_model(run_directory / FINAL_DIRECTORY / "momentum")
+    if config.process_index == 0:
+        print(f"trained {trainer.state.global_step} steps; the model is in {run_directory / FINAL_DIRECTORY}")
     return trainer.gradient_guard.stop_reason
 
 
@@ -129,6 +132,8 @@ def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe
 
 def _checkpoint_to_resume(run_directory: Path, asked: str | None) -> str | None:
     """Find the checkpoint to go on from; refuse a directory that holds another run."""
+    if any(path.is_file() for path in (run_directory, *run_directory.parents)):
+        raise UserError(f"output_dir {run_directory} is a file, or in one; name a directory.")
     holds_run = any((run_directory / name).exists() for name in (CONFIG_FILE, METRICS_FILE))
     if not asked or asked.lower() == "false":
         if holds_run:

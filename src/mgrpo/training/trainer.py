@@ -29,7 +29,7 @@ from mgrpo.answers import get_equivalence
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
-from mgrpo.training.config import MASK_EXACT_LOSSES, MGRPOConfig
+from mgrpo.training.config import MGRPOConfig, check_loss_type
 from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_probs
 from mgrpo.training.voting import (
@@ -283,11 +283,7 @@ def _check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:
         raise UserError(
             f"args is a {type(config).__name__}, but answer_fn needs the fields of an MGRPOConfig; pass one."
         )
-    if config.loss_type not in MASK_EXACT_LOSSES:
-        raise UserError(
-            f"loss_type is {config.loss_type!r}, which divides by dropped completions too; set it to one of "
-            f"{', '.join(MASK_EXACT_LOSSES)}."
-        )
+    check_loss_type(config)
     for name in ("tools", "rollout_func", "environment_factory"):
         if given.get(name):
             raise UserError(f"{name} is given, but the vote samples single completions; leave it out.")

@@ -95,7 +95,7 @@ def vote_metrics(batch: VotedBatch) -> dict[str, float]:
 
 def _momentum_agreement(batch: VotedBatch) -> float:
     is_momentum = torch.arange(batch.ids.shape[1]) >= batch.num_policy
-    alone = majority_vote(batch.ids, is_momentum, batch.labelled.keep & is_momentum).pseudo_label
+    alone = majority_vote(batch.ids, is_momentum, is_momentum.expand_as(batch.ids)).pseudo_label
     voted = alone >= 0
     return (alone == batch.labelled.vote.pseudo_label)[voted].float().mean().item()
 

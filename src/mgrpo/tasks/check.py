@@ -1,0 +1,101 @@
+"""Check prompts against the tokenizer of the model that they are for."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from mgrpo.errors import UserError
+from mgrpo.tasks.load import Prompt, last_text
+from mgrpo.tasks.read import first_line
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+
+def check_prompts(
+    dataset: "Dataset",
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    max_prompt_length: int | None,
+    on_bad_prompt: Literal["drop", "refuse"],
+) -> tuple["Dataset", dict[str, int]]:
+    """Drop or refuse the prompts that no model can be trained on.
+
+    Args:
+        dataset: What `load_prompts` returned.
+        tokenizer: Its chat template, generation prompt included, counts towards the length of a conversation.
+        max_prompt_length: Longest prompt, in tokens; None checks no length.
+        on_bad_prompt: `"drop"` leaves bad prompts out, `"refuse"` stops at the first one.
+
+    Returns:
+        The data set without them, and how many were `"empty"` (blank, null or no text) and `"too_long"`.
+
+    Raises:
+        UserError: If a prompt is refused, none is left, the tokenizer cannot encode one, or it has no chat template
+            for conversations.
+    """
+    prompts: list[Prompt] = list(dataset["prompt"])
+    is_conversational = any(isinstance(prompt, list) for prompt in prompts)
+    if is_conversational and not tokenizer.chat_template:
+        raise UserError(
+            f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template; "
+            "set conversational: false or choose a model tuned for chat"
+        )
+    empty = [row for row, prompt in enumerate(prompts) if not last_text(prompt).strip()]
+    if empty and on_bad_prompt == "refuse":
+        raise UserError(
+            f"the prompt in row {empty[0]} (counted from 0) is empty (length 0), and {len(empty)} are in all; "
+            "fill it in, or set on_bad_prompt: drop"
+        )
+    blank_rows = set(empty)
+    filled = [row for row in range(len(prompts)) if row not in blank_rows]
+    # The tokenizer runs even without a limit: a prompt it cannot encode would fail hours later, inside a rollout.
+    lengths = _token_lengths([prompts[row] for row in filled], filled, tokenizer)
+    limit = float("inf") if max_prompt_length is None else max_prompt_length
+    too_long = [(row, length) for row, length in zip(filled, lengths, strict=True) if length > limit]
+    if too_long and on_bad_prompt == "refuse":
+        row, length = too_long[0]
+        raise UserError(
+            f"the prompt in row {row} (counted from 0), {_excerpt(prompts[row])}, has {length} tokens and "
+            f"max_prompt_length is {max_prompt_length}; raise the limit, or set on_bad_prompt: drop"
+        )
+    kept = [row for row, length in zip(filled, lengths, strict=True) if length <= limit]
+    if not kept:
+        shortest = f", the shortest of {min(lengths)} tokens" if lengths else ""
+        raise UserError(
+            f"no prompt of {len(prompts)} is left: {len(empty)} are empty or no text, {len(too_long)} are longer than "
+            f"max_prompt_length={max_prompt_length}{shortest}; check prompt_column or raise the limit"
+        )
+    counts = {"empty": len(empty), "too_long": len(too_long)}
+    return (dataset.select(kept) if len(kept) < len(prompts) else dataset), counts
+
+
+def _token_lengths(prompts: Sequence[Prompt], rows: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    def encode(batch: Sequence[Prompt]) -> list[int]:
+        if not batch:
+            return []
+        if isinstance(batch[0], str):
+            encoded = tokenizer(list(batch))
+        else:
+            encoded = tokenizer.apply_chat_template(
+                list(batch), add_generation_prompt=True, tokenize=True, return_dict=True
+            )
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    try:
+        return encode(prompts)
+    except Exception:  # `tokenizers` and chat templates raise types of their own; the loop below finds the row
+        for row, prompt in zip(rows, prompts, strict=True):
+            try:
+                encode([prompt])
+            except Exception as error:
+                raise UserError(
+                    f"the tokenizer cannot encode the prompt in row {row} (counted from 0), {_excerpt(prompt)} "
+                    f"({first_line(error)}); choose prompts made for this model, or another model"
+                ) from error
+        raise
+
+
+def _excerpt(prompt: Prompt) -> str:
+    text = " ".join(last_text(prompt).split())
+    return repr(text if len(text) <= 40 else text[:40] + "...")

@@ -1,0 +1,90 @@
+"""Fixtures: the embedded model, its data, and trainers over them that take a second to build."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the embedded model is slower on two threads than on one
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def chain_data():
+    """Makes a data set of chained-arithmetic prompts with their right answers."""
+    from datasets import Dataset
+
+    from mgrpo.embedded.task import chains
+
+    def make(num=64, seed=0, split="train"):
+        return Dataset.from_list(
+            [{"prompt": c.prompt, "answer": c.answer} for c in chains(num, seed=seed, split=split)]
+        )
+
+    return make
+
+
+@pytest.fixture
+def embedded():
+    """Loads the embedded model and its tokenizer, anew each time."""
+    from mgrpo.training.models import load_model
+
+    return lambda: load_model("embedded")
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    """Makes a configuration for the embedded model: 4 prompts x (6 + 2), a few steps, on one CPU core."""
+    from mgrpo import MGRPOConfig
+
+    def make(**overrides):
+        settings = {
+            "output_dir": str(tmp_path / "run"),
+            "num_generations": 6,
+            "num_momentum_generations": 2,
+            "iqr_multiplier": None,
+            "per_device_train_batch_size": 24,
+            "gradient_accumulation_steps": 1,
+            "max_completion_length": 14,
+            "learning_rate": 1e-3,
+            "lr_scheduler_type": "constant",
+            "warmup_steps": 0,
+            "max_steps": 3,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "use_cpu": True,
+            "bf16": False,
+            "gradient_checkpointing": False,
+            "seed": 0,
+        }
+        return MGRPOConfig(**{**settings, **overrides})
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(make_config, chain_data, embedded):
+    """Makes an M-GRPO trainer of the embedded model; `trainer_kwargs` go to the trainer, the rest to its config."""
+    from mgrpo import MGRPOTrainer
+    from mgrpo.embedded.task import extract_answer
+
+    def make(trainer_kwargs=None, **overrides):
+        model, tokenizer = embedded()
+        given = {
+            "model": model,
+            "args": make_config(**overrides),
+            "train_dataset": chain_data(),
+            "processing_class": tokenizer,
+            "answer_fn": extract_answer,
+        }
+        return MGRPOTrainer(**{**given, **(trainer_kwargs or {})})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def weights_of():
+    """Copies a trainer's policy weights."""
+    return lambda trainer: {name: p.detach().clone() for name, p in trainer.model.named_parameters()}

@@ -1,0 +1,59 @@
+"""What mgrpo relies on in TRL's inside. When TRL changes one of these, this file fails before any training does."""
+
+import inspect
+from importlib.metadata import version
+
+import pytest
+import torch
+from trl import GRPOTrainer
+
+from mgrpo import MGRPOTrainer
+from mgrpo.algorithm import group_advantage
+
+OVERRIDDEN = {
+    "_calculate_rewards": "(self, inputs, prompts, completions, completion_ids_list)",
+    "_generate_and_score_completions": "(self, inputs: list[dict[str, torch.Tensor | typing.Any]])"
+    " -> dict[str, torch.Tensor | typing.Any]",
+    "_generate_single_turn": "(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False)",
+    "_load_optimizer_and_scheduler": "(self, checkpoint)",
+}
+CALLED = {"_generate": "(self, prompts: list)"}
+
+
+def test_trl_is_the_minor_version_that_was_read():
+    assert version("trl").split(".")[:2] == ["1", "16"]
+
+
+@pytest.mark.parametrize("name", [*OVERRIDDEN, *CALLED])
+def test_signature(name):
+    signature = str(inspect.signature(getattr(GRPOTrainer, name)))
+    assert (
+        signature.replace("Any", "typing.Any").replace("typing.typing.", "typing.") == {**OVERRIDDEN, **CALLED}[name]
+    )
+
+
+def test_no_other_private_method_is_overridden():
+    private = {name for name in vars(MGRPOTrainer) if name.startswith("_") and not name.startswith("__")}
+    assert {name for name in private if hasattr(GRPOTrainer, name)} - {"_tag_names"} == set(OVERRIDDEN)
+
+
+def test_state_that_is_read_or_set_exists(make_trainer):
+    trainer = make_trainer()
+    for name in ("_metrics", "num_generations", "num_generations_eval", "log_completions"):
+        assert hasattr(trainer, name)
+    assert set(trainer._metrics) == {"train", "eval"}
+    assert "_last_loaded_step" in inspect.getsource(GRPOTrainer._generate_single_turn)
+
+
+@pytest.mark.parametrize("iqr_multiplier", [None, 0.0, 0.75])
+def test_trl_computes_our_advantages(make_trainer, chain_data, iqr_multiplier):
+    trainer = make_trainer(iqr_multiplier=iqr_multiplier)
+    trainer.start_momentum_model()
+    trainer.model.train()
+    inputs = [row for row in chain_data(4) for _ in range(6)]
+    output = trainer._generate_and_score_completions(inputs)
+    labelled = trainer._batch.labelled
+    ours = group_advantage(labelled.reward[:, :6], labelled.loss_mask)
+    assert iqr_multiplier is None or not labelled.loss_mask.all()  # else nothing was dropped and nothing is shown
+    assert ours.any()
+    torch.testing.assert_close(output["advantages"].view(4, 6), ours, atol=1e-6, rtol=1e-5)

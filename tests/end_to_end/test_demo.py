@@ -1,0 +1,41 @@
+"""`mgrpo demo`: what it shows, and what it concludes."""
+
+import pytest
+
+from mgrpo.cli import main
+from mgrpo.demo import _conclusion
+
+HELD = [0.5, 0.55, 0.6, 0.6, 0.6]
+FELL = [0.5, 0.5, 0.3, 0.1, 0.1]
+
+
+def rows(accuracies):
+    return [{"step": 40 * i, "eval_gold/accuracy": value} for i, value in enumerate(accuracies)]
+
+
+@pytest.mark.parametrize(
+    ("srt", "anchored", "said"),
+    [
+        (FELL, HELD, "the momentum anchor held where plain majority voting collapsed"),
+        (HELD, HELD, "neither collapsed"),
+        (HELD, FELL, "M-GRPO collapsed and SRT did not"),
+        (FELL, FELL, "both collapsed"),
+        (HELD[:1], HELD[:1], "too short to be judged"),
+    ],
+)
+def test_says_what_happened_also_when_it_is_not_what_we_hoped(srt, anchored, said):
+    assert said in _conclusion({"SRT": rows(srt), "M-GRPO": rows(anchored)})
+
+
+def test_runs_all_three_side_by_side(tmp_path, capsys):
+    assert main(["demo", "--filter", "--max_steps", "2", "--output_dir", str(tmp_path / "demo")]) == 0
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"srt", "m-grpo", "m-grpo-filter", "curves.png"}
+    assert (tmp_path / "demo" / "curves.png").stat().st_size > 20_000
+    said = capsys.readouterr().out
+    for label in ("SRT", "M-GRPO", "M-GRPO + filter"):
+        assert f"{label}: held-out accuracy began at 0." in said
+
+
+def test_shows_why_a_run_failed(tmp_path, capsys):
+    assert main(["demo", "--max_steps", "-5", "--output_dir", str(tmp_path / "demo")]) == 1
+    assert "failed" in capsys.readouterr().err

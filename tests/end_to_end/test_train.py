@@ -1,0 +1,65 @@
+"""`mgrpo train` as a user runs it, in this process."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mgrpo.cli import main
+from mgrpo.monitoring.run_log import read_rows
+
+SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_dataset_size", "16", "--per_device_eval_batch_size", "16"]
+TIMES = ("time", "runtime", "per_second")
+
+
+def train(*arguments):
+    assert main(["train", *arguments]) == 0
+
+
+def numbers(run_directory):
+    """The metric rows of a run without its timings."""
+    return [
+        {name: value for name, value in row.items() if not any(word in name for word in TIMES)}
+        for row in read_rows(Path(run_directory) / "metrics.jsonl")
+    ]
+
+
+@pytest.fixture(scope="module")
+def run_directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "first"
+    train("--config", "embedded", *SMALL, "--iqr_multiplier", "0.75", "--output_dir", str(directory))
+    return directory
+
+
+def test_leaves_a_complete_run_directory(run_directory):
+    there = {path.name for path in run_directory.iterdir()}
+    assert {"config.yaml", "environment.json", "metrics.jsonl", "completions", "checkpoint-2", "final"} <= there
+    assert [row["step"] for row in numbers(run_directory)] == [0, 1, 2]
+    for directory in (run_directory / "final", run_directory / "final" / "momentum"):
+        AutoModelForCausalLM.from_pretrained(directory)
+        assert AutoTokenizer.from_pretrained(directory).eos_token == "$"
+
+
+def test_runs_again_from_what_it_holds(run_directory, tmp_path):
+    train("--config", str(run_directory / "config.yaml"), "--output_dir", str(tmp_path / "again"))
+    assert numbers(tmp_path / "again") == numbers(run_directory)
+    configs = [yaml.safe_load((d / "config.yaml").read_text()) for d in (run_directory, tmp_path / "again")]
+    assert [{**config, "output_dir": None} for config in configs][0] == {**configs[1], "output_dir": None}
+
+
+def test_does_not_overwrite_a_run_but_goes_on_with_it(run_directory, capsys):
+    arguments = ["train", "--config", "embedded", *SMALL, "--output_dir", str(run_directory)]
+    before = (run_directory / "metrics.jsonl").read_bytes()
+    assert main(arguments) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert (run_directory / "metrics.jsonl").read_bytes() == before
+    assert main([*arguments, "--max_steps", "3", "--resume_from_checkpoint", "last"]) == 0
+    assert [row["step"] for row in read_rows(run_directory / "metrics.jsonl")] == [0, 1, 2, 3]
+
+
+def test_lora_leaves_two_adapters(tmp_path):
+    lora = ["--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "q_proj", "v_proj"]
+    train("--config", "embedded", *SMALL, *lora, "--output_dir", str(tmp_path / "lora"))
+    for directory in ("final", "final/momentum"):
+        assert (tmp_path / "lora" / directory / "adapter_model.safetensors").exists()

@@ -1,0 +1,63 @@
+"""Training on two processes, as `accelerate launch` starts them: gloo, CPU."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mgrpo.monitoring.run_log import read_rows
+
+
+def launch(output_dir, *overrides):
+    with socket.socket() as probe:  # a free port
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        # `--cpu` starts one process; `--multi_gpu` starts them, and the recipe's `use_cpu` keeps them on the CPU
+        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+        *(
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+            "--main_process_port",
+            str(port),
+        ),
+        *("-m", "mgrpo", "train", "--config", "embedded", "--output_dir", str(output_dir)),
+        *("--num_generations", "6", "--num_momentum_generations", "2", "--iqr_multiplier", "0.75"),
+        *("--per_device_train_batch_size", "12", "--eval_strategy", "no", "--eval_on_start", "false"),
+        *("--logging_steps", "1", *overrides),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def models(directory):
+    return [load_file(Path(directory) / name / "model.safetensors") for name in ("final", "final/momentum")]
+
+
+@pytest.mark.timeout(280)
+def test_trains_saves_and_resumes(tmp_path):
+    launch(tmp_path / "whole", "--max_steps", "4", "--save_steps", "2")
+    rows = read_rows(tmp_path / "whole" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    # 2 processes x 2 groups x (6 + 2): metrics and completions are of all of them
+    table = pq.read_table(tmp_path / "whole" / "completions" / "step-000001.parquet").to_pylist()
+    assert len(table) == 2 * 2 * 8
+    assert len({row["prompt"] for row in table}) == 4
+    agreement = sum(row["reward"] for row in table) / len(table)
+    assert rows[0]["vote/agreement"] == pytest.approx(agreement)
+
+    resumed = tmp_path / "resumed"
+    checkpoint = str(tmp_path / "whole" / "checkpoint-2")
+    launch(resumed, "--max_steps", "4", "--save_steps", "2", "--resume_from_checkpoint", checkpoint)
+    for whole, again in zip(models(tmp_path / "whole"), models(resumed), strict=True):
+        assert whole.keys() == again.keys()
+        assert all(torch.equal(whole[name], again[name]) for name in whole)

@@ -1,0 +1,114 @@
+"""Whole training runs that must end with the same bits."""
+
+from collections import Counter
+
+import pytest
+import torch
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from mgrpo import MGRPOTrainer
+from mgrpo.embedded.task import extract_answer
+
+
+def train(trainer):
+    trainer.train()
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+
+def assert_same_bits(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+def as_trl(config):
+    """The same settings for TRL's own trainer."""
+    fields = {name for name in GRPOConfig.__dataclass_fields__ if name not in ("generation_batch_size",)}
+    given = {name: getattr(config, name) for name in fields if GRPOConfig.__dataclass_fields__[name].init}
+    return GRPOConfig(**{**given, "steps_per_generation": config.steps_per_generation})
+
+
+def test_m_0_makes_the_momentum_model_the_policy(make_trainer):
+    class Compare(TrainerCallback):
+        compared = 0
+
+        def on_step_end(self, args, state, control, **_):
+            weights = trainer.momentum_model._weights
+            for name, p in trainer.model.named_parameters():
+                assert torch.equal(weights[name], p), name
+            self.compared += 1
+
+    trainer = make_trainer(momentum=0.0)
+    trainer.add_callback(compare := Compare())
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    after = train(trainer)
+    assert compare.compared == 3
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.005])
+def test_no_momentum_and_no_filter_is_trl_with_a_voting_reward(make_config, chain_data, embedded, beta):
+    config = make_config(num_momentum_generations=0, num_generations=8, per_device_train_batch_size=32, beta=beta)
+
+    def majority(completions, **_):
+        rewards = []
+        for start in range(0, len(completions), 8):
+            answers = [extract_answer(text) for text in completions[start : start + 8]]
+            counts = Counter(answer for answer in answers if answer is not None)
+            label = max(counts, key=lambda answer: (counts[answer], -answers.index(answer)))
+            rewards += [float(answer == label) for answer in answers]
+        return rewards
+
+    def build(type_, args, **given):
+        model, tokenizer = embedded()
+        return type_(model, args=args, train_dataset=chain_data(), processing_class=tokenizer, **given)
+
+    theirs = train(build(GRPOTrainer, as_trl(config), reward_funcs=majority))
+    ours = train(build(MGRPOTrainer, config, answer_fn=extract_answer))
+    assert_same_bits(ours, theirs)
+
+
+def test_without_answer_fn_it_is_trls_trainer(make_config, chain_data, embedded):
+    config = make_config(num_momentum_generations=0)
+
+    def right(completions, answer, **_):
+        return [float(extract_answer(text) == truth) for text, truth in zip(completions, answer, strict=True)]
+
+    def run(type_, args):
+        model, tokenizer = embedded()
+        trainer = type_(model, right, args, chain_data(), processing_class=tokenizer)
+        return train(trainer), [{k: v for k, v in row.items() if "time" not in k} for row in trainer.state.log_history]
+
+    theirs, their_log = run(GRPOTrainer, as_trl(config))
+    ours, our_log = run(MGRPOTrainer, as_trl(config))
+    assert_same_bits(ours, theirs)
+    strip = [{k: v for k, v in row.items() if "per_second" not in k} for row in our_log]
+    assert strip == [{k: v for k, v in row.items() if "per_second" not in k} for row in their_log]
+
+
+def test_gold_answers_reach_no_weight(make_trainer, chain_data):
+    """The product's one promise. A reward beside the vote looks for the answers as well, and must not find them."""
+    seen = []
+
+    def curious(completions, **kwargs):
+        seen.append(set(kwargs))
+        return [float(hash(str(kwargs.get("answer"))) % 7) for _ in completions]
+
+    def run(data):
+        trainer = make_trainer({"train_dataset": data, "reward_funcs": curious}, iqr_multiplier=0.75, max_steps=4)
+        weights = train(trainer)
+        return weights, [row for row in trainer.state.log_history if "loss" in row]
+
+    data = chain_data()
+    shuffled = data["answer"][1:] + data["answer"][:1]
+    present, present_log = run(data)
+    absent, absent_log = run(data.remove_columns("answer"))
+    wrong, wrong_log = run(data.remove_columns("answer").add_column("answer", shuffled))
+    assert_same_bits(present, absent)
+    assert_same_bits(present, wrong)
+    assert seen and not any("answer" in names for names in seen)
+    # and yet they are measured, where they are
+    assert all("gold/accuracy" in row for row in present_log)
+    assert not any(name.startswith("gold/") for row in absent_log for name in row)
+    assert [row["gold/accuracy"] for row in present_log] != [row["gold/accuracy"] for row in wrong_log]

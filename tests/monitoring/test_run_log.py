@@ -1,0 +1,95 @@
+import json
+import math
+
+import pyarrow.parquet as pq
+import pytest
+
+from mgrpo.errors import UserError
+from mgrpo.monitoring.run_log import MetricsWriter, read_rows, read_run, series, write_completions
+
+
+def test_one_object_a_step(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    writer = MetricsWriter(path)
+    writer.write({"step": 1, "loss": 0.123456789, "kl": 1})
+    writer.write({"step": 2, "loss": 0.5})
+    writer.write({"step": 2, "eval_gold/accuracy": 0.25})
+    assert read_rows(path) == [  # before it is closed: each row is flushed
+        {"step": 1, "loss": 0.123456789, "kl": 1},
+        {"step": 2, "loss": 0.5, "eval_gold/accuracy": 0.25},
+    ]
+    writer.close()
+
+
+def test_a_row_that_becomes_shorter_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    writer = MetricsWriter(path)
+    writer.write({"step": 1, "loss": 0.123456789})
+    writer.write({"step": 1, "loss": 1})
+    writer.write({"step": 2})
+    writer.close()
+    assert path.read_text() == '{"step": 1, "loss": 1}\n{"step": 2}\n'
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    writer = MetricsWriter(path)
+    writer.write({"step": 1, "a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.0, "e": "text", "f": None})
+    writer.close()
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
+        "step": 1,
+        **dict.fromkeys("abcf"),
+        "d": 0.0,
+        "e": "text",
+    }
+
+
+def test_a_new_run_begins_a_new_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 9}\n')
+    MetricsWriter(path).close()
+    assert path.read_text() == ""
+
+
+def test_a_resumed_run_keeps_the_rows_up_to_its_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 10, "loss": 1}\n{"step": 20, "loss": 2}\n{"step": 30, "loss": 3}\n{"step": 40, "lo')
+    writer = MetricsWriter(path, last_step=20)
+    writer.write({"step": 20, "eval_gold/accuracy": 0.5})  # joins the last row that was kept
+    writer.write({"step": 30, "loss": 4})
+    writer.close()
+    assert read_rows(path) == [
+        {"step": 10, "loss": 1},
+        {"step": 20, "loss": 2, "eval_gold/accuracy": 0.5},
+        {"step": 30, "loss": 4},
+    ]
+
+
+def test_resuming_without_an_earlier_file(tmp_path):
+    writer = MetricsWriter(tmp_path / "metrics.jsonl", last_step=20)
+    writer.write({"step": 30})
+    writer.close()
+    assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 30}]
+
+
+@pytest.mark.parametrize("half", ['{"step": 2, "loss', "{", ""])
+def test_a_line_that_is_still_being_written_is_left_out(tmp_path, half):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' + half)
+    assert read_run(tmp_path) == [{"step": 1}]
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(UserError, match=r"holds no run: there is no metrics\.jsonl in it; name a run's output_dir"):
+        read_run(tmp_path)
+
+
+def test_series():
+    rows = [{"step": 1, "a": 0.5}, {"step": 2, "b": 1}, {"step": 3, "a": None}, {"step": 4, "a": 0.0}]
+    assert series(rows, "a") == ([1, 4], [0.5, 0.0])
+    assert series(rows, "c") == ([], [])
+
+
+def test_completions(tmp_path):
+    rows = [{"completion": "7", "reward": 1.0, "entropy": None}, {"completion": "8", "reward": 0.0, "entropy": 0.5}]
+    write_completions(rows, tmp_path, step=20)
+    assert pq.read_table(tmp_path / "completions" / "step-000020.parquet").to_pylist() == rows

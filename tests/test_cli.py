@@ -1,0 +1,311 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mgrpo import __version__
+from mgrpo.cli import main, parse_overrides
+from mgrpo.errors import UserError
+from mgrpo.training import run
+
+RECIPE = """\
+output_dir: out
+model_name_or_path: embedded
+dataset_name: data.jsonl
+answer_extractor: mgrpo.embedded.task:extract_answer
+answer_equivalence: text
+num_generations: 4
+num_momentum_generations: 2
+per_device_train_batch_size: 8
+gradient_accumulation_steps: 1
+max_completion_length: 14
+iqr_multiplier: none
+max_steps: 1
+use_cpu: true
+bf16: false
+gradient_checkpointing: false
+report_to: none
+"""
+QUESTION = "3+4="
+
+
+class Loaded(Exception):
+    """What a test's run ends with when it gets as far as to load something it should not."""
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """An empty working directory with a recipe and its data; no model can be loaded."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    (tmp_path / "data.jsonl").write_text(json.dumps({"prompt": QUESTION, "answer": "7"}) + "\n")
+    monkeypatch.setattr(run, "load_model", load_nothing)
+    return tmp_path
+
+
+def load_nothing(*args, **kwargs):
+    raise Loaded
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs `mgrpo train --config mine.yaml` with arguments; returns the sentence that it was refused with."""
+
+    def train(*arguments, config="mine.yaml"):
+        assert main(["train", "--config", config, *arguments]) == 2
+        output = capsys.readouterr()
+        assert output.out == ""
+        lines = output.err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("mgrpo: ") and lines[0][-1] in ".?"
+        return lines[0]
+
+    return train
+
+
+def test_the_recipe_of_these_tests_gets_as_far_as_the_model():
+    with pytest.raises(Loaded):
+        main(["train", "--config", "mine.yaml"])
+
+
+# The recipe.
+
+
+def test_missing_recipe(refused):
+    assert "there is no recipe embeded; did you mean embedded?" in refused(config="embeded")
+    assert "there is no recipe min.yaml; did you mean mine.yaml?" in refused(config="min.yaml")
+    assert "recipes that come along: embedded" in refused(config="qqqq")
+
+
+def test_a_path_that_was_mistyped_is_not_the_recipe_that_comes_along(refused):
+    assert "there is no recipe elsewhere/embedded.yaml" in refused(config="elsewhere/embedded.yaml")
+
+
+def test_directory_as_recipe(refused, workplace):
+    (workplace / "adir").mkdir()
+    assert "adir is a directory; name the recipe file in it" in refused(config="adir")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1,\nb: }", "broken.yaml is no valid YAML: "),
+        (b"- a\n- b\n", "broken.yaml must be a flat mapping of fields, one `field: value` a line"),
+        (b"", "must be a flat mapping"),
+        (b"a: \xff", "broken.yaml is not UTF-8 text (byte 3)"),
+        (b"env: OMP_NUM_THREADS\n", "broken.yaml sets env to 'OMP_NUM_THREADS', but it must be a mapping"),
+        (b"env: [1]\n", "sets env to [1], but it must be a mapping"),
+        (b"training:\n  seed: 1\n", "broken.yaml sets training, but there is no such field"),
+        (b"seed: 1\n", "broken.yaml does not set output_dir; add it there, or pass --output_dir VALUE"),
+    ],
+)
+def test_broken_recipe(refused, workplace, content, message):
+    (workplace / "broken.yaml").write_bytes(content)
+    assert message in refused(config="broken.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "--learning_rat 1",
+            "the command line sets learning_rat, but there is no such field; did you mean learning_rate",
+        ),
+        ("--learning_rate abc", "the command line sets learning_rate to 'abc', but it must be a number"),
+        ("--num_generations 1.5", "the command line sets num_generations to '1.5', but it must be a whole number"),
+        ("--num_generations 1", "num_generations is 1, but a group needs at least 2"),
+        ("--num_generations", "--num_generations stands on the command line without a value"),
+        ("--momentum 1.0", "momentum is 1.0, but must be in [0, 1)"),
+        ("--momentum none", "sets momentum to none, but it must be a number"),
+        ("--per_device_train_batch_size 6", "6 x 1 = 6 completions a process, which splits a group of"),
+        ("--seed 1 2", "sets seed to ['1', '2'], but it must be a whole number"),
+        ("--loss_type grpo", "loss_type is 'grpo', which divides by dropped completions too"),
+        ("--use_vllm --iqr_multiplier 0.75", "entropy_source is 'exact', but vLLM returns no full logits"),
+        ("--answer_extractor boxd", "answer_extractor is 'boxd'; set it to one of boxed, number"),
+        ("--answer_extractor nowhere:f", "answer_extractor is 'nowhere:f', which cannot be imported"),
+        ("--answer_equivalence maths", "answer_equivalence is 'maths'; set it to one of text, math"),
+        ("--reward_funcs nowhere:f", "reward_funcs is 'nowhere:f', which cannot be imported"),
+        ("--model_name_or_path ./nowhere", "the model directory './nowhere' does not exist"),
+        ("--dataset_name nowhere.jsonl", "the file nowhere.jsonl does not exist; correct the path"),
+        ("--dataset_name dat.jsonl", "did you mean 'data.jsonl'?"),
+        ("--dataset_name task:chain", "there is no task 'task:chain'"),
+        (
+            "--prompt_column question",
+            "data.jsonl has no column 'question'; set prompt_column to one of prompt, answer",
+        ),
+        ("--answer_column gold", "data.jsonl has no column 'gold'; set answer_column to one of prompt, answer"),
+        ("--prompt_template Solve.", "put {prompt} where the prompt belongs"),
+        ("--system_prompt Think.", "set conversational: true or remove it"),
+        ("--output_dir data.jsonl", "output_dir data.jsonl is a file"),
+        ("--output_dir data.jsonl/out", "output_dir data.jsonl/out is a file, or in one"),
+        ("--resume_from_checkpoint last", "output_dir out has no checkpoint; start the run anew"),
+        ("--resume_from_checkpoint", "output_dir out has no checkpoint"),
+        ("--resume_from_checkpoint nowhere", "resume_from_checkpoint is nowhere, which is no directory"),
+        ("stray", "'stray' stands on the command line without a field; write --FIELD stray"),
+    ],
+)
+def test_mistakes_are_told_before_a_model_is_loaded(refused, arguments, message):
+    assert message in refused(*arguments.split())
+
+
+def test_empty_data(refused, workplace):
+    (workplace / "empty.jsonl").write_text("")
+    assert "empty.jsonl holds no rows" in refused("--dataset_name", "empty.jsonl")
+
+
+def test_math_verify_is_missing(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    assert "needs math-verify: pip install 'mgrpo[math]'" in refused("--answer_equivalence", "math")
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "metrics.jsonl"])
+def test_another_run_is_in_the_way(refused, workplace, file):
+    (workplace / "out").mkdir()
+    (workplace / "out" / file).write_text("")
+    assert "output_dir out holds another run; give another --output_dir, or go on" in refused()
+
+
+# What needs the tokenizer.
+
+
+@pytest.fixture
+def with_model(monkeypatch):
+    """The model is loaded; the trainer is what is not reached."""
+    from mgrpo.training import models
+
+    monkeypatch.setattr(run, "load_model", models.load_model)
+    monkeypatch.setattr(run, "MGRPOTrainer", load_nothing)
+
+
+def write_prompts(directory, *prompts):
+    (directory / "data.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+
+
+def test_bad_prompts_are_dropped_and_counted(with_model, workplace, capsys):
+    write_prompts(workplace, QUESTION, "", QUESTION * 10, None)
+    with pytest.raises(Loaded):
+        main(["train", "--config", "mine.yaml", "--max_prompt_length", "8"])
+    assert "dropped 2 empty and 1 too long of 4 prompts" in capsys.readouterr().err
+
+
+def test_bad_prompts_are_refused(with_model, workplace, refused):
+    write_prompts(workplace, QUESTION, "")
+    assert "the prompt in row 1 (counted from 0) is empty" in refused("--on_bad_prompt", "refuse")
+    write_prompts(workplace, QUESTION, QUESTION * 10)
+    message = refused("--on_bad_prompt", "refuse", "--max_prompt_length", "8")
+    assert "the prompt in row 1" in message and "max_prompt_length is 8" in message
+
+
+def test_no_prompt_is_left(with_model, workplace, refused):
+    write_prompts(workplace, "", " ")
+    assert "no prompt of 2 is left" in refused()
+
+
+def test_unknown_padding_token(with_model, refused):
+    assert "pad_token='<x>' is not in the vocabulary of embedded" in refused("--pad_token", "<x>")
+
+
+def test_no_chat_template(with_model, refused):
+    assert "has no chat template; set conversational: false" in refused("--conversational", "true")
+
+
+# The other commands, and the command line itself.
+
+
+def test_plot(capsys, workplace):
+    assert main(["plot", "nowhere"]) == 2
+    assert "nowhere holds no run: there is no metrics.jsonl in it" in capsys.readouterr().err
+    pytest.importorskip("matplotlib")
+    (workplace / "metrics.jsonl").write_text('{"step": 1, "kl": 0.5}\n')
+    assert main(["plot", ".", "-o", "kl.png"]) == 0
+    assert capsys.readouterr().out == "kl.png\n"
+    assert (workplace / "kl.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("arguments", [["plot", "."], ["demo", "--output_dir", "demo"]])
+def test_matplotlib_is_missing(arguments, capsys, monkeypatch, workplace):
+    (workplace / "metrics.jsonl").write_text('{"step": 1, "kl": 0.5}\n')
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(arguments) == 2
+    assert "matplotlib, which is not installed: pip install 'mgrpo[report]'" in capsys.readouterr().err
+
+
+def test_exit_codes(monkeypatch, capsys):
+    arguments = ["train", "--config", "mine.yaml"]
+    monkeypatch.setattr(run, "train", lambda recipe: None)
+    assert main(arguments) == 0
+    monkeypatch.setattr(run, "train", lambda recipe: "the gradients were not finite")
+    assert main(arguments) == 3
+    assert capsys.readouterr().err == "mgrpo: stopped: the gradients were not finite\n"
+
+    def interrupt(recipe):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "train", interrupt)
+    assert main(arguments) == 130
+    assert capsys.readouterr().err.startswith("mgrpo: interrupted;")
+
+
+def test_the_recipe_s_environment(monkeypatch, workplace):
+    recipes = []
+    monkeypatch.setattr(run, "train", recipes.append)
+    monkeypatch.setenv("MGRPO_TEST_SET", "by the shell")
+    monkeypatch.setenv("MGRPO_TEST_UNSET", "")  # so that it is removed after the test
+    del os.environ["MGRPO_TEST_UNSET"]
+    (workplace / "env.yaml").write_text(RECIPE + "env: {MGRPO_TEST_SET: 1, MGRPO_TEST_UNSET: false}\n")
+    main(["train", "--config", "env.yaml"])
+    assert os.environ["MGRPO_TEST_SET"] == "by the shell"
+    assert os.environ["MGRPO_TEST_UNSET"] == "false"
+    assert recipes[0].env == {"MGRPO_TEST_SET": "1", "MGRPO_TEST_UNSET": "false"}
+
+
+def test_overrides():
+    assert parse_overrides(["--a", "1", "--b=x=y", "--c", "--d", "-1", "2", "--e="]) == {
+        "a": "1",
+        "b": "x=y",
+        "c": True,
+        "d": ["-1", "2"],
+        "e": "",
+    }
+    assert parse_overrides(["--a", "1", "--a", "2"]) == {"a": "2"}
+    assert parse_overrides([]) == {}
+    with pytest.raises(UserError, match="'x' stands on the command line without a field"):
+        parse_overrides(["x", "--a", "1"])
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"mgrpo {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["trian"], "invalid choice: 'trian'"),
+        (["train"], "required: --config"),
+        (["train", "--conf", "embedded"], "required: --config"),
+        (["plot", ".", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["demo", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+    ],
+)
+def test_wrong_command_lines(arguments, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--config", "nowhere"]])
+def test_nothing_heavy_is_imported_before_it_is_needed(arguments):
+    heavy = "{'torch', 'transformers', 'trl', 'datasets', 'matplotlib', 'rich'}"
+    code = (
+        "import sys\nfrom mgrpo.cli import main\n"
+        f"try: main({arguments})\nexcept SystemExit: pass\n"
+        f"sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

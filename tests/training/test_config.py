@@ -1,0 +1,77 @@
+import pytest
+
+from mgrpo import MGRPOConfig
+from mgrpo.errors import UserError
+
+
+def config(**settings):
+    return MGRPOConfig(output_dir="unused", report_to="none", use_cpu=True, bf16=False, **settings)
+
+
+def test_defaults_are_the_paper_s():
+    made = config()
+    # 8 prompts x (24 + 8): 24 policy completions a pass, 8 passes
+    assert (made.num_generations, made.num_momentum_generations) == (24, 8)
+    assert made.generation_batch_size == 24 * 8
+    assert (made.momentum, made.iqr_multiplier, made.iqr_floor, made.entropy_source) == (0.99, 0.75, 0.0, "exact")
+    assert (made.temperature, made.max_completion_length) == (1.1, 3072)
+    assert (made.learning_rate, made.lr_scheduler_type, made.warmup_steps) == (1e-6, "cosine", 0.1)
+    assert (made.beta, made.epsilon, made.loss_type) == (0.005, 0.2, "dapo")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_generations": 1}, "num_generations is 1, .*at least 2 policy completions.*set num_generations to 2"),
+        ({"num_generations": None}, "num_generations is None"),
+        ({"num_momentum_generations": -1}, r"num_momentum_generations is -1; set it to 0 \(no momentum model\)"),
+        ({"momentum": 1.0}, r"momentum is 1\.0, but must be in \[0, 1\).*set momentum below 1"),
+        ({"momentum": -0.1}, r"momentum is -0\.1"),
+        ({"momentum": float("nan")}, "momentum is nan"),
+        ({"iqr_multiplier": -0.5}, r"iqr_multiplier is -0\.5; set it to 0 or more, or to none"),
+        ({"iqr_floor": -0.5}, r"iqr_floor is -0\.5 nats; set it to 0 or more"),
+        ({"entropy_source": "logits"}, "entropy_source is 'logits'; set it to 'exact' or 'sampled'"),
+        (
+            {"use_vllm": True},
+            "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'samp",
+        ),
+        ({"use_transformers_continuous_batching": True}, "use_transformers_continuous_batching is on.*to false"),
+        ({"temperature": 0.0}, r"temperature is 0\.0, .*set temperature above 0"),
+        ({"max_steps": 0}, "max_steps is 0; set it to 1 or more, or to -1 for num_train_epochs"),
+        ({"max_steps": -5}, "max_steps is -5"),
+        ({"top_p": 0.0}, r"top_p is 0\.0; set it above 0 and to 1 at most"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0; set it to 1 or more"),
+        ({"max_completion_length": 0}, "max_completion_length is 0; set it to 1 or more"),
+        ({"learning_rate": -1e-6}, "learning_rate is -1e-06; set it to 0 or more"),
+        # 24 x 8 = 192 = 19 groups of 10 and 2 left over
+        ({"num_generations": 10}, "24 x 8 = 192 completions a process, which splits a group of num_generations = 10"),
+        (
+            {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+            r"4 x 2 = 8 .*make it a multiple of 24",
+        ),
+        (
+            {"eval_strategy": "steps", "per_device_eval_batch_size": 8, "num_generations_eval": 3},
+            r"per_device_eval_batch_size is 8, which splits a group of 3 \(num_generations_eval\)",
+        ),
+        ({"eval_strategy": "steps"}, "per_device_eval_batch_size is 8, which splits a group of 24"),
+    ],
+)
+def test_settings_that_cannot_work(settings, message):
+    with pytest.raises(UserError, match=message):
+        config(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_momentum_generations": 0, "momentum": 1.0},  # no momentum model, so no momentum
+        {"momentum": 0.0},
+        {"iqr_multiplier": None, "use_vllm": True},
+        {"entropy_source": "sampled", "use_vllm": True},
+        {"iqr_multiplier": 0.0},
+        {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 8},  # 24: one group over eight passes
+        {"per_device_eval_batch_size": 7},  # nothing is evaluated
+    ],
+)
+def test_settings_that_work(settings):
+    config(**settings)

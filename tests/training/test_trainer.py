@@ -1,0 +1,227 @@
+"""A training run as its user sees it: files, metrics, checkpoints, resuming, adapters, broken gradients."""
+
+import json
+import math
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, TrainerCallback
+
+from mgrpo.algorithm import iqr_keep_mask
+from mgrpo.errors import UserError
+from mgrpo.monitoring import names
+from mgrpo.monitoring.run_log import read_rows
+
+LORA = {"r": 4, "target_modules": "all-linear"}
+
+
+def rows_of(trainer):
+    return read_rows(Path(trainer.args.output_dir) / "metrics.jsonl")
+
+
+def test_every_metric_is_logged_and_makes_sense(make_trainer, chain_data):
+    trainer = make_trainer(
+        {"eval_dataset": chain_data(24, split="test")},
+        iqr_multiplier=0.75,
+        beta=0.005,
+        eval_strategy="steps",
+        eval_steps=3,
+        num_generations_eval=1,
+        per_device_eval_batch_size=24,
+    )
+    trainer.train()
+    rows = rows_of(trainer)
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    expected = [
+        names.AGREEMENT, names.TIE_RATE, names.UNLABELLED_RATE, names.MOMENTUM_AGREEMENT, names.DROPPED_RATE,
+        names.ENTROPY, names.NONE_RATE, names.DISTINCT, names.TOP_SHARE, names.LENGTH, names.DISTANCE,
+        names.SKIPPED_STEPS, names.GRAD_NORM, names.KL, names.GOLD_ACCURACY, names.GOLD_LABEL_ACCURACY,
+        names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL, names.TIME_STEP,
+    ]  # fmt: skip
+    for row in rows:
+        for name in expected:
+            assert math.isfinite(row[name]), name
+        assert 1 <= row[names.DISTINCT] <= 4
+        assert 1 / 4 <= row[names.TOP_SHARE] <= 1
+        assert 3 <= row[names.LENGTH] <= 14
+        assert 0 < row[names.AGREEMENT] <= 1
+    assert rows[0][names.DISTANCE] > 0
+    assert rows[2][names.DISTANCE] > rows[0][names.DISTANCE]
+    assert 0 < rows[2]["eval_" + names.GOLD_ACCURACY] < 1
+
+
+def test_evaluating_does_not_change_training(make_trainer, chain_data, weights_of):
+    def run(**settings):
+        trainer = make_trainer({"eval_dataset": chain_data(6, split="test")}, **settings)
+        trainer.train()
+        return weights_of(trainer)
+
+    without = run()
+    with_eval = run(eval_strategy="steps", eval_steps=1, num_generations_eval=2, per_device_eval_batch_size=12)
+    assert all(torch.equal(without[name], with_eval[name]) for name in without)
+
+
+def test_completions_are_kept_as_tables(make_trainer):
+    trainer = make_trainer(iqr_multiplier=0.0, log_completions=True, max_steps=1)
+    trainer.train()
+    (path,) = (Path(trainer.args.output_dir) / "completions").glob("*.parquet")
+    assert path.name == "step-000001.parquet"
+    rows = pq.read_table(path).to_pylist()
+    assert len(rows) == 4 * 8
+    for start in range(0, 32, 8):
+        group = rows[start : start + 8]
+        assert [row["model"] for row in group] == ["policy"] * 6 + ["momentum"] * 2
+        assert len({row["prompt"] for row in group}) == 1
+        assert len({row["pseudo_label"] for row in group}) == 1
+        for row in group:
+            assert row["reward"] == (row["answer"] is not None and row["answer"] == row["pseudo_label"])
+            assert (row["advantage"] is None) == (row["model"] == "momentum")
+            if row["model"] == "policy" and not row["kept"]:
+                assert row["advantage"] == 0
+        keep = iqr_keep_mask(torch.tensor([[row["entropy"] for row in group]], dtype=torch.float32), 0.0)
+        assert keep[0].tolist() == [row["kept"] for row in group]
+
+
+@pytest.mark.parametrize("with_lora", [False, True])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_resumes_to_the_same_bits(make_trainer, weights_of, tmp_path, with_lora, accumulation):
+    peft = {"peft_config": LoraConfig(**LORA)} if with_lora else {}
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "iqr_multiplier": 0.75}
+    if accumulation == 2:
+        settings |= {"per_device_train_batch_size": 12, "gradient_accumulation_steps": 2}
+
+    whole = make_trainer(peft, output_dir=str(tmp_path / "whole"), **settings)
+    whole.train()
+    again = make_trainer(peft, output_dir=str(tmp_path / "again"), **settings)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+
+    for left, right in (
+        (weights_of(whole), weights_of(again)),
+        (whole.momentum_model._weights, again.momentum_model._weights),
+    ):
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left)
+    assert [row["step"] for row in rows_of(whole)] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows_of(again)] == [3, 4]
+
+
+def test_both_models_are_saved_as_plain_ones(make_trainer, tmp_path, weights_of):
+    trainer = make_trainer()
+    trainer.train()
+    trainer.save_model(str(tmp_path / "final"))
+    trainer.save_momentum_model(tmp_path / "final" / "momentum")
+    policy = dict(AutoModelForCausalLM.from_pretrained(tmp_path / "final").named_parameters())
+    momentum = dict(AutoModelForCausalLM.from_pretrained(tmp_path / "final" / "momentum").named_parameters())
+    trained = weights_of(trainer)
+    for name, weight in trained.items():
+        assert torch.equal(policy[name], weight)
+        assert torch.equal(momentum[name], trainer.momentum_model._weights[name])
+    assert any(not torch.equal(policy[name], momentum[name]) for name in trained)
+
+
+def test_lora_trains_the_adapter_and_saves_two(make_trainer, tmp_path, embedded):
+    from peft import PeftModel
+
+    trainer = make_trainer({"peft_config": LoraConfig(**LORA)}, iqr_multiplier=0.75)
+    trainer.train()
+    assert all("lora" in name for name in trainer.momentum_model._weights)
+    trainer.save_model(str(tmp_path / "final"))
+    trainer.save_momentum_model(tmp_path / "final" / "momentum")
+
+    def adapter(directory):
+        model = PeftModel.from_pretrained(embedded()[0], directory)
+        return {name: p for name, p in model.named_parameters() if "lora" in name}
+
+    policy, momentum = adapter(tmp_path / "final"), adapter(tmp_path / "final" / "momentum")
+    assert any(p.abs().sum() > 0 for name, p in policy.items() if "lora_B" in name)
+    assert all(torch.equal(momentum[name], trainer.momentum_model._weights[name]) for name in momentum)
+    assert any(not torch.equal(policy[name], momentum[name]) for name in policy)
+
+
+class BreakGradients(TrainerCallback):
+    """Makes a gradient infinite in the given steps, counted from 0."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_train_begin(self, args, state, control, model=None, **_):
+        parameter = next(model.parameters())
+        parameter.register_hook(lambda grad: grad * math.inf if state.global_step in self.steps else grad)
+
+
+class Remember(TrainerCallback):
+    """Copies the policy and the momentum model after each step."""
+
+    def __init__(self, trainer):
+        self.trainer, self.policy, self.momentum = trainer, [], []
+
+    def on_step_end(self, *_, **__):
+        self.policy.append([p.detach().clone() for p in self.trainer.model.parameters()])
+        self.momentum.append([w.clone() for w in self.trainer.momentum_model._weights.values()])
+
+
+def same(left, right):
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("max_grad_norm", [1.0, 0.0])
+def test_a_step_with_broken_gradients_is_skipped_and_counted(make_trainer, max_grad_norm):
+    trainer = make_trainer(max_steps=3, max_grad_norm=max_grad_norm)
+    trainer.add_callback(BreakGradients({1}))
+    trainer.add_callback(remember := Remember(trainer))
+    trainer.train()
+    assert same(remember.policy[0], remember.policy[1])
+    assert same(remember.momentum[0], remember.momentum[1])
+    assert not same(remember.policy[1], remember.policy[2])
+    assert all(p.isfinite().all() for p in remember.policy[2])
+    assert [row[names.SKIPPED_STEPS] for row in rows_of(trainer)] == [0, 1, 1]
+    assert trainer.gradient_guard.stop_reason is None
+    assert json.loads((Path(trainer.args.output_dir) / "metrics.jsonl").read_text().splitlines()[1])  # no bare NaN
+
+
+def test_five_broken_steps_in_a_row_stop_the_run_with_a_checkpoint(make_trainer, tmp_path):
+    trainer = make_trainer(max_steps=20)
+    trainer.add_callback(BreakGradients(set(range(2, 20))))
+    trainer.train()
+    assert trainer.state.global_step == 7
+    assert "5 steps in a row, up to step 7" in trainer.gradient_guard.stop_reason
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "checkpoint-7")
+    assert all(p.isfinite().all() for p in saved.parameters())
+
+
+def test_a_reward_may_stand_beside_the_vote(make_trainer):
+    def brief(completions, **_):
+        return [-float(len(text)) for text in completions]
+
+    trainer = make_trainer({"reward_funcs": brief}, reward_weights=[1.0, 0.5], max_steps=1)
+    trainer.train()
+    row = rows_of(trainer)[0]
+    assert row["reward"] == pytest.approx(row["rewards/vote/mean"] + 0.5 * row["rewards/brief/mean"])
+
+
+@pytest.mark.parametrize(
+    ("trainer_kwargs", "settings", "message"),
+    [
+        ({"answer_fn": None}, {}, "without answer_fn there is no vote"),
+        ({}, {"loss_type": "grpo"}, "loss_type is 'grpo', which divides by dropped completions"),
+        ({"rollout_func": print}, {}, "rollout_func is given"),
+        ({"equivalence": "tex"}, {}, "answer_equivalence is 'tex'"),
+    ],
+)
+def test_refuses(make_trainer, trainer_kwargs, settings, message):
+    with pytest.raises(UserError, match=message):
+        make_trainer(trainer_kwargs, **settings)
+
+
+def test_refuses_trls_config_for_the_vote(make_config, embedded, chain_data):
+    from trl import GRPOConfig
+
+    from mgrpo import MGRPOTrainer
+
+    model, tokenizer = embedded()
+    config = GRPOConfig(output_dir=make_config().output_dir, use_cpu=True, bf16=False)
+    with pytest.raises(UserError, match="args is a GRPOConfig"):
+        MGRPOTrainer(model, args=config, train_dataset=chain_data(), processing_class=tokenizer, answer_fn=str)
