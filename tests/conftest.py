@@ -7,6 +7,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("mgrpo", deadline=None, derandomize=True)  # the same examples each time, on any machine
+settings.load_profile("mgrpo")
 
 
 @pytest.fixture(scope="session")
