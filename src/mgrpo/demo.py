@@ -21,10 +21,11 @@ from mgrpo.recipe_files import read_recipe_file
 POLL_SECONDS = 0.5
 LOG_FILE = "train.log"
 
-INTRODUCTION = """\
-The same small model (103k parameters, chained arithmetic, right about half of the time) trains itself twice on
-prompts without answers. SRT rewards agreement with the majority of its own answers; M-GRPO lets a slow copy of the
-model, the momentum model, vote too. The learning rate was chosen so that SRT collapses within the demo."""
+INTRODUCTION = (
+    "The same small model (103k parameters, chained arithmetic, right about half of the time) trains itself twice on "
+    "prompts without answers. SRT rewards agreement with the majority of its own answers; M-GRPO lets a slow copy of "
+    "the model, the momentum model, vote too. The learning rate was chosen so that SRT collapses within the demo.\n"
+)
 
 
 @dataclass
@@ -110,7 +111,7 @@ def _watch(runs: list[Run], console: Console) -> Run | None:
     """Keep one run a core going until all are done, or one has failed, which is returned."""
     waiting, going = list(runs), list[Run]()
     with progress_bar(console) as bar:
-        tasks = {run.label: bar.add_task(f"{run.label:16}", total=run.max_steps, numbers="waiting") for run in runs}
+        tasks = {run.label: bar.add_task(run.label, total=run.max_steps, numbers="waiting") for run in runs}
         printed = {run.label: -1 for run in runs}
         while waiting or going:
             while waiting and len(going) < max(1, os.cpu_count() or 1):
@@ -130,7 +131,7 @@ def _watch(runs: list[Run], console: Console) -> Run | None:
                     if not console.is_terminal and merged["step"] > printed[run.label]:
                         printed[run.label] = merged["step"]
                         if merged["step"] % 100 == 0:
-                            console.print(f"{run.label:16} step {merged['step']:4d}  {line}", highlight=False)
+                            console.print(f"{run.label:15} step {merged['step']:4d}  {line}", highlight=False)
                 if exit_code is not None:
                     going.remove(run)
                     if exit_code:

@@ -19,7 +19,7 @@ from mgrpo.monitoring import names
 _NUMBERS = {
     "agreement": names.AGREEMENT,
     "entropy": names.ENTROPY,
-    "held-out accuracy": names.EVAL_PREFIX + names.GOLD_ACCURACY,
+    "held-out": names.EVAL_PREFIX + names.GOLD_ACCURACY,
 }
 
 
@@ -30,17 +30,18 @@ def summary_line(row: dict[str, Any]) -> str:
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} steps/s" if task.speed else "")
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
 def progress_bar(console: Console) -> Progress:
-    """A bar with steps, rate, time left and a field `numbers`."""
+    """A bar with steps, rate, time left and a field `numbers`, in 80 columns; nothing off a terminal."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=8),
         MofNCompleteColumn(),
         _Rate(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[numbers]}"),
         console=console,
+        disable=not console.is_terminal,
     )

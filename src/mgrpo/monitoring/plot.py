@@ -48,7 +48,7 @@ def plot_runs(run_directories: list[Path], output: Path) -> None:
 
 
 def draw(runs: dict[str, list[Row]], output: Path) -> None:
-    """Draw the metric rows of labelled runs; a panel that no run has is left out.
+    """Draw the metric rows of labelled runs; a panel in which no run has anything but 0 is left out.
 
     Raises:
         UserError: as `plot_runs`.
@@ -56,7 +56,8 @@ def draw(runs: dict[str, list[Row]], output: Path) -> None:
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    panels = {title: name for title, name in PANELS.items() if any(series(rows, name)[0] for rows in runs.values())}
+    # A metric that is 0 throughout, as the filter's where it is off, has nothing to show.
+    panels = {t: name for t, name in PANELS.items() if any(any(series(rows, name)[1]) for rows in runs.values())}
     if not panels:
         raise UserError(f"there is nothing to draw: {', '.join(runs)} logged no step yet.")
     num_rows = -(-len(panels) // COLUMNS)

@@ -61,12 +61,15 @@ def train(recipe: Recipe) -> str | None:
 
     transformers.utils.logging.disable_progress_bar()
     run_directory.mkdir(parents=True, exist_ok=True)
+    revision = None if recipe.model.model_revision == "main" else recipe.model.model_revision
+    if revision is not None:
+        config.model_init_kwargs = {"revision": revision}  # TRL loads the reference model by name, with these
     with config.main_process_first(local=False, desc="loading the model"):
         model, tokenizer = load_model(
             recipe.model.model_name_or_path,
             dtype=recipe.model.dtype or "float32",
             attn_implementation=recipe.model.attn_implementation,
-            revision=None if recipe.model.model_revision == "main" else recipe.model.model_revision,
+            revision=revision,
             trust_remote_code=config.trust_remote_code,
             pad_token=data.pad_token,
             copy_dir=run_directory / "initial",
