@@ -70,6 +70,8 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
     fields["env"] = environment_of(fields | overrides, source=arguments.config)
     for name, value in fields["env"].items():  # before torch reads them; what the shell has set wins
         os.environ.setdefault(name, value)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
     # Deprecations inside transformers and TRL are for those who develop with them, not for a run's user.
     warnings.simplefilter("ignore", FutureWarning)
 

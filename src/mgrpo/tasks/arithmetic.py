@@ -1,7 +1,7 @@
 """One- and two-digit arithmetic, such as `7 + 45 =`, for a real chat model.
 
 The bare equation, so that a template can put it where it helps: recipes/smollm2-arithmetic.yaml begins the answer with
-it. That makes SmolLM2-135M right about one time in five; asked `What is 7 + 45?` it is right one time in forty.
+it. At temperature 1 SmolLM2-135M is then right one time in five; asked `What is 7 + 45?`, one time in forty.
 """
 
 import operator

@@ -56,7 +56,9 @@ def train(recipe: Recipe) -> str | None:
     find_model(recipe.model.model_name_or_path)
     train_dataset = _load(recipe, data.dataset_name, data.dataset_train_split, data.dataset_size)
     eval_dataset = None
-    if data.eval_dataset_name:
+    if config.eval_strategy == "no":
+        config.eval_on_start = False
+    elif data.eval_dataset_name:
         eval_dataset = _load(recipe, data.eval_dataset_name, data.eval_dataset_split, data.eval_dataset_size)
 
     transformers.utils.logging.disable_progress_bar()

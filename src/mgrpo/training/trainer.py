@@ -261,7 +261,7 @@ class MGRPOTrainer(GRPOTrainer):
         if any(self.accelerator.gather(torch.tensor([bool(answer) for answer in gold], device=advantages.device))):
             local |= gold_metrics(batch, gold[:: batch.num_policy], self.equivalence)
         over_processes = self.accelerator.gather(
-            torch.tensor([list(local.values())], dtype=torch.float64, device=advantages.device)
+            torch.tensor([list(local.values())], device=advantages.device)
         ).nanmean(dim=0)
         metrics = dict(zip(local, over_processes.tolist(), strict=True))
         metrics |= spread_metrics(gather_object(batch.pseudo_labels))
