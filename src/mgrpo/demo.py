@@ -111,7 +111,10 @@ def _watch(runs: list[Run], console: Console) -> Run | None:
     """Keep one run a core going until all are done, or one has failed, which is returned."""
     waiting, going = list(runs), list[Run]()
     with progress_bar(console) as bar:
-        tasks = {run.label: bar.add_task(run.label, total=run.max_steps, numbers="waiting") for run in runs}
+        tasks = {
+            run.label: bar.add_task(run.label.removeprefix("M-GRPO "), total=run.max_steps, numbers="waiting")
+            for run in runs
+        }
         printed = {run.label: -1 for run in runs}
         while waiting or going:
             while waiting and len(going) < max(1, os.cpu_count() or 1):

@@ -37,7 +37,7 @@ def progress_bar(console: Console) -> Progress:
     """A bar with steps, rate, time left and a field `numbers`, in 80 columns; nothing off a terminal."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=8),
+        BarColumn(bar_width=6),
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(compact=True),
