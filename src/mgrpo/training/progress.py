@@ -49,7 +49,7 @@ class TrainingProgress(TrainerCallback):
         elif names.AGREEMENT in (logs or {}) or state.global_step == 0:
             self._console.print(f"step {state.global_step}/{state.max_steps}  {line}", soft_wrap=True, highlight=False)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Take the bar down, leaving its last state."""
+    def close(self) -> None:
+        """Take the bar down, leaving its last state; it hides the cursor for as long as it is up."""
         if self._bar is not None:
             self._bar.stop()

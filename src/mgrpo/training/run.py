@@ -92,11 +92,15 @@ def train(recipe: Recipe) -> str | None:
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    trainer.add_callback(TrainingProgress())
+    progress = TrainingProgress()
+    trainer.add_callback(progress)
     if config.process_index == 0:
         write_config(recipe, run_directory)
         (run_directory / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    finally:
+        progress.close()
     trainer.save_model(str(run_directory / FINAL_DIRECTORY))
     if trainer.momentum_model is not None:
         trainer.save_momentum_model(run_directory / FINAL_DIRECTORY / "momentum")
