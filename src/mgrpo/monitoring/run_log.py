@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,15 @@ class MetricsWriter:
     def __init__(self, path: Path, last_step: int = 0) -> None:
         kept = [row for row in read_rows(path) if row["step"] <= last_step] if last_step and path.exists() else []
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8")
-        self._last: Row = {}
-        self._last_start = 0
-        for row in kept:
-            self.write(row)
+        lines = [json.dumps(row) + "\n" for row in kept]
+        # Written beside it and renamed: a crash in between loses no row.
+        unfinished = path.with_name(path.name + ".unfinished")
+        unfinished.write_text("".join(lines), encoding="utf-8")
+        unfinished.replace(path)
+        self._file = path.open("r+", encoding="utf-8")
+        self._file.seek(0, os.SEEK_END)
+        self._last: Row = kept[-1] if kept else {}
+        self._last_start = sum(map(len, lines[:-1]))  # json.dumps writes ASCII: characters are bytes
 
     def write(self, row: Row) -> None:
         """Write a row; it has the optimizer step as `step`. Numbers that are not finite are written as null."""
