@@ -1,0 +1,262 @@
+"""The equivalence `math`: answers by what they say as mathematics.
+
+`form.py` takes each answer apart. Its leaves are compared as values: exact numbers by exact arithmetic, expressions by
+fingerprints that worker processes make of them (`expressions.py`), once for each text and run. Tuples, sets and the
+like are equal if their parts are.
+"""
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+from typing import Any
+
+from mgrpo.answers import form
+from mgrpo.answers.components import Classes, Components
+from mgrpo.answers.form import Form, read_form, read_short_form
+from mgrpo.answers.worker import Failed, in_workers
+
+SECONDS_PER_ANSWER = 1.0
+"""Wall-clock limit for reading the expressions of an answer, and for comparing two expressions."""
+MAX_UNCLEAR = 3
+"""Expressions in one answer that math-verify alone can compare; an answer with more counts as failed."""
+RELATIVE_TOLERANCE = 1e-10
+"""Of values that stand for expressions. Numbers that the text gives are compared exactly: 0.333333 is not 1/3."""
+CACHE_SIZE = 2**16
+
+Leaf = form.Number | form.Expression
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a leaf: its exact value, or else its kind and its values (see `expressions.fingerprint`)."""
+
+    exact: Fraction | None = None
+    kind: str = "scalar"
+    values: tuple[complex, ...] = ()
+    is_failed: bool = False
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether math-verify alone can compare it."""
+        return self.exact is None and not self.values and self.kind != "text" and not self.is_failed
+
+
+class _Cache(OrderedDict[Any, Any]):
+    """What the workers said, the latest used last; bounded, for runs of weeks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failed_once: set[Any] = set()
+
+    def is_missing(self, key: Any) -> bool:
+        """Whether to ask: what has failed once is asked once more, for the machine may have been busy."""
+        return key not in self or key in self._failed_once
+
+    def remember(self, key: Any, answer: Any) -> None:
+        """Keep what the workers said; a failure does not cover an answer."""
+        if isinstance(answer, Failed):
+            if key not in self:
+                self._failed_once.add(key)
+            elif not isinstance(self[key], Failed):
+                return
+            else:
+                self._failed_once.discard(key)
+        else:
+            self._failed_once.discard(key)
+        self[key] = answer
+
+    def use(self, keys: Sequence[Any]) -> None:
+        """Put keys behind those that were used before, and forget the first ones if there are too many."""
+        for key in keys:
+            self.move_to_end(key)
+        while len(self) > max(CACHE_SIZE, len(keys)):
+            key, _ = self.popitem(last=False)
+            self._failed_once.discard(key)
+
+
+_fingerprints = _Cache()
+_verdicts = _Cache()
+
+
+def clear_caches() -> None:
+    """Forget what is known of any answer, to measure without it."""
+    _fingerprints.clear()
+    _verdicts.clear()
+    read_short_form.cache_clear()
+
+
+def classify(groups: list[list[str]]) -> Classes:
+    """Label the different answers of each group so that equal ones have equal labels."""
+    forms = [[read_form(answer) for answer in group] for group in groups]
+    leaves = [list(dict.fromkeys(leaf for form_ in group for leaf in _leaves(form_))) for group in forms]
+    _read_expressions([_expressions(form_) for group in forms for form_ in group])
+    known = [[_what_is_known(leaf) for leaf in group] for group in leaves]
+    components = [Components(len(group)) for group in leaves]
+    failed = [_failures(*group) for group in zip(forms, leaves, known, strict=True)]
+    for group_components, group_known in zip(components, known, strict=True):
+        _join_equal_values(group_components, group_known)
+    _compare_unclear(leaves, known, components, failed)
+
+    labels: list[list[Hashable]] = []
+    num_failed = 0
+    for group_forms, group_leaves, group_components, of in zip(forms, leaves, components, failed, strict=True):
+        class_of = {leaf: group_components.find(i) for i, leaf in enumerate(group_leaves)}
+        labels.append(_label(group_forms, class_of))
+        given_up = {group_leaves[i] for i in of}
+        num_failed += sum(not given_up.isdisjoint(_leaves(form_)) for form_ in group_forms) if given_up else 0
+    return labels, num_failed
+
+
+def _read_expressions(answers: list[list[str]]) -> None:
+    """Have the workers read what is not known yet; the expressions of one answer share one time limit."""
+    asked = dict.fromkeys(
+        tuple(missing) for of in answers if (missing := [latex for latex in of if _fingerprints.is_missing(latex)])
+    )
+    results = in_workers("mgrpo.answers.expressions:fingerprints", list(asked), SECONDS_PER_ANSWER)
+    for texts, result in zip(asked, results, strict=True):
+        for i, latex in enumerate(texts):
+            _fingerprints.remember(latex, result if isinstance(result, Failed) else result[i])
+    _fingerprints.use(list(dict.fromkeys(latex for of in answers for latex in of)))
+
+
+def _compare_unclear(
+    leaves: list[list[Any]], known: list[list[_Known]], components: list[Components], failed: list[set[int]]
+) -> None:
+    """Have math-verify compare the expressions without values, pair by pair.
+
+    In each round an expression is in one pair at most, and one that takes too long is in none of the next: n slow
+    expressions cost n / 2 time limits, not n^2 / 2.
+    """
+    pending = [
+        deque((i, j) for i, j in combinations(range(len(of)), 2) if of[i].is_unclear and of[j].is_unclear)
+        for of in known
+    ]
+    while any(pending):
+        pairs: list[tuple[int, int, int]] = []
+        for number, of in enumerate(pending):
+            taken: set[int] = set()
+            for _ in range(len(of)):
+                i, j = of.popleft()
+                if {i, j} & taken:
+                    of.append((i, j))
+                elif not {i, j} & failed[number] and known[number][i].kind == known[number][j].kind:
+                    taken |= {i, j}
+                    pairs.append((number, i, j))
+        texts = [tuple(sorted((leaves[number][i].latex, leaves[number][j].latex))) for number, i, j in pairs]
+        missing = [of_pair for of_pair in dict.fromkeys(texts) if _verdicts.is_missing(of_pair)]
+        results = in_workers("mgrpo.answers.expressions:are_equal", missing, SECONDS_PER_ANSWER)
+        for of_pair, result in zip(missing, results, strict=True):
+            _verdicts.remember(of_pair, result)
+        _verdicts.use(texts)
+        for (number, i, j), of_pair in zip(pairs, texts, strict=True):
+            if isinstance(_verdicts[of_pair], Failed):
+                failed[number] |= {i, j}
+            elif _verdicts[of_pair]:
+                components[number].join(i, j)
+
+
+def _leaves(of: Form) -> list[Leaf]:
+    match of:
+        case form.Number() | form.Expression():
+            return [of]
+        case form.Assigned(_, inner, equation):
+            return _leaves(inner) + ([equation] if equation is not None else [])
+        case form.Sequence(_, _, items) | form.Collection(_, items):
+            return [leaf for item in items for leaf in _leaves(item)]
+        case _:
+            return []
+
+
+def _expressions(of: Form) -> list[str]:
+    return list(dict.fromkeys(leaf.latex for leaf in _leaves(of) if isinstance(leaf, form.Expression)))
+
+
+def _failures(forms: list[Form], leaves: list[Leaf], known: list[_Known]) -> set[int]:
+    """The leaves that the workers gave up on, and those of answers that would have too much to compare."""
+    failed = {i for i, about in enumerate(known) if about.is_failed}
+    unclear = {leaf: i for i, (leaf, about) in enumerate(zip(leaves, known, strict=True)) if about.is_unclear}
+    if len(unclear) > MAX_UNCLEAR:
+        for form_ in forms:
+            of_answer = {unclear[leaf] for leaf in _leaves(form_) if leaf in unclear}
+            failed |= of_answer if len(of_answer) > MAX_UNCLEAR else set()
+    return failed
+
+
+def _what_is_known(leaf: Leaf) -> _Known:
+    if isinstance(leaf, form.Number):
+        return _known_number(leaf.value)
+    answer = _fingerprints[leaf.latex]
+    if isinstance(answer, Failed):
+        return _Known(is_failed=True)
+    if answer["kind"] == "exact":
+        numerator, denominator = answer["values"]
+        return _known_number(Fraction(int(numerator, 16), int(denominator, 16)))
+    return _Known(kind=answer["kind"], values=tuple(complex(*value) for value in answer["values"] or ()))
+
+
+def _known_number(value: Fraction) -> _Known:
+    try:
+        return _Known(exact=value, values=(complex(float(value)),) * 3)
+    except OverflowError:
+        return _Known(exact=value)
+
+
+def _join_equal_values(components: Components, known: list[_Known]) -> None:
+    first_of: dict[Fraction, int] = {}
+    for i, about in enumerate(known):
+        if about.exact is not None:
+            components.join(first_of.setdefault(about.exact, i), i)
+    # By their first value's real part equal ones are neighbours, or nearly.
+    in_order = sorted((about.values[0].real, i) for i, about in enumerate(known) if about.values)
+    for position, (value, i) in enumerate(in_order):
+        for other, j in in_order[position + 1 :]:
+            if not _are_close(value, other):
+                break
+            if _have_equal_values(known[i], known[j]):
+                components.join(i, j)
+
+
+def _have_equal_values(left: _Known, right: _Known) -> bool:
+    if left.exact is not None and right.exact is not None:
+        return left.exact == right.exact
+    pairs = zip(left.values, right.values, strict=True)
+    return left.kind == right.kind and all(_are_close(*pair) for pair in pairs)
+
+
+def _are_close(left: complex, right: complex) -> bool:
+    return left == right or abs(left - right) <= RELATIVE_TOLERANCE * max(abs(left), abs(right)) < math.inf
+
+
+def _label(forms: list[Form], class_of: dict[Leaf, int]) -> list[Hashable]:
+    keys = [_key(form_, class_of) for form_ in forms]
+    bare = {key for form_, key in zip(forms, keys, strict=True) if not isinstance(form_, form.Assigned)}
+    components = Components(len(forms))
+    first_of: dict[Hashable, int] = {}
+    for i, (form_, key) in enumerate(zip(forms, keys, strict=True)):
+        components.join(first_of.setdefault(key, i), i)
+        if isinstance(form_, form.Assigned):
+            # x = 5 and y = 5 are different, unless somebody in the group says 5
+            inner = _key(form_.form, class_of)
+            if inner in bare:
+                components.join(first_of.setdefault(inner, i), i)
+            if form_.equation is not None:
+                components.join(first_of.setdefault(class_of[form_.equation], i), i)
+    return [components.find(i) for i in range(len(forms))]
+
+
+def _key(of: Form, class_of: dict[Leaf, int]) -> Hashable:
+    match of:
+        case form.Number() | form.Expression():
+            return class_of[of]
+        case form.Assigned(name, inner, _):
+            return ("=", name, _key(inner, class_of))
+        case form.Sequence(opening, closing, items):
+            return (opening, closing, *(_key(item, class_of) for item in items))
+        case form.Collection(kind, items):
+            keys = frozenset(_key(item, class_of) for item in items)
+            return next(iter(keys)) if len(items) == 1 else (kind, keys)
+        case _:
+            return of

@@ -1,0 +1,167 @@
+r"""The tokens of an answer that is written as mathematics, in LaTeX or in plain text.
+
+What says nothing about the value goes: dollars and other wrappers, `\left` and `\right`, spacing commands, degree
+signs, thousands separators, invisible characters. What is written in several ways comes out in one: `\dfrac` as
+`\frac`, `**` as `^`, π as `\pi`.
+"""
+
+import re
+import unicodedata
+
+TEXT = "\ue000"
+r"""Begins a token that stood in \text{...}; a private character, which no answer has after the clean-up."""
+_TEXT_END, _CIRCLE = "\ue001", "\ue002"
+
+OPENING = {
+    **{"(": ")", "[": "]", "{": "}", r"\{": r"\}", r"\langle": r"\rangle"},
+    **{r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"},
+}
+"""Opening brackets, with what closes them."""
+CLOSING = frozenset(OPENING.values())
+SEPARATING_WORDS = ("and", "or")
+FUNCTIONS = (
+    *("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"),
+    *("ln", "log", "exp", "sqrt", "pi", "infty"),
+)
+WORD_COMMANDS = {
+    **{name: rf"\{name}" for name in FUNCTIONS},
+    **{
+        "infinity": r"\infty",
+        "inf": r"\infty",
+        "Pi": r"\pi",
+        "theta": r"\theta",
+        "alpha": r"\alpha",
+        "beta": r"\beta",
+    },
+    **{"asin": r"\arcsin", "acos": r"\arccos", "atan": r"\arctan"},
+}
+"""Words of plain text that are commands in LaTeX."""
+
+_UNICODE = str.maketrans(
+    {
+        **dict.fromkeys("−–—‒﹣－", "-"),
+        **dict.fromkeys("×⋅·∙•✕", r"\cdot "),
+        **{"÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ", "∞": r"\infty ", "∪": r"\cup ", "∈": r"\in ", "√": r"\sqrt "},
+        **{"≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "±": r"\pm ", "°": r"\circ ", "º": r"\circ "},
+        **{"¹": "^1", "²": "^2", "³": "^3", "⁴": "^4", "⁵": "^5", "½": r"\frac12 ", "¼": r"\frac14 "},
+        **{"¾": r"\frac34 ", "⅓": r"\frac13 ", "⅔": r"\frac23 ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta "},
+        **{"γ": r"\gamma ", "λ": r"\lambda ", "ω": r"\omega ", "φ": r"\phi ", "⟨": r"\langle ", "⟩": r"\rangle "},
+        **{"£": "", "€": "", "¥": "", "％": "%", "，": ",", "\xa0": " ", "\u2009": " ", "\u202f": " ", "∣": "|"},
+    }
+)
+_WRAPPER = re.compile(
+    r"\s*(?:\$\$(?P<a>[^$]*)\$\$|\$(?P<b>[^$]*)\$|\\\((?P<c>.*)\\\)|\\\[(?P<d>.*)\\\]|\*\*(?P<e>[^*]*)\*\*"
+    r"|`(?P<f>[^`]*)`|\\boxed\s*\{(?P<h>.*)\}|\{(?P<i>[^{}]*)\}|(?P<g>.*\S)[.;,:])\s*",
+    re.DOTALL,
+)
+_TEXT_COMMAND = re.compile(r"\\(?:text|mbox|hbox|textbf|textit|textrm|textnormal|mathrm|operatorname)\s*\{([^{}]*)\}")
+_NOISE = re.compile(
+    r"\\(?:left|right|middle|big|Big|bigg|Bigg|bigl|bigr|Bigl|Bigr|displaystyle|textstyle|limits|nolimits|quad|qquad"
+    r"|mathstrut|thinspace|enspace|hfill|bf|rm|it|mathbf|mathit|mathsf|mathbb|boldsymbol|bm)(?![A-Za-z])"
+    r"|(?<!\\)\\[,;:!> ]|(?<=\\\\)\s*\[[\d.]*(?:pt|em|ex|mm|cm)\]|~"
+)
+# 2e-3 is twice e less three; 2.0e-3, 2e-03 and 2e3 are numbers.
+_TOKEN = re.compile(
+    r"\d+\.\d+[eE][-+]?\d{1,3}(?![\d.])|\d+[eE](?:\+?\d{1,3}|-\d{2,3})(?![\d.])"
+    r"|\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|\*\*|<=|>=|\s+|.",
+    re.DOTALL,
+)
+_BRACKET_OR_THOUSANDS = re.compile(r"\\[{}]|[()\[\]]|(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
+_RENAMED = {
+    **dict.fromkeys((r"\dfrac", r"\tfrac", r"\cfrac"), r"\frac"),
+    **dict.fromkeys((r"\dbinom", r"\tbinom"), r"\binom"),
+    **dict.fromkeys((r"\times", r"\ast", "*"), r"\cdot"),
+    **dict.fromkeys((r"\lvert", r"\rvert", r"\vert", r"\mid"), "|"),
+    **{r"\leq": r"\le", r"\leqslant": r"\le", "<=": r"\le", r"\geq": r"\ge", r"\geqslant": r"\ge", ">=": r"\ge"},
+    **{r"\lt": "<", r"\gt": ">", "**": "^", r"\div": "/", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\%": "%"},
+    **{r"\lbrack": "[", r"\rbrack": "]", r"\colon": ":", r"\degree": r"\circ", r"\textdegree": r"\circ"},
+    **{r"\varphi": r"\phi", r"\varepsilon": r"\epsilon"},
+}
+
+
+def unwrapped(answer: str) -> str:
+    """An answer without dollars, `**`, box or full stop around it, and without invisible characters."""
+    text = answer.translate(_UNICODE)
+    text = "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Co"))
+    while match := _WRAPPER.fullmatch(text):
+        inner = next(group for group in match.groups() if group is not None)
+        if match["g"] is not None and inner.endswith("\\"):  # `\,` and `\;` are spaces
+            break
+        text = inner
+    return text.strip()
+
+
+def tokenize(text: str) -> list[str]:
+    r"""The tokens of an unwrapped answer: numbers, commands, words, single characters, and pieces of \text."""
+    text = text.replace("{,}", ",").replace(r"\$", " ").replace("$", " ")
+    text = re.sub(r",\s*\\!\s*", "", text)
+    text = _NOISE.sub(" ", _TEXT_COMMAND.sub(rf"{TEXT}\1{_TEXT_END}", text))
+    if re.fullmatch(r"-?[1-9]\d{0,2}(?: +\d{3})+", text.strip()):  # 1\,000
+        text = text.replace(" ", "")
+    tokens: list[str] = []
+    piece = None  # of \text, as far as it has been read
+    for token in _TOKEN.findall(_join_thousands(text)):
+        if token == TEXT:
+            piece = ""
+        elif token == _TEXT_END:
+            tokens += _text_tokens(piece or "")
+            piece = None
+        elif piece is not None:
+            piece += token
+        elif not token.isspace():
+            tokens.append(_RENAMED.get(token, token))
+    for i in range(1, len(tokens) - 1):
+        if tokens[i] == "U" and tokens[i - 1] in (")", "]") and tokens[i + 1] in ("(", "["):
+            tokens[i] = r"\cup"
+        elif tokens[i] == "in" and tokens[i + 1] in ("(", "[", r"\{"):
+            tokens[i] = r"\in"
+    return _without_degrees(tokens)
+
+
+def is_number(token: str) -> bool:
+    """Whether a token is a number without a sign."""
+    return token.isascii() and (token[0].isdigit() or (token[0] == "." and len(token) > 1))
+
+
+def without_text_commands(text: str) -> str:
+    r"""A text with what stands in its \text{...} in their place."""
+    return _TEXT_COMMAND.sub(r"\1", text)
+
+
+def _join_thousands(text: str) -> str:
+    """Join 1,000; inside brackets, where a comma separates, only what cannot be two numbers: (1,000)."""
+    depth, pieces, end = 0, [], 0
+    for match in _BRACKET_OR_THOUSANDS.finditer(text):
+        if match.group()[-1] in "([{":
+            depth += 1
+        elif match.group()[-1] in ")]}":
+            depth -= 1
+        elif depth <= 0 or ",0" in match.group():
+            pieces += [text[end : match.start()], match.group().replace(",", "")]
+            end = match.end()
+    return "".join([*pieces, text[end:]])
+
+
+def _text_tokens(text: str) -> list[str]:
+    stripped = text.strip(" .,")
+    if stripped in SEPARATING_WORDS:
+        return [","]
+    if stripped in (*WORD_COMMANDS, "i", "e") or re.fullmatch(r"[-\d.]+", stripped):
+        return [_RENAMED.get(token, token) for token in _TOKEN.findall(stripped) if not token.isspace()]
+    return [TEXT + stripped] if stripped else []
+
+
+def _without_degrees(tokens: list[str]) -> list[str]:
+    r"""Drop `^\circ`, `^{\circ}` and a bare `\circ`."""
+    kept: list[str] = []
+    for i, token in enumerate(tokens):
+        if token == r"\circ":
+            if kept[-2:] == ["^", "{"] and tokens[i + 1 : i + 2] == ["}"]:
+                kept[-2:] = [_CIRCLE]
+            elif kept[-1:] == ["^"]:
+                kept.pop()
+        elif kept[-1:] == [_CIRCLE]:
+            kept.pop()  # and its closing brace
+        else:
+            kept.append(token)
+    return [token for token in kept if token != _CIRCLE]
