@@ -13,7 +13,7 @@ from mgrpo.training import run
 RECIPE = """\
 output_dir: out
 model_name_or_path: embedded
-dataset_name: data.jsonl
+task: file:data.jsonl
 answer_extractor: mgrpo.embedded.task:extract_answer
 answer_equivalence: text
 num_generations: 4
@@ -124,19 +124,29 @@ def test_broken_recipe(refused, workplace, content, message):
         ("--use_vllm --iqr_multiplier 0.75", "entropy_source is 'exact', but vLLM returns no full logits"),
         ("--answer_extractor boxd", "answer_extractor is 'boxd'; set it to one of boxed, number"),
         ("--answer_extractor nowhere:f", "answer_extractor is 'nowhere:f', which cannot be imported"),
-        ("--answer_equivalence maths", "answer_equivalence is 'maths'; set it to one of text, math"),
+        ("--answer_equivalence maths", "answer_equivalence is 'maths'; set it to one of math, text"),
         ("--reward_funcs nowhere:f", "reward_funcs is 'nowhere:f', which cannot be imported"),
         ("--model_name_or_path ./nowhere", "the model directory './nowhere' does not exist"),
-        ("--dataset_name nowhere.jsonl", "the file nowhere.jsonl does not exist; correct the path"),
-        ("--dataset_name dat.jsonl", "did you mean 'data.jsonl'?"),
-        ("--dataset_name task:chain", "there is no task 'task:chain'"),
+        ("--task file:nowhere.jsonl", "the file nowhere.jsonl does not exist; correct the path"),
+        ("--task file:dat.jsonl", "did you mean 'data.jsonl'?"),
+        ("--task file", "task is 'file' alone, which does not say what to read; write file:PATH"),
+        ("--task data.jsonl", "task is 'data.jsonl', which does not say what it is; write file:data.jsonl"),
+        ("--task gsm8", "there is no task 'gsm8' (did you mean 'gsm8k'?)"),
+        ("--task embedded:chain", "the embedded model has no task 'chain'; write embedded:chains"),
+        ("--task nowhere:f", "task is 'nowhere:f', which cannot be imported"),
+        ("--task os:listdir", "task is 'os:listdir', whose function does not take split"),
+        ("--eval_strategy steps --eval_task gsm8", "there is no task 'gsm8' (did you mean 'gsm8k'?)"),
+        (
+            '--task_options {"level":1}',
+            "task_options sets level, which file:data.jsonl does not have; it has no options",
+        ),
         (
             "--prompt_column question",
             "data.jsonl has no column 'question'; set prompt_column to one of prompt, answer",
         ),
         ("--answer_column gold", "data.jsonl has no column 'gold'; set answer_column to one of prompt, answer"),
         ("--prompt_template Solve.", "put {prompt} where the prompt belongs"),
-        ("--system_prompt Think.", "set conversational: true or remove it"),
+        ("--system_prompt Think.", "set conversational: true, or system_prompt to '' for none"),
         ("--output_dir data.jsonl", "output_dir data.jsonl is a file"),
         ("--output_dir data.jsonl/out", "output_dir data.jsonl/out is a file, or in one"),
         ("--resume_from_checkpoint last", "output_dir out has no checkpoint; start the run anew"),
@@ -151,7 +161,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(refused, arguments, message)
 
 def test_empty_data(refused, workplace):
     (workplace / "empty.jsonl").write_text("")
-    assert "empty.jsonl holds no rows" in refused("--dataset_name", "empty.jsonl")
+    assert "empty.jsonl holds no rows" in refused("--task", "file:empty.jsonl")
 
 
 def test_math_verify_is_missing(refused, monkeypatch):
@@ -231,6 +241,26 @@ def test_matplotlib_is_missing(arguments, capsys, monkeypatch, workplace):
     assert "matplotlib, which is not installed: pip install 'mgrpo[report]'" in capsys.readouterr().err
 
 
+def test_tasks(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["tasks"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("math[:SOURCE]", "gsm8k", "choice:SOURCE", "file:PATH", "module:function"):
+        assert sum(line.startswith(name) for line in lines) == 1
+    assert max(map(len, lines[:-1])) <= 80
+    assert "mgrpo tasks show NAME" in lines[-1]
+
+
+def test_generators_of_reasoning_gym(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["tasks", "reasoning_gym"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("reasoning_gym:") for line in lines) == 106
+    assert "reasoning_gym:leg_counting" in lines
+    (line,) = (line for line in lines if line.startswith("reasoning_gym:countdown"))
+    assert "no vote" in line
+
+
 def test_exit_codes(monkeypatch, capsys):
     arguments = ["train", "--config", "mine.yaml"]
     monkeypatch.setattr(run, "train", lambda recipe: None)
@@ -289,6 +319,8 @@ def test_version(capsys):
         (["train"], "required: --config"),
         (["train", "--conf", "embedded"], "required: --config"),
         (["plot", ".", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["tasks", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["tasks", "shwo"], "invalid choice: 'shwo'"),
         (["demo", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
     ],
 )
@@ -299,7 +331,7 @@ def test_wrong_command_lines(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--config", "nowhere"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--config", "nowhere"], ["tasks"]])
 def test_nothing_heavy_is_imported_before_it_is_needed(arguments):
     heavy = "{'torch', 'transformers', 'trl', 'datasets', 'matplotlib', 'rich'}"
     code = (

@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import shutil
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.command != "train":
+    if rest and not arguments.takes_fields:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return arguments.run(arguments, rest)
@@ -37,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mgrpo", description="Label-free reinforcement learning for language models that does not collapse."
     )
     parser.add_argument("--version", action="version", version=f"mgrpo {__version__}")
+    parser.set_defaults(takes_fields=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     train = commands.add_parser(
@@ -49,7 +52,23 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     train.add_argument("--config", required=True, metavar="RECIPE", help="a YAML file, or the name of a recipe")
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_train, takes_fields=True)
+
+    tasks = commands.add_parser("tasks", help="list the tasks, or show one's prompts as a model will see them")
+    tasks.set_defaults(run=_tasks)
+    actions = tasks.add_subparsers(metavar="show | reasoning_gym")
+    show = actions.add_parser(
+        "show",
+        help="show a task's prompts, and how its answers are read",
+        usage="mgrpo tasks show [NAME] [--config RECIPE] [--FIELD VALUE ...]",
+        description="Show a task, or a recipe's, before anything is trained: prompts as the model will see them, "
+        "their lengths, how an answer is read and compared. Fields are a recipe's: --model_name_or_path embedded.",
+        allow_abbrev=False,
+    )
+    show.add_argument("--config", metavar="RECIPE", help="a YAML file, or the name of a recipe")
+    show.set_defaults(run=_show_task, takes_fields=True)
+    generators = actions.add_parser("reasoning_gym", help="list the generators of the package reasoning-gym")
+    generators.set_defaults(run=_reasoning_gym)
 
     demo = commands.add_parser("demo", help="watch majority-vote self-training collapse, and the momentum anchor hold")
     demo.add_argument("--filter", action="store_true", help="add a third run: M-GRPO with the entropy filter")
@@ -66,10 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
-    fields, overrides = read_recipe_file(arguments.config), parse_overrides(rest)
-    fields["env"] = environment_of(fields | overrides, source=arguments.config)
-    for name, value in fields["env"].items():  # before torch reads them; what the shell has set wins
-        os.environ.setdefault(name, value)
+    fields, overrides = _fields(arguments.config, rest)
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
     # Deprecations inside transformers and TRL are for those who develop with them, not for a run's user.
@@ -83,6 +99,55 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
         print(f"mgrpo: stopped: {stop_reason}", file=sys.stderr)
         return EXIT_STOPPED
     return 0
+
+
+def _fields(config: str, rest: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A recipe's fields and those of the command line; its environment variables are set."""
+    fields, overrides = read_recipe_file(config), parse_overrides(rest)
+    fields["env"] = environment_of(fields | overrides, source=config)
+    for name, value in fields["env"].items():  # before torch reads them; what the shell has set wins
+        os.environ.setdefault(name, value)
+    return fields, overrides
+
+
+def _tasks(_: argparse.Namespace, __: list[str]) -> int:
+    from mgrpo.tasks.registry import SUMMARIES, installed_tasks
+
+    installed = {name: f"of an installed package: {point.value}" for name, point in installed_tasks().items()}
+    _print_table({**SUMMARIES, **installed, "module:function": "your own: docs/tasks.md"})
+    print("\n`mgrpo tasks show NAME --model_name_or_path MODEL` shows a task's prompts as that model will see them.")
+    return 0
+
+
+def _reasoning_gym(_: argparse.Namespace, __: list[str]) -> int:
+    from mgrpo.tasks.reasoning_gym import FORMS
+
+    about = {name: form.note if form.votable else f"no vote; {form.note}" for name, form in FORMS.items()}
+    _print_table({f"reasoning_gym:{name}": note for name, note in about.items()})
+    print("\nno vote: a prompt has many right answers, so that a majority of them means little.")
+    return 0
+
+
+def _show_task(arguments: argparse.Namespace, rest: list[str]) -> int:
+    name = rest.pop(0) if rest and not rest[0].startswith("--") else None
+    if arguments.config is None and name is None:
+        raise UserError("there is nothing to show; write mgrpo tasks show NAME, or --config RECIPE")
+    fields, overrides = _fields(arguments.config, rest) if arguments.config else ({}, parse_overrides(rest))
+    if name is not None:
+        overrides["task"] = name
+    warnings.simplefilter("ignore", FutureWarning)
+
+    from mgrpo.training.preview import show_task
+
+    print(show_task(fields, arguments.config or "the command line", overrides))
+    return 0
+
+
+def _print_table(rows: dict[str, str]) -> None:
+    width = max(map(len, rows)) + 2
+    wrap = textwrap.TextWrapper(shutil.get_terminal_size().columns, subsequent_indent=" " * width)
+    for left, right in rows.items():
+        print(wrap.fill(f"{left:{width}}{right}"))
 
 
 def _demo(arguments: argparse.Namespace, _: list[str]) -> int:

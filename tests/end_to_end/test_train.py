@@ -10,6 +10,19 @@ from mgrpo.cli import main
 from mgrpo.monitoring.run_log import read_rows
 
 SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_dataset_size", "16", "--per_device_eval_batch_size", "16"]
+SUMS = """
+from mgrpo.tasks import Task
+
+def all_right(answers, gold):
+    assert set(gold) == {"sum", "place"}
+    return [True for _ in answers]
+
+def sums(*, split, size, seed):
+    gold = [{"sum": i % 9 + i // 9 % 9, "place": str(i)} for i in range(size)]
+    prompts = [f"0{i % 9}+{i // 9 % 9 + 1}=" for i in range(size)]
+    own = {"extractor": "mgrpo.embedded.task:extract_answer", "equivalence": "text", "score": all_right}
+    return Task({"prompt": prompts, "answer": gold}, **own)
+"""
 TIMES = ("time", "runtime", "per_second")
 
 
@@ -56,6 +69,16 @@ def test_does_not_overwrite_a_run_but_goes_on_with_it(run_directory, capsys):
     assert (run_directory / "metrics.jsonl").read_bytes() == before
     assert main([*arguments, "--max_steps", "3", "--resume_from_checkpoint", "last"]) == 0
     assert [row["step"] for row in read_rows(run_directory / "metrics.jsonl")] == [0, 1, 2, 3]
+
+
+def test_a_task_of_one_s_own_that_scores_its_gold(tmp_path, monkeypatch):
+    """Trained on gold that only the task understands, evaluated on gold that is text."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "sums.py").write_text(SUMS)
+    train("--config", "embedded", *SMALL, "--task", "sums:sums", "--output_dir", str(tmp_path / "run"))
+    rows = numbers(tmp_path / "run")
+    assert rows[1]["gold/accuracy"] == rows[1]["gold/label_accuracy"] == 1.0
+    assert 0 < rows[0]["eval_gold/accuracy"] < 1
 
 
 def test_lora_leaves_two_adapters(tmp_path):

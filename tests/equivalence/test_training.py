@@ -95,20 +95,28 @@ def test_gold_answers_reach_no_weight(make_trainer, chain_data):
         seen.append(set(kwargs))
         return [float(hash(str(kwargs.get("answer"))) % 7) for _ in completions]
 
-    def run(data):
-        trainer = make_trainer({"train_dataset": data, "reward_funcs": curious}, iqr_multiplier=0.75, max_steps=4)
+    def run(data, **given):
+        given |= {"train_dataset": data, "reward_funcs": curious}
+        trainer = make_trainer(given, iqr_multiplier=0.75, max_steps=4)
         weights = train(trainer)
         return weights, [row for row in trainer.state.log_history if "loss" in row]
 
     data = chain_data()
     shuffled = data["answer"][1:] + data["answer"][:1]
+    structs = [{"answer": answer, "index": i} for i, answer in enumerate(data["answer"])]
     present, present_log = run(data)
     absent, absent_log = run(data.remove_columns("answer"))
     wrong, wrong_log = run(data.remove_columns("answer").add_column("answer", shuffled))
     assert_same_bits(present, absent)
+    scored, scored_log = run(
+        data.remove_columns("answer").add_column("answer", structs),
+        gold_scorer=lambda answers, gold: [answer == gold["answer"] for answer in answers],
+    )
     assert_same_bits(present, wrong)
+    assert_same_bits(present, scored)
     assert seen and not any("answer" in names for names in seen)
     # and yet they are measured, where they are
     assert all("gold/accuracy" in row for row in present_log)
     assert not any(name.startswith("gold/") for row in absent_log for name in row)
     assert [row["gold/accuracy"] for row in present_log] != [row["gold/accuracy"] for row in wrong_log]
+    assert [row["gold/accuracy"] for row in present_log] == [row["gold/accuracy"] for row in scored_log]

@@ -1,17 +1,17 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.tasks import read
+from mgrpo.tasks import Task
 from mgrpo.tasks.check import check_prompts
-from mgrpo.tasks.load import load_prompts
+from mgrpo.tasks.load import load_prompts, make_prompts
+from mgrpo.tasks.registry import TASKS
 
 ROWS = [
     {"prompt": "What is 1 + 1?", "answer": "2", "solution": "a label"},
@@ -33,6 +33,10 @@ def write(path: Path, rows: list[dict]) -> str:
     else:
         datasets.Dataset.from_list(rows).to_parquet(path)
     return str(path)
+
+
+def load(path: str | Path, **fields: Any) -> datasets.Dataset:
+    return load_prompts(f"file:{path}", **fields)[1]
 
 
 class WordTokenizer:
@@ -61,33 +65,33 @@ class WordTokenizer:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
 def test_file_without_answers(tmp_path, suffix):
-    dataset = load_prompts(write(tmp_path / f"data{suffix}", ROWS))
+    dataset = load(write(tmp_path / f"data{suffix}", ROWS))
     assert dataset.column_names == ["prompt"]
     assert dataset["prompt"][:] == ["What is 1 + 1?", "What is 2 + 2?", "What is 3 + 3?"]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
 def test_file_with_answers(tmp_path, suffix):
-    dataset = load_prompts(write(tmp_path / f"data{suffix}", ROWS), answer_column="answer")
+    dataset = load(write(tmp_path / f"data{suffix}", ROWS), answer_column="answer")
     assert dataset.column_names == ["prompt", "answer"]
     assert dataset["answer"][:] == ["2", "4", "6"]
 
 
 def test_csv_answers_stay_text(tmp_path):
     name = write(tmp_path / "data.csv", [{"prompt": "say, agent", "answer": "007"}])
-    assert load_prompts(name, answer_column="answer")[0] == {"prompt": "say, agent", "answer": "007"}
+    assert load(name, answer_column="answer")[0] == {"prompt": "say, agent", "answer": "007"}
 
 
 def test_numbers_become_text_and_null_becomes_blank(tmp_path):
     rows = [{"prompt": "a", "answer": 12}, {"prompt": "b", "answer": 1.5}, {"prompt": "c", "answer": None}]
-    dataset = load_prompts(write(tmp_path / "data.jsonl", rows), answer_column="answer")
+    dataset = load(write(tmp_path / "data.jsonl", rows), answer_column="answer")
     assert dataset["answer"][:] == ["12", "1.5", ""]
 
 
 def test_byte_order_mark_and_blank_lines(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\n\n{"prompt": "b"}\n')
-    assert load_prompts(str(path))["prompt"][:] == ["a", "b"]
+    assert load(str(path))["prompt"][:] == ["a", "b"]
 
 
 @pytest.mark.skipif(
@@ -95,8 +99,7 @@ def test_byte_order_mark_and_blank_lines(tmp_path):
 )
 def test_math500():
     path = Path(os.environ["MGRPO_TEST_DATA"]) / "math500.jsonl"
-    template = "{prompt}\nPut the answer in \\boxed{}."
-    dataset = load_prompts(str(path), prompt_column="problem", answer_column="answer", prompt_template=template)
+    _, dataset = load_prompts(f"math:{path}", prompt_template="{prompt}\nPut the answer in \\boxed{}.")
     assert dataset.column_names == ["prompt", "answer"]
     assert len(dataset) == 500
     assert dataset[0]["prompt"].startswith("Convert the point $(0,3)$ in rectangular coordinates")
@@ -109,17 +112,17 @@ def test_math500():
 
 def test_template_leaves_other_braces_alone(tmp_path):
     name = write(tmp_path / "data.jsonl", [{"prompt": "{x} {prompt}"}])
-    assert load_prompts(name, prompt_template=r"\boxed{}: {prompt} {0}")[0]["prompt"] == r"\boxed{}: {x} {prompt} {0}"
+    assert load(name, prompt_template=r"\boxed{}: {prompt} {0}")[0]["prompt"] == r"\boxed{}: {x} {prompt} {0}"
 
 
 def test_template_without_placeholder():
     with pytest.raises(UserError, match=r"put \{prompt\} where the prompt belongs"):
-        load_prompts("task:arithmetic", prompt_template="Solve it.")
+        load_prompts("arithmetic", prompt_template="Solve it.")
 
 
 def test_conversation(tmp_path):
     name = write(tmp_path / "data.jsonl", ROWS)
-    dataset = load_prompts(name, conversational=True, system_prompt="Be brief.", prompt_template="Q: {prompt}")
+    dataset = load(name, conversational=True, system_prompt="Be brief.", prompt_template="Q: {prompt}")
     assert dataset[1]["prompt"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Q: What is 2 + 2?"},
@@ -132,7 +135,7 @@ def test_conversation_that_is_one_already(tmp_path):
         {"role": "user", "content": "1 + 1?", "name": "dropped"},
     ]
     name = write(tmp_path / "data.jsonl", [{"prompt": messages}])
-    dataset = load_prompts(name, conversational=True, system_prompt="Be brief.", prompt_template="Q: {prompt}")
+    dataset = load(name, conversational=True, system_prompt="Be brief.", prompt_template="Q: {prompt}")
     assert dataset[0]["prompt"] == [
         {"role": "system", "content": "Think."},
         {"role": "user", "content": "Q: 1 + 1?"},
@@ -142,68 +145,110 @@ def test_conversation_that_is_one_already(tmp_path):
 def test_conversation_as_text(tmp_path):
     name = write(tmp_path / "data.jsonl", [{"prompt": [{"role": "user", "content": "1 + 1?"}]}])
     with pytest.raises(UserError, match=r"row 0 of .*data\.jsonl holds a list of chat messages.*conversational: true"):
-        load_prompts(name)
+        load(name)
 
 
 def test_system_prompt_needs_a_conversation():
     with pytest.raises(UserError, match="set conversational: true"):
-        load_prompts("task:arithmetic", system_prompt="Be brief.")
+        load_prompts("arithmetic", system_prompt="Be brief.")
 
 
 @pytest.mark.parametrize("conversational", [False, True])
 def test_bad_prompts_are_not_dressed_up(tmp_path, conversational):
     name = write(tmp_path / "data.jsonl", [{"prompt": "a"}, {"prompt": None}, {"prompt": 7}, {"prompt": " \n"}, {}])
-    dataset = load_prompts(name, conversational=conversational, prompt_template="Solve: {prompt}")
+    dataset = load(name, conversational=conversational, prompt_template="Solve: {prompt}")
     assert dataset["prompt"][1:] == [[] if conversational else ""] * 4
 
 
-# Tasks and sizes.
-
-
-def test_tasks():
-    assert load_prompts("task:arithmetic", size=5).column_names == ["prompt", "answer"]
-    assert load_prompts("task:chains", size=5, split="test")[0]["prompt"].endswith("=")
-    assert len(load_prompts("task:arithmetic")) == read.DEFAULT_TASK_SIZE
-
-
-def test_seed_chooses_the_questions_of_a_task():
-    assert load_prompts("task:arithmetic", size=5)[:] == load_prompts("task:arithmetic", size=5)[:]
-    assert load_prompts("task:arithmetic", size=5)[:] != load_prompts("task:arithmetic", size=5, seed=1)[:]
-
-
-def test_a_registered_task(monkeypatch):
-    monkeypatch.setitem(read.TASKS, "numbers", "mgrpo.tasks.arithmetic:arithmetic")
-    assert len(load_prompts("task:numbers", size=2)) == 2
-
-
-def test_a_task_is_not_imported_before_it_is_asked_for():
-    code = "import sys, mgrpo.tasks.load; sys.exit(bool({'datasets', 'torch', 'mgrpo.embedded'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_unknown_task():
-    with pytest.raises(UserError, match=r"did you mean 'task:arithmetic'\?"):
-        load_prompts("task:arithmetics")
-
-
-@pytest.mark.parametrize("task", ["task:arithmetic", "task:chains"])
-def test_unknown_split_of_a_task(task):
-    with pytest.raises(UserError, match="split='validation'.*'train' and 'test'"):
-        load_prompts(task, split="validation")
+# Sizes.
 
 
 def test_size_of_a_file(tmp_path):
     name = write(tmp_path / "data.jsonl", [{"prompt": f"{i:03d}"} for i in range(100)])
-    chosen = load_prompts(name, size=10, seed=0)["prompt"][:]
+    chosen = load(name, size=10, seed=0)["prompt"][:]
     assert chosen == sorted(chosen) and len(set(chosen)) == 10
-    assert chosen == load_prompts(name, size=10, seed=0)["prompt"][:]
-    assert chosen != load_prompts(name, size=10, seed=1)["prompt"][:]
-    assert len(load_prompts(name, size=1000)) == 100
+    assert chosen == load(name, size=10, seed=0)["prompt"][:]
+    assert chosen != load(name, size=10, seed=1)["prompt"][:]
+    assert len(load(name, size=1000)) == 100
 
 
 def test_size_zero():
     with pytest.raises(UserError, match="size=0"):
-        load_prompts("task:arithmetic", size=0)
+        load_prompts("arithmetic", size=0)
+
+
+# What the recipe says and what the task says.
+
+OWN = Task(
+    {"prompt": ["1 + 1?"]},
+    prompt_template="Q: {prompt}",
+    system_prompt="Be brief.",
+    conversational=True,
+    extractor="number",
+    equivalence="number",
+)
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Registers `OWN` as the task `own`."""
+    monkeypatch.setattr("mgrpo.tasks.arithmetic.own", lambda *, split, size, seed: OWN, raising=False)
+    monkeypatch.setitem(TASKS, "own", "mgrpo.tasks.arithmetic:own")
+
+
+def test_what_the_recipe_leaves_out_is_the_task_s_own(own):
+    task, dataset = load_prompts("own", prompt_template=None, conversational=None, extractor=None)
+    assert task == OWN
+    assert dataset[0]["prompt"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Q: 1 + 1?"},
+    ]
+
+
+def test_what_the_recipe_sets_wins(own):
+    task, dataset = load_prompts(
+        "own",
+        prompt_template="{prompt} Go.",
+        system_prompt="Think.",
+        conversational=True,
+        extractor="boxed",
+        equivalence="text",
+    )
+    assert [message["content"] for message in dataset[0]["prompt"]] == ["Think.", "1 + 1? Go."]
+    assert (task.extractor, task.equivalence) == ("boxed", "text")
+
+
+def test_empty_text_is_none(own):
+    _, dataset = load_prompts("own", prompt_template="", system_prompt="", conversational=False)
+    assert dataset[0]["prompt"] == "1 + 1?"
+
+
+def test_a_task_s_system_prompt_needs_a_conversation(own):
+    with pytest.raises(UserError, match="'Be brief.' needs a conversation.*or system_prompt to '' for none"):
+        load_prompts("own", conversational=False)
+
+
+# Gold answers that only the task understands.
+
+
+def score(answers, gold):
+    raise NotImplementedError
+
+
+def test_gold_that_the_task_scores_is_kept_as_it_is():
+    gold = [{"answer": "a", "index": 3}, None, {"answer": "b", "index": 4}]
+    dataset = make_prompts(Task({"prompt": ["p", "q", "r"], "answer": gold}, score=score), "own")
+    assert dataset["answer"][:] == gold
+
+
+def test_gold_without_a_score_is_text_or_a_number():
+    with pytest.raises(UserError, match="the answer in row 0 of own is a dict, not text or a number"):
+        make_prompts(Task({"prompt": ["p"], "answer": [{"a": 1}]}), "own")
+
+
+def test_gold_of_many_kinds():
+    with pytest.raises(UserError, match="the gold answers of own do not fit into one column"):
+        make_prompts(Task({"prompt": ["p", "q"], "answer": [{"a": 1}, "b"]}, score=score), "own")
 
 
 # Mistakes.
@@ -212,24 +257,24 @@ def test_size_zero():
 def test_missing_file_names_the_nearest(tmp_path):
     write(tmp_path / "math_train.jsonl", ROWS)
     with pytest.raises(UserError, match=r"does not exist; correct the path \(did you mean 'math_train\.jsonl'\?\)"):
-        load_prompts(str(tmp_path / "math-train.jsonl"))
+        load(str(tmp_path / "math-train.jsonl"))
 
 
 def test_missing_directory(tmp_path):
     with pytest.raises(UserError, match="nor does its directory .*nowhere"):
-        load_prompts(str(tmp_path / "nowhere" / "data.jsonl"))
+        load(str(tmp_path / "nowhere" / "data.jsonl"))
 
 
 def test_unsupported_suffix(tmp_path):
     path = tmp_path / "data.txt"
     path.write_text("a")
     with pytest.raises(UserError, match=r"ends in '\.txt'; give a file ending in \.jsonl, \.json, \.parquet or \.csv"):
-        load_prompts(str(path))
+        load(str(path))
 
 
 def test_directory(tmp_path):
     with pytest.raises(UserError, match="is a directory; name one file in it"):
-        load_prompts(str(tmp_path))
+        load(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -248,28 +293,35 @@ def test_directory(tmp_path):
 def test_malformed_file(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
-        load_prompts(str(tmp_path / name))
+        load(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.jsonl", ""), ("a.json", "[]"), ("a.csv", "prompt\n")])
 def test_empty_file(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match="holds no rows"):
-        load_prompts(str(tmp_path / name))
+        load(str(tmp_path / name))
+
+
+def test_half_a_unicode_character(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": "\\ud800"}\n')
+    with pytest.raises(UserError, match=r"a prompt of file:.*data\.jsonl is no Unicode text"):
+        load(path)
 
 
 def test_missing_columns(tmp_path):
     name = write(tmp_path / "data.csv", [{"problem": "a", "answers": "1"}])
     with pytest.raises(UserError, match="no column 'prompt'; set prompt_column to one of problem, answers"):
-        load_prompts(name)
+        load(name)
     with pytest.raises(UserError, match=r"set answer_column to one of problem, answers \(did you mean 'answers'\?\)"):
-        load_prompts(name, prompt_column="problem", answer_column="answer")
+        load(name, prompt_column="problem", answer_column="answer")
 
 
 def test_answer_that_is_none(tmp_path):
     name = write(tmp_path / "data.jsonl", [{"prompt": "a", "answer": "1"}, {"prompt": "a", "answer": ["1", "2"]}])
     with pytest.raises(UserError, match="the answer in row 1 of .* is a list"):
-        load_prompts(name, answer_column="answer")
+        load(name, answer_column="answer")
 
 
 def test_hub_out_of_reach(monkeypatch):
@@ -277,10 +329,8 @@ def test_hub_out_of_reach(monkeypatch):
         raise ConnectionError("Couldn't reach 'someone/data' on the Hub (OfflineModeIsEnabled)")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(
-        UserError, match="'someone/data' is neither a local file nor reachable on the Hub.*download it"
-    ):
-        load_prompts("someone/data")
+    with pytest.raises(UserError, match="the data set 'someone/data' cannot be had from the Hub .*download it"):
+        load_prompts("hub:someone/data")
 
 
 def test_hub_split(monkeypatch):
@@ -290,9 +340,9 @@ def test_hub_split(monkeypatch):
         return datasets.Dataset.from_list(ROWS)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    assert load_prompts("someone/data", answer_column="answer").column_names == ["prompt", "answer"]
+    assert load_prompts("hub:someone/data", answer_column="answer")[1].column_names == ["prompt", "answer"]
     with pytest.raises(UserError, match="no split 'dev' in config None"):
-        load_prompts("someone/data", split="dev")
+        load_prompts("hub:someone/data", split="dev")
 
 
 # Checks.
@@ -320,7 +370,7 @@ def test_no_limit():
 
 def test_the_chat_template_counts(tmp_path):
     name = write(tmp_path / "data.jsonl", [{"prompt": "a b"}, {"prompt": "a b c"}, {"prompt": None}])
-    dataset = load_prompts(name, conversational=True)
+    dataset = load(name, conversational=True)
     # "a b" takes 4 tokens: one for the role, two words, one for the generation prompt
     dataset, counts = check_prompts(dataset, WordTokenizer(), max_prompt_length=4, on_bad_prompt="drop")
     assert [prompt[-1]["content"] for prompt in dataset["prompt"]] == ["a b"]
@@ -343,10 +393,23 @@ def test_none_left():
         check_prompts(prompts_of(""), WordTokenizer(), max_prompt_length=1, on_bad_prompt="drop")
 
 
+def test_what_the_chat_template_is_given_counts(tmp_path):
+    class Thinking(WordTokenizer):
+        def apply_chat_template(self, conversations, *, enable_thinking, **kwargs):
+            encoded = super().apply_chat_template(conversations, **kwargs)["input_ids"]
+            return {"input_ids": [ids + ["<think>"] * enable_thinking for ids in encoded]}
+
+    dataset = load(write(tmp_path / "data.jsonl", [{"prompt": "a b"}]), conversational=True)
+    limits = {"max_prompt_length": 4, "on_bad_prompt": "refuse"}
+    check_prompts(dataset, Thinking(), **limits, chat_template_kwargs={"enable_thinking": False})
+    with pytest.raises(UserError, match="has 5 tokens and max_prompt_length is 4"):
+        check_prompts(dataset, Thinking(), **limits, chat_template_kwargs={"enable_thinking": True})
+
+
 def test_no_chat_template(tmp_path):
     tokenizer = WordTokenizer()
     tokenizer.chat_template = None
-    dataset = load_prompts(write(tmp_path / "data.jsonl", ROWS), conversational=True)
+    dataset = load(write(tmp_path / "data.jsonl", ROWS), conversational=True)
     with pytest.raises(UserError, match="tokenizer of words has no chat template; set conversational: false"):
         check_prompts(dataset, tokenizer, max_prompt_length=9, on_bad_prompt="drop")
 

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from mgrpo.errors import UserError
 from mgrpo.training import models
-from mgrpo.training.models import find_model, load_model
+from mgrpo.training.models import find_model, load_model, load_tokenizer
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 CHARACTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]  # 94 of them, one token each
@@ -158,6 +158,26 @@ def test_adapter_is_merged(directory, tmp_path):
 
 
 # Tokenizers.
+
+
+def test_tokenizer_alone(directory, gguf_file, tmp_path, monkeypatch):
+    from peft import LoraConfig, get_peft_model
+
+    name = directory(eos_token="<end>")  # without a padding token: nothing is padded here
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(name), LoraConfig(target_modules=["q_proj"], r=2))
+    adapted.save_pretrained(tmp_path / "adapter")
+    monkeypatch.delattr(AutoModelForCausalLM, "from_pretrained")  # no weights are read
+    for model in (name, str(tmp_path / "adapter"), str(gguf_file[0])):
+        assert load_tokenizer(model)("ab").input_ids == [CHARACTERS.index("a"), CHARACTERS.index("b")]
+
+
+def test_tokenizer_of_no_model(directory, tmp_path):
+    with pytest.raises(UserError, match="does not exist; correct the path"):
+        load_tokenizer("./nowhere")
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="tiny cannot be loaded from"):
+        load_tokenizer(str(tmp_path / "tiny"))
 
 
 def test_no_end_token(directory):

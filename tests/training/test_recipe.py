@@ -9,7 +9,7 @@ from mgrpo.training.recipe import CONFIG_FILE, load_recipe, write_config
 NEEDED = {
     "output_dir": "unused",
     "model_name_or_path": "embedded",
-    "dataset_name": "task:chains",
+    "task": "embedded:chains",
     "use_cpu": True,
     "bf16": False,
 }
@@ -37,7 +37,7 @@ def value(name, given):
         ("iqr_multiplier", "none", None),
         ("iqr_multiplier", None, None),
         ("iqr_multiplier", "0.5", 0.5),
-        ("eval_dataset_name", "null", None),
+        ("eval_task", "null", None),
         ("report_to", "none", "none"),
         ("gradient_checkpointing", "false", False),  # on by default
         ("gradient_checkpointing", "true", True),
@@ -51,6 +51,11 @@ def value(name, given):
         ("pad_to_multiple_of", 8, 8),
         ("lr_scheduler_kwargs", {"num_cycles": 2}, {"num_cycles": 2}),
         ("lr_scheduler_kwargs", '{"num_cycles": 2}', {"num_cycles": 2}),
+        ("task_options", '{"num_agents": 3}', {"num_agents": 3}),
+        ("task_options", "null", None),
+        ("prompt_template", "", ""),  # none, and not the task's own
+        ("prompt_template", "null", None),
+        ("conversational", "null", None),
         ("resume_from_checkpoint", True, "last"),
         ("resume_from_checkpoint", False, None),
     ],
@@ -108,6 +113,7 @@ def test_what_the_recipe_sets_reaches_its_place():
         ("prompt_column", ["a", "b"], "sets prompt_column to ['a', 'b'], but it must be text"),
         ("reward_funcs", [["a:f"]], "sets reward_funcs to [['a:f']]"),
         ("lr_scheduler_kwargs", "{a", "but it must be a mapping, {NAME: value}"),
+        ("task_options", "num_agents", "sets task_options to 'num_agents', but it must be a mapping, {NAME: value}"),
         ("on_bad_prompt", "skip", "sets on_bad_prompt to 'skip'; it must be one of drop, refuse"),
         ("eval_strategy", "step", "sets eval_strategy to 'step'; did you mean steps?"),
         ("eval_strategy", True, "sets eval_strategy to True; it must be one of no, steps, epoch"),
@@ -119,7 +125,7 @@ def test_what_the_recipe_sets_reaches_its_place():
         ("eval_dataset_size", -1, "eval_dataset_size is -1; set it to 1 or more"),
         ("max_prompt_length", 0, "max_prompt_length is 0; set it to 1 or more"),
         ("loss_type", "grpo", "loss_type is 'grpo', which divides by dropped completions too; set it to one of dapo"),
-        ("eval_strategy", "epoch", "there is nothing to evaluate on; set eval_dataset_name"),
+        ("eval_strategy", "epoch", "there is nothing to evaluate on; set eval_task"),
         ("reward_weights", [1, 1], "reward_weights has 2 numbers, but there are 1 rewards"),
         ("load_in_4bit", True, "load_in_4bit is on, but a policy is not trained in quantized weights here"),
         ("model_init_kwargs", {"a": 1}, "model_init_kwargs is set"),
@@ -134,7 +140,7 @@ def test_mistakes(name, given, message):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["output_dir", "model_name_or_path", "dataset_name"])
+@pytest.mark.parametrize("name", ["output_dir", "model_name_or_path", "task"])
 @pytest.mark.parametrize("empty", [None, "", "absent"])
 def test_needed_fields(name, empty):
     fields = {**NEEDED, name: empty}

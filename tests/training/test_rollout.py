@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mgrpo.training.rollout import EntropyRecorder, entropy_from_log_probs, text_of
+from mgrpo.training.rollout import EntropyRecorder, entropy_from_log_probs
 
 
 @pytest.mark.parametrize("source", ["exact", "sampled"])
@@ -52,9 +52,3 @@ def test_passes_after_the_last_token_do_not_count():
 def test_log_probs_of_an_engine():
     # mean of -log p; a token that the engine could not score is left out
     assert entropy_from_log_probs([[-1.0, -3.0], [-2.0, None], []]).tolist() == [2.0, 2.0, 0.0]
-
-
-def test_text_of_plain_and_chat_completions():
-    assert text_of("a") == "a"
-    assert text_of([{"role": "assistant", "content": "b"}]) == "b"
-    assert text_of([{"role": "assistant", "content": None}]) == ""

@@ -37,15 +37,16 @@ def test_every_metric_is_logged_and_makes_sense(make_trainer, chain_data):
     assert [row["step"] for row in rows] == [1, 2, 3]
     expected = [
         names.AGREEMENT, names.TIE_RATE, names.UNLABELLED_RATE, names.MOMENTUM_AGREEMENT, names.DROPPED_RATE,
-        names.ENTROPY, names.NONE_RATE, names.DISTINCT, names.TOP_SHARE, names.LENGTH, names.DISTANCE,
-        names.SKIPPED_STEPS, names.GRAD_NORM, names.KL, names.GOLD_ACCURACY, names.GOLD_LABEL_ACCURACY,
-        names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL, names.TIME_STEP,
+        names.ENTROPY, names.NONE_RATE, names.FAILED_RATE, names.TIMEOUT_RATE, names.DISTINCT, names.TOP_SHARE,
+        names.LENGTH, names.DISTANCE, names.SKIPPED_STEPS, names.GRAD_NORM, names.KL, names.GOLD_ACCURACY,
+        names.GOLD_LABEL_ACCURACY, names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL, names.TIME_STEP,
     ]  # fmt: skip
     for row in rows:
         for name in expected:
             assert math.isfinite(row[name]), name
         assert 1 <= row[names.DISTINCT] <= 4
         assert 1 / 4 <= row[names.TOP_SHARE] <= 1
+        assert row[names.FAILED_RATE] == row[names.TIMEOUT_RATE] == 0
         assert 3 <= row[names.LENGTH] <= 14
         assert 0 < row[names.AGREEMENT] <= 1
     assert rows[0][names.DISTANCE] > 0
@@ -200,6 +201,111 @@ def test_a_reward_may_stand_beside_the_vote(make_trainer):
     trainer.train()
     row = rows_of(trainer)[0]
     assert row["reward"] == pytest.approx(row["rewards/vote/mean"] + 0.5 * row["rewards/brief/mean"])
+
+
+# Gold answers of any kind.
+
+
+def gold_data(chain_data, gold):
+    """16 prompts, the gold answer of the i-th a function of it and i."""
+    data = chain_data(16)
+    return data.remove_columns("answer").add_column("answer", [gold(a, i) for i, a in enumerate(data["answer"])])
+
+
+def test_the_task_scores_its_own_gold(make_trainer, chain_data):
+    seen = []
+
+    def half(answers, gold):
+        seen.append((len(answers), gold))
+        return [True, False] * 3 + [True]  # of 6 policy completions, and the pseudo-label
+
+    data = gold_data(chain_data, lambda answer, i: {"text": answer, "index": i} if i % 2 else None)
+    trainer = make_trainer({"train_dataset": data, "gold_scorer": half}, max_steps=4)
+    trainer.train()
+    # 4 steps of 4 prompts are each of the 16 once; those without a gold answer are not scored
+    assert sorted(gold["index"] for _, gold in seen) == list(range(1, 16, 2))
+    assert all(num == 7 and isinstance(gold["text"], str) for num, gold in seen)
+    measured = [row for row in rows_of(trainer) if names.GOLD_ACCURACY in row]
+    assert measured
+    for row in measured:
+        assert (row[names.GOLD_ACCURACY], row[names.GOLD_LABEL_ACCURACY]) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("unknown", [None, ""])
+def test_no_gold_answer_is_known(make_trainer, chain_data, unknown):
+    data = gold_data(chain_data, lambda answer, i: unknown)
+    trainer = make_trainer({"train_dataset": data}, max_steps=1)
+    trainer.train()
+    assert not any(name.startswith("gold/") for row in rows_of(trainer) for name in row)
+
+
+def test_gold_numbers(make_trainer, chain_data, tmp_path):
+    def accuracies(gold):
+        given = {"train_dataset": gold_data(chain_data, lambda answer, i: gold(answer)), "equivalence": "number"}
+        trainer = make_trainer(given, max_steps=4, output_dir=str(tmp_path / gold.__name__))
+        trainer.train()
+        return [row[names.GOLD_ACCURACY] for row in rows_of(trainer)]
+
+    assert accuracies(str) == accuracies(int)
+
+
+def test_held_out_data_has_its_own_score(make_trainer, chain_data):
+    trainer = make_trainer(
+        {
+            "train_dataset": gold_data(chain_data, lambda answer, i: {"text": answer}),
+            "eval_dataset": gold_data(chain_data, lambda answer, i: {"number": i}),
+            "gold_scorer": lambda answers, gold: [gold["text"] is None for _ in answers],
+            "eval_gold_scorer": lambda answers, gold: [gold["number"] >= 0 for _ in answers],
+        },
+        max_steps=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        num_generations_eval=1,
+        per_device_eval_batch_size=16,
+    )
+    trainer.train()
+    measured = {name: value for row in rows_of(trainer) for name, value in row.items()}
+    assert measured[names.GOLD_ACCURACY] == 0.0
+    assert measured[names.EVAL_PREFIX + names.GOLD_ACCURACY] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("scorer", "message"),
+    [
+        (None, "a gold answer is {'text': .*, neither text nor a number; pass a gold_scorer"),
+        (lambda answers, gold: [True], "the task's score gave 1 verdicts on 7 answers; make it give one for each"),
+    ],
+)
+def test_mistakes_in_scoring(make_trainer, chain_data, scorer, message):
+    data = gold_data(chain_data, lambda answer, i: {"text": answer})
+    with pytest.raises(UserError, match=message):
+        make_trainer({"train_dataset": data, "gold_scorer": scorer}).train()
+
+
+# Functions of the user's own.
+
+
+def test_an_extractor_that_fails_at_times_is_counted(make_trainer):
+    from mgrpo.embedded.task import extract_answer
+
+    calls = []
+
+    def fragile(text):
+        calls.append(text)
+        if len(calls) % 8 == 0:
+            raise IndexError("no such part")
+        return extract_answer(text)
+
+    trainer = make_trainer({"answer_fn": fragile}, max_steps=1)
+    trainer.train()
+    assert len(calls) == 32
+    # 24 policy completions and 8 momentum completions are read, of which every 8th fails
+    assert rows_of(trainer)[0][names.FAILED_RATE] == 4 / 32
+
+
+def test_an_extractor_that_fails_always_ends_the_run(make_trainer):
+    with pytest.raises(UserError, match="24 of 24 completions"):
+        make_trainer({"answer_fn": lambda text: text.nothing}).train()
 
 
 @pytest.mark.parametrize(

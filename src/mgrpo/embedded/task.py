@@ -11,7 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from mgrpo.tasks.split import Split, split_of
+from mgrpo.errors import UserError
+from mgrpo.tasks.read import DEFAULT_TASK_SIZE
+from mgrpo.tasks.split import Split, check_split, split_of
+from mgrpo.tasks.task import Task
 
 MAX_STEPS = 5
 END_OF_TEXT = "$"
@@ -51,6 +54,20 @@ class Chain:
     def answer(self) -> str:
         """The gold answer, two digits. For measurement only: label-free training must never see it."""
         return f"{self.results[-1]:02d}"
+
+
+def embedded(argument: str | None, *, split: str, size: int | None, seed: int) -> Task:
+    """The embedded model's tasks, of which there is one: `chains`.
+
+    Raises:
+        UserError: if there is no such task or split.
+    """
+    if argument != "chains":
+        raise UserError(f"the embedded model has no task {argument!r}; write embedded:chains")
+    num = DEFAULT_TASK_SIZE if size is None else size
+    drawn = chains(num, seed=seed, split=check_split(split, "embedded:chains"))
+    columns = {"prompt": [chain.prompt for chain in drawn], "answer": [chain.answer for chain in drawn]}
+    return Task(columns, extractor=f"{__name__}:{extract_answer.__name__}", equivalence="text")
 
 
 def chains(num: int, *, seed: int, split: Split) -> list[Chain]:

@@ -1,10 +1,21 @@
-"""Where prompts come from: built-in tasks, local files and the Hub.
+"""What is asked: tasks by name, as prompts with the way to ask them, to read an answer and to score it.
 
-    arithmetic.py  one- and two-digit arithmetic in words, for a real chat model (standard library alone)
-    split.py       which split a built-in task's prompt belongs to
-    read.py        built-in tasks, local files and the Hub, as columns
-    load.py        columns into prompts
-    check.py       prompts against a model's tokenizer
+    task.py           a task
+    registry.py       tasks by name: those that come along, those of other packages, and your own
+    math.py           MATH and its mirrors
+    gsm8k.py          GSM8K
+    choice.py         multiple choice: GPQA, MMLU, MMLU-Pro
+    read.py           `file` and `hub`: local files and the Hub, as columns
+    arithmetic.py     one- and two-digit arithmetic, for a real chat model (standard library alone)
+    reasoning_gym.py  the generators of the package reasoning-gym; beside it what is known of their answers (_forms),
+                      and what runs in worker processes (_worker)
+    split.py          which split a generated prompt belongs to
+    load.py           a task into prompts
+    check.py          prompts against a model's tokenizer
 
-Nothing is imported here, so that the command line can list tasks without paying for `datasets`.
+Nothing heavy is imported here, so that the command line can list tasks without paying for `datasets`.
 """
+
+from mgrpo.tasks.task import Task
+
+__all__ = ["Task"]

@@ -9,14 +9,27 @@ import random
 from itertools import product
 
 from mgrpo.errors import UserError
-from mgrpo.tasks.split import split_of
+from mgrpo.tasks.read import DEFAULT_TASK_SIZE
+from mgrpo.tasks.split import check_split, split_of
+from mgrpo.tasks.task import Task
 
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 # Operands by their number of digits: drawn from 0..99 at once, only 1 question in 100 would have two small operands.
 OPERANDS = (range(10), range(10, 100))
 
 
-def arithmetic(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
+def arithmetic(*, split: str, size: int | None, seed: int) -> Task:
+    """`draw` as a task.
+
+    Raises:
+        UserError: if there is no such split, or fewer questions in it.
+    """
+    rows = draw(DEFAULT_TASK_SIZE if size is None else size, seed=seed, split=split)
+    columns = {name: [row[name] for row in rows] for name in ("prompt", "answer")}
+    return Task(columns, extractor="number", equivalence="number")
+
+
+def draw(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
     """Draw distinct questions; the same seed and split give the same questions on any machine.
 
     Operation and digits of each operand are equally likely, until the small ones (100 questions) run out. A longer
@@ -33,8 +46,7 @@ def arithmetic(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
     Raises:
         UserError: If there is no such split, or fewer than `num` questions in it.
     """
-    if split not in ("train", "test"):
-        raise UserError(f"split={split!r}: task:arithmetic has the splits 'train' and 'test'; choose one")
+    check_split(split, "arithmetic")
     rng = random.Random(f"{split} {seed}")
     strata = []
     for symbol, left, right in product(OPERATIONS, OPERANDS, OPERANDS):
@@ -43,9 +55,7 @@ def arithmetic(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
         strata.append(questions)
     num_available = sum(map(len, strata))
     if not 0 <= num <= num_available:
-        raise UserError(
-            f"size={num}: the {split} split of task:arithmetic has {num_available} questions; ask for fewer"
-        )
+        raise UserError(f"size={num}: the {split} split of arithmetic has {num_available} questions; ask for fewer")
     drawn: list[dict[str, str]] = []
     while len(drawn) < num:
         stratum = rng.choice(strata)

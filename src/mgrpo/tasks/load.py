@@ -1,15 +1,18 @@
-"""Load prompts from a built-in task, a local file or the Hub.
+"""A task into a data set of prompts.
 
-Nothing that could carry a label gets past this file: every column is dropped but the prompt, and the gold answer
-where it was asked for by name. The answer is for measurement only.
+Nothing that could carry a label gets past this file: every column is dropped but the prompt, and the gold answer where
+there is one. The answer is for measurement only.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mgrpo.errors import UserError
-from mgrpo.tasks.read import Columns, did_you_mean, is_task, read_columns
+from mgrpo.tasks.read import first_line
+from mgrpo.tasks.registry import load_task
+from mgrpo.tasks.task import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,82 +24,115 @@ Prompt = str | list[Message]
 
 
 def load_prompts(
-    dataset_name: str,
+    name: str,
     *,
     split: str = "train",
-    config: str | None = None,
-    prompt_column: str = "prompt",
-    answer_column: str | None = None,
-    prompt_template: str | None = None,
-    system_prompt: str | None = None,
-    conversational: bool = False,
     size: int | None = None,
     seed: int = 0,
-) -> "Dataset":
-    r"""Load prompts into the columns `prompt` and, where there are gold answers, `answer`.
-
-    A prompt that is null, blank or no text at all comes out blank, without template and system prompt, for
-    `check_prompts` to find. A gold answer that is null comes out as `""`.
+    options: Mapping[str, Any] | None = None,
+    dataset_config: str | None = None,
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
+    **asked: Any,
+) -> tuple[Task, "Dataset"]:
+    """Load a task by name, and make its prompts.
 
     Args:
-        dataset_name: `task:` and a name in `TASKS`; a local file ending in .jsonl, .json, .parquet or .csv; or a name
-            on the Hub.
-        split: Split of a task or a Hub data set. A local file is one split, whatever its name.
-        config: Configuration of a Hub data set.
-        prompt_column: Column of the prompts: text, or lists of chat messages if `conversational`.
-        answer_column: Column of the gold answers; None takes no answers. A task always brings its own.
-        prompt_template: Text around the prompt, which stands at the literal `{prompt}`. No other braces count, so
-            `\boxed{}` is safe. In a list of messages it goes around the last user message.
-        system_prompt: First message of each conversation that has no system message.
-        conversational: Whether `prompt` becomes a list of chat messages.
-        size: How many rows: exactly so many of a task (None: 1000), at most so many of a file or Hub data set, chosen
-            at random and kept in their order (None: all).
-        seed: Which questions of a task, or rows of a data set, are chosen.
+        name: of the task, as `load_task` takes it; so are the other arguments.
+        split: which split of it.
+        size: how many rows: exactly so many of a task that makes its prompts (None: 1000), at most so many of a data
+            set, chosen at random and kept in their order (None: all).
+        seed: which rows, and how they are made.
+        options: the task's own.
+        dataset_config: configuration of a Hub data set.
+        prompt_column: column of the prompts; None: the task's own.
+        answer_column: column of the gold answers; None: the task's own.
+        **asked: fields of `Task` that win over the task's own where they are not None: `prompt_template`,
+            `system_prompt` (for both, `""` is none), `conversational`, `extractor`, `equivalence`.
+
+    Returns:
+        The task, as it is asked, and what `make_prompts` makes of it.
 
     Raises:
-        UserError: If the source cannot be found or read, is empty or lacks a column, or if the options contradict
-            each other.
+        UserError: if the task cannot be loaded, is empty, or its fields contradict each other.
+    """
+    if size is not None and size < 1:
+        raise UserError(f"size={size}: a data set needs at least one row; set size to 1 or more, or leave it out")
+    task = load_task(
+        name,
+        split=split,
+        size=size,
+        seed=seed,
+        options=options,
+        dataset_config=dataset_config,
+        prompt_column=prompt_column,
+        answer_column=answer_column,
+    )
+    task = replace(task, **{field: value for field, value in asked.items() if value is not None})
+    return task, make_prompts(task, name, size=size, seed=seed)
+
+
+def make_prompts(task: Task, name: str, *, size: int | None = None, seed: int = 0) -> "Dataset":
+    """Put a task's rows into the columns `prompt` and, where there are gold answers, `answer`.
+
+    A prompt that is null, blank or no text at all comes out blank, without template and system prompt, for
+    `check_prompts` to find. A gold answer that is null comes out as `""`, or as None where the task scores by itself.
+
+    Args:
+        task: how its prompts are asked.
+        name: what to call it in a message.
+        size: at most so many rows, chosen at random and kept in their order; None: all.
+        seed: which ones.
+
+    Raises:
+        UserError: if there are no rows, or the task's fields or rows contradict each other.
     """
     import datasets
 
-    if prompt_template is not None and PLACEHOLDER not in prompt_template:
+    template, system_prompt = task.prompt_template or None, task.system_prompt or None
+    if template is not None and PLACEHOLDER not in template:
         raise UserError(
-            f"prompt_template={prompt_template!r} would give every row the same prompt; "
+            f"prompt_template={template!r} would give every row the same prompt; "
             f"put {PLACEHOLDER} where the prompt belongs"
         )
-    if system_prompt is not None and not conversational:
-        raise UserError("system_prompt is set but prompts are plain text; set conversational: true or remove it")
-    if size is not None and size < 1:
-        raise UserError(f"size={size}: a data set needs at least one row; set size to 1 or more, or leave it out")
-
-    columns = read_columns(dataset_name, split=split, config=config, size=size, seed=seed)
-    if is_task(dataset_name):
-        answer_column = answer_column or "answer"
-    num_rows = len(next(iter(columns.values()), ()))
+    if system_prompt is not None and not task.conversational:
+        raise UserError(
+            f"the system_prompt {system_prompt!r} needs a conversation, but prompts are plain text; "
+            "set conversational: true, or system_prompt to '' for none"
+        )
+    num_rows = len(task.columns["prompt"])
     if num_rows == 0:
-        raise UserError(f"{dataset_name} holds no rows; give a data set with at least one prompt")
-    _require_column(columns, prompt_column, "prompt_column", dataset_name)
-    if answer_column is not None:
-        _require_column(columns, answer_column, "answer_column", dataset_name)
-
+        raise UserError(f"{name} holds no rows; give a task with at least one prompt")
     rows: Sequence[int] = range(num_rows)
     if size is not None and size < num_rows:
         rows = sorted(random.Random(seed).sample(rows, size))
-    prompts, answers = list(columns[prompt_column]), list(columns[answer_column]) if answer_column else None
-    message = [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
-    features = {"prompt": message if conversational else datasets.Value("string")}
+    prompts = list(task.columns["prompt"])
     data: dict[str, list[Any]] = {
         "prompt": [
-            _shape_conversation(prompts[row], prompt_template, system_prompt)
-            if conversational
-            else _shape_text(prompts[row], prompt_template, f"row {row} of {dataset_name}")
+            _shape_conversation(prompts[row], template, system_prompt)
+            if task.conversational
+            else _shape_text(prompts[row], template, f"row {row} of {name}")
             for row in rows
         ]
     }
-    if answers is not None:
-        features["answer"] = datasets.Value("string")
-        data["answer"] = [_answer_text(answers[row], f"row {row} of {dataset_name}") for row in rows]
-    return datasets.Dataset.from_dict(data, features=datasets.Features(features))
+    message = [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
+    features = datasets.Features({"prompt": message if task.conversational else datasets.Value("string")})
+    try:
+        dataset = datasets.Dataset.from_dict(data, features=features)
+    except UnicodeError as error:  # half of a pair of surrogates, which JSON can spell
+        raise UserError(f"a prompt of {name} is no Unicode text ({first_line(error)}); correct it") from error
+    if "answer" not in task.columns:
+        return dataset
+    answers = list(task.columns["answer"])
+    if task.score is None:
+        texts = [_answer_text(answers[row], f"row {row} of {name}") for row in rows]
+        return dataset.add_column("answer", texts, feature=datasets.Value("string"))
+    try:
+        return dataset.add_column("answer", [answers[row] for row in rows])
+    except Exception as error:  # pyarrow and datasets raise types of their own
+        raise UserError(
+            f"the gold answers of {name} do not fit into one column ({first_line(error)}); make them alike"
+        ) from error
 
 
 def _shape_text(value: object, template: str | None, place: str) -> str:
@@ -137,13 +173,6 @@ def _answer_text(value: object, place: str) -> str:
     raise UserError(
         f"the answer in {place} is a {type(value).__name__}, not text or a number; choose another answer_column"
     )
-
-
-def _require_column(columns: Columns, name: str, option: str, place: str) -> None:
-    if name not in columns:
-        raise UserError(
-            f"{place} has no column {name!r}; set {option} to one of {', '.join(columns)}{did_you_mean(name, columns)}"
-        )
 
 
 def last_text(prompt: Prompt) -> str:

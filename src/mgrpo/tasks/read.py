@@ -1,73 +1,104 @@
-"""Sources of prompts: a built-in task, a local file or the Hub, each as columns by name, in the order of its rows."""
+"""`file` and `hub`: local files and the Hub, as columns by name, in the order of their rows."""
 
 import csv
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mgrpo.errors import UserError
-
-TASK_PREFIX = "task:"
-# Names and not functions: a task may live in a layer above this one, and is imported when it is asked for.
-TASKS: dict[str, str] = {
-    "arithmetic": "mgrpo.tasks.arithmetic:arithmetic",
-    "chains": "mgrpo.embedded.task:chains",
-}
-"""Built-in tasks: name -> `module:function`, called as `function(num, seed=, split=)`.
-
-The function returns objects, or dictionaries, with a `prompt` and an `answer`."""
+from mgrpo.errors import UserError, did_you_mean
+from mgrpo.tasks.task import Columns, Task
 
 DEFAULT_TASK_SIZE = 1000
+"""How many prompts a task makes that could make any number."""
 
-Columns = Mapping[str, Sequence[Any]]
 
-
-def read_columns(name: str, *, split: str, config: str | None, size: int | None, seed: int) -> Columns:
-    """Read a source by name, as `load_prompts` explains.
+def file(
+    argument: str | None,
+    *,
+    split: str,
+    size: int | None,
+    seed: int,
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
+) -> Task:
+    """A local file; it is one split, whatever that is called.
 
     Raises:
-        UserError: If the source cannot be found or read.
+        UserError: if it cannot be found or read, or lacks a column.
     """
-    if is_task(name):
-        return _read_task(name, split, DEFAULT_TASK_SIZE if size is None else size, seed)
-    return _read_file(name) if _is_local(name) else _read_hub(name, config, split)
+    path = required(argument, "file:PATH")
+    return _plain_task(_read_file(path), path, prompt_column, answer_column)
 
 
-def is_task(name: str) -> bool:
-    """Whether a data set's name is a built-in task's."""
-    return name.startswith(TASK_PREFIX)
+def hub(
+    argument: str | None,
+    *,
+    split: str,
+    size: int | None,
+    seed: int,
+    dataset_config: str | None = None,
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
+) -> Task:
+    """A data set on the Hub.
+
+    Raises:
+        UserError: if it cannot be found or read, or lacks a column.
+    """
+    name = required(argument, "hub:NAME")
+    return _plain_task(_read_hub(name, dataset_config, split), name, prompt_column, answer_column)
 
 
-def did_you_mean(name: str, known: Mapping[str, Any] | Sequence[str], prefix: str = "") -> str:
-    """The nearest known name as a question in brackets, or nothing."""
-    nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {prefix + nearest[0]!r}?)" if nearest else ""
+def _plain_task(columns: Columns, place: str, prompt_column: str | None, answer_column: str | None) -> Task:
+    wanted = {"prompt": columns[find_column(columns, prompt_column, ("prompt",), "prompt_column", place)]}
+    if answer_column is not None:
+        wanted["answer"] = columns[find_column(columns, answer_column, (), "answer_column", place)]
+    return Task(wanted)
+
+
+def read_columns(source: str, *, split: str, dataset_config: str | None) -> Columns:
+    """Read a local file or a data set on the Hub, whichever the name is.
+
+    Raises:
+        UserError: If it cannot be found or read.
+    """
+    return _read_file(source) if is_local(source) else _read_hub(source, dataset_config, split)
+
+
+def find_column(columns: Columns, asked: str | None, usual: Sequence[str], option: str, place: str) -> str:
+    """Name the column that a recipe asks for or, where it asks for none, the first usual one that is there.
+
+    Raises:
+        UserError: If there is no such column, but some rows to take it from.
+    """
+    wanted = usual if asked is None else (asked,)
+    for name in wanted:
+        if name in columns:
+            return name
+    if not columns:
+        raise UserError(f"{place} holds no rows; give a data set with at least one prompt")
+    raise UserError(
+        f"{place} has no column {' or '.join(map(repr, wanted))}; "
+        f"set {option} to one of {', '.join(columns)}{did_you_mean(wanted[0], columns)}"
+    )
+
+
+def required(argument: str | None, form: str) -> str:
+    """What follows the colon of a task's name.
+
+    Raises:
+        UserError: if nothing does.
+    """
+    if not argument:
+        raise UserError(f"task is {form.partition(':')[0]!r} alone, which does not say what to read; write {form}")
+    return argument
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, for a sentence of our own."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
-
-
-def _read_task(dataset_name: str, split: str, num: int, seed: int) -> Columns:
-    name = dataset_name.removeprefix(TASK_PREFIX)
-    if name not in TASKS:
-        raise UserError(
-            f"there is no task {dataset_name!r}; the tasks are "
-            f"{', '.join(TASK_PREFIX + known for known in sorted(TASKS))}{did_you_mean(name, TASKS, TASK_PREFIX)}"
-        )
-    if split not in ("train", "test"):
-        raise UserError(f"split={split!r}: {dataset_name} has the splits 'train' and 'test'; choose one")
-    module, function = TASKS[name].split(":")
-    items = getattr(import_module(module), function)(num, seed=seed, split=split)
-    pairs = [
-        (item["prompt"], item["answer"]) if isinstance(item, dict) else (item.prompt, item.answer) for item in items
-    ]
-    return {"prompt": [prompt for prompt, _ in pairs], "answer": [answer for _, answer in pairs]}
 
 
 def _read_file(name: str) -> Columns:
@@ -160,19 +191,19 @@ def _read_hub(name: str, config: str | None, split: str) -> Columns:
         dataset = datasets.load_dataset(name, config, split=split)
     except (datasets.exceptions.DatasetNotFoundError, OSError) as error:
         raise UserError(
-            f"the data set {name!r} is neither a local file nor reachable on the Hub ({first_line(error)}); "
-            "download it first where there is a network, correct its name, or give a local file ending in "
-            f"{_suffixes()}"
+            f"the data set {name!r} cannot be had from the Hub ({first_line(error)}); correct its name, download it "
+            f"first where there is a network, or give a local file ending in {_suffixes()}"
         ) from error
     except ValueError as error:
         raise UserError(
             f"the Hub data set {name!r} has no split {split!r} in config {config!r} ({first_line(error)}); "
-            "choose a split and a config that it has"
+            "set the recipe's split and dataset_config to ones that it has"
         ) from error
     return {column: dataset[column] for column in dataset.column_names}
 
 
-def _is_local(name: str) -> bool:
+def is_local(name: str) -> bool:
+    """Whether a name is a local file's, and no data set's on the Hub."""
     # A Hub name is `name` or `owner/name`; one without an owner never has a suffix.
     return (
         Path(name).suffix.lower() in READERS

@@ -10,6 +10,8 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -127,6 +129,27 @@ def load_model(
     return model, tokenizer
 
 
+def load_tokenizer(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> "PreTrainedTokenizerBase":
+    """Load a model's tokenizer alone, as it is stored.
+
+    Args:
+        name: See `find_model`.
+        revision: Branch, tag or commit of a Hub name.
+        trust_remote_code: Whether to run code that comes with it.
+
+    Raises:
+        UserError: If it cannot be found or read.
+    """
+    source = find_model(name)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source.kind == "hub":
+        options["revision"] = revision
+    with _told_in_a_sentence(name, source):
+        return _read_tokenizer(source, options)
+
+
 # Finding.
 
 
@@ -168,11 +191,10 @@ def _smollm2_file() -> Path:
 def _read(
     name: str, source: ModelSource, options: dict[str, Any]
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, GgufConfig
 
     location = source.location
-    hub_options = {key: value for key, value in options.items() if key in ("revision", "trust_remote_code")}
-    try:
+    with _told_in_a_sentence(name, source):
         if source.kind == "gguf":
             location, file = os.path.split(os.path.abspath(location))
             # `dequantize` makes it a plain model. Without it transformers keeps its GGUF quantizer on the model even
@@ -180,18 +202,33 @@ def _read(
             model = AutoModelForCausalLM.from_pretrained(
                 location, gguf_file=file, quantization_config=GgufConfig(dequantize=True), **options
             )
-            tokenizer = AutoTokenizer.from_pretrained(location, gguf_file=file)
         elif source.kind == "adapter":
             from peft import AutoPeftModelForCausalLM
 
             adapted = AutoPeftModelForCausalLM.from_pretrained(location, **options)
             model = adapted.merge_and_unload().eval()
-            has_tokenizer = (Path(location) / "tokenizer_config.json").is_file()
-            base = adapted.peft_config["default"].base_model_name_or_path
-            tokenizer = AutoTokenizer.from_pretrained(location if has_tokenizer else base, **hub_options)
         else:
             model = AutoModelForCausalLM.from_pretrained(location, **options)
-            tokenizer = AutoTokenizer.from_pretrained(location, **hub_options)
+        hub_options = {key: value for key, value in options.items() if key in ("revision", "trust_remote_code")}
+        return model, _read_tokenizer(source, hub_options)
+
+
+def _read_tokenizer(source: ModelSource, options: dict[str, Any]) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    location = source.location
+    if source.kind == "gguf":
+        location, file = os.path.split(os.path.abspath(location))
+        return AutoTokenizer.from_pretrained(location, gguf_file=file)
+    if source.kind == "adapter" and not (Path(location) / "tokenizer_config.json").is_file():
+        location = json.loads((Path(location) / "adapter_config.json").read_text())["base_model_name_or_path"]
+    return AutoTokenizer.from_pretrained(location, **options)
+
+
+@contextmanager
+def _told_in_a_sentence(name: str, source: ModelSource) -> Iterator[None]:
+    try:
+        yield
     except (
         Exception
     ) as error:  # safetensors, tokenizers, gguf and peft raise types of their own, some a bare Exception
@@ -205,7 +242,6 @@ def _read(
             f"the model {name} cannot be loaded from {source.location} ({reason}); "
             "give a causal language model with its tokenizer, as save_pretrained writes them"
         ) from error
-    return model, tokenizer
 
 
 def _check_tokenizer(

@@ -14,7 +14,7 @@ from trl import ModelConfig
 
 from mgrpo.errors import UserError
 from mgrpo.training.config import MGRPOConfig, check_loss_type
-from mgrpo.training.fields import COMMAND_LINE, convert, known_fields
+from mgrpo.training.fields import COMMAND_LINE, Field, convert, known_fields
 
 CONFIG_FILE = "config.yaml"
 REPORTERS = ("clearml", "comet_ml", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
@@ -25,38 +25,50 @@ REPORTERS = ("clearml", "comet_ml", "mlflow", "swanlab", "tensorboard", "trackio
 class DataArguments:
     """What the model is asked, and how its answers are read."""
 
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Hub name, local .jsonl, .json, .parquet or .csv file, or built-in task:NAME."}
+    task: str | None = field(
+        default=None, metadata={"help": "NAME or NAME:ARGUMENT, as `mgrpo tasks` lists them, or your module:function."}
     )
+    task_options: dict | None = field(default=None, metadata={"help": "Options of the task's generator."})
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
     dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
     dataset_size: int | None = field(
-        default=None, metadata={"help": "Number of prompts: the first ones, or as many as a built-in task makes."}
+        default=None, metadata={"help": "Number of prompts: drawn from a data set, or as many as a task makes."}
     )
-    dataset_seed: int = field(default=0, metadata={"help": "Seed of a built-in task."})
-    eval_dataset_name: str | None = field(
-        default=None, metadata={"help": "Held-out prompts, named like dataset_name."}
+    dataset_seed: int = field(default=0, metadata={"help": "Which prompts are drawn or made."})
+    eval_task: str | None = field(
+        default=None,
+        metadata={"help": "Held-out prompts, named like task. task_options hold for it too if it is the same task."},
     )
     eval_dataset_split: str = field(default="test", metadata={"help": "Split to evaluate on."})
     eval_dataset_size: int | None = field(default=None, metadata={"help": "Number of held-out prompts."})
-    prompt_column: str = field(default="prompt", metadata={"help": "Column with the question."})
+    prompt_column: str | None = field(
+        default=None, metadata={"help": "Column with the question; null: the task's own."}
+    )
     answer_column: str | None = field(
-        default=None, metadata={"help": "Column with the right answer, for measurement only; no reward sees it."}
+        default=None,
+        metadata={"help": "Column with the right answer, for measurement only; no reward sees it. null: the task's."},
     )
     prompt_template: str | None = field(
-        default=None, metadata={"help": "Text in which {prompt} is replaced by the question."}
+        default=None,
+        metadata={"help": "Text in which {prompt} is replaced by the question; null: the task's own, '': no text."},
     )
-    system_prompt: str | None = field(default=None, metadata={"help": "System message of a conversational prompt."})
-    conversational: bool = field(default=False, metadata={"help": "Ask through the model's chat template."})
+    system_prompt: str | None = field(
+        default=None, metadata={"help": "System message of a conversation; null: the task's own, '': no message."}
+    )
+    conversational: bool | None = field(
+        default=None, metadata={"help": "Ask through the model's chat template; null: the task's own."}
+    )
     max_prompt_length: int | None = field(default=None, metadata={"help": "Most tokens in a prompt."})
     on_bad_prompt: Literal["drop", "refuse"] = field(
         default="drop", metadata={"help": "Empty or too long prompts: 'drop' and count them, or 'refuse' the data."}
     )
-    answer_extractor: str = field(
-        default="boxed", metadata={"help": "How an answer is read: boxed, number, or your own module:function."}
+    answer_extractor: str | None = field(
+        default=None,
+        metadata={"help": "How an answer is read: boxed, number, ..., or your module:function; null: the task's own."},
     )
-    answer_equivalence: str = field(
-        default="math", metadata={"help": "When answers are equal: math (1/2 = 0.5; needs mgrpo[math]) or text."}
+    answer_equivalence: str | None = field(
+        default=None,
+        metadata={"help": "When answers are equal: math, text, ..., or your module:function; null: the task's own."},
     )
     reward_funcs: list[str] | None = field(
         default=None, metadata={"help": "Rewards beside the vote, as module:function; reward_weights: vote's first."}
@@ -107,13 +119,11 @@ def load_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
         UserError: for an unknown field (with the nearest one), a value of the wrong type, or settings that cannot
             work.
     """
-    sources = {**dict.fromkeys(given, source), **dict.fromkeys(overrides or {}, COMMAND_LINE)}
-    given = {**given, **(overrides or {})}
-    env = given.pop("env", None) or {}
     known = known_fields(RECIPE_TYPES)
-    values = {name: convert(name, value, known, sources[name]) for name, value in given.items()}
+    env = {**given, **(overrides or {})}.get("env") or {}
+    values = _values(given, source, overrides, known)
     resolved = {**{name: field_.default for name, field_ in known.items()}, **values}
-    for name in ("output_dir", "model_name_or_path", "dataset_name"):
+    for name in ("output_dir", "model_name_or_path", "task"):
         if not resolved.get(name):
             raise UserError(f"{source} does not set {name}; add it there, or pass --{name} VALUE.")
     try:
@@ -132,13 +142,36 @@ def load_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
     return Recipe(data, config, model, resolved, frozenset(values), env)
 
 
+def load_fields(given: dict[str, Any], source: str, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Every field of a mapping that need not be a whole recipe, each checked by itself alone.
+
+    Raises:
+        UserError: for an unknown field (with the nearest one), or a value of the wrong type.
+    """
+    known = known_fields(RECIPE_TYPES)
+    defaults = {name: field_.default for name, field_ in known.items()}
+    return defaults | _values(given, source, overrides, known)
+
+
+def data_arguments(resolved: dict[str, Any]) -> DataArguments:
+    """The data's part of every field."""
+    return DataArguments(**_fields_of(DataArguments, resolved))
+
+
+def _values(
+    given: dict[str, Any], source: str, overrides: dict[str, Any] | None, known: dict[str, Field]
+) -> dict[str, Any]:
+    sources = {**dict.fromkeys(given, source), **dict.fromkeys(overrides or {}, COMMAND_LINE)}
+    fields_given = {**given, **(overrides or {})}
+    return {n: convert(n, value, known, sources[n]) for n, value in fields_given.items() if n != "env"}
+
+
 def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig) -> None:
     """Refuse what a run of the command line cannot do, before anything is loaded."""
     check_loss_type(config)
-    if config.eval_strategy != "no" and not data.eval_dataset_name:
+    if config.eval_strategy != "no" and not data.eval_task:
         raise UserError(
-            "eval_strategy is not 'no', but there is nothing to evaluate on; set eval_dataset_name, or "
-            "eval_strategy to 'no'."
+            "eval_strategy is not 'no', but there is nothing to evaluate on; set eval_task, or eval_strategy to 'no'."
         )
     num_rewards = 1 + len(data.reward_funcs or [])
     if config.reward_weights is not None and len(config.reward_weights) != num_rewards:

@@ -9,14 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mgrpo.algorithm import token_entropy, trajectory_mean
-
-Completion = str | list[dict[str, Any]]
-"""A plain completion, or a chat one: its messages."""
-
-
-def text_of(completion: Completion) -> str:
-    """The text that the model wrote: of a chat completion, the last message's content."""
-    return completion if isinstance(completion, str) else completion[-1]["content"] or ""
+from mgrpo.answers.extract import Completion
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import json
 import platform
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,16 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import get_peft_config
 
 import mgrpo
-from mgrpo.answers import get_equivalence, get_extractor, import_function
+from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import UserError
 from mgrpo.monitoring.run_log import METRICS_FILE
 from mgrpo.tasks.check import check_prompts
-from mgrpo.tasks.load import load_prompts
+from mgrpo.training.data import load_data
 from mgrpo.training.models import find_model, load_model
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import CONFIG_FILE, Recipe, write_config
 from mgrpo.training.trainer import MGRPOTrainer
+from mgrpo.training.voting import equivalent_to_gold
 
 FINAL_DIRECTORY = "final"
 
@@ -50,16 +52,15 @@ def train(recipe: Recipe) -> str | None:
     config, data = recipe.config, recipe.data
     run_directory = Path(config.output_dir)
     checkpoint = _checkpoint_to_resume(run_directory, config.resume_from_checkpoint)
-    extractor = get_extractor(data.answer_extractor)
-    get_equivalence(data.answer_equivalence)
     reward_funcs = [import_function(name, "reward_funcs") for name in data.reward_funcs or []]
     find_model(recipe.model.model_name_or_path)
-    train_dataset = _load(recipe, data.dataset_name, data.dataset_train_split, data.dataset_size)
-    eval_dataset = None
+    assert data.task is not None
+    task, train_dataset = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
+    eval_task, eval_dataset = task, None
     if config.eval_strategy == "no":
         config.eval_on_start = False
-    elif data.eval_dataset_name:
-        eval_dataset = _load(recipe, data.eval_dataset_name, data.eval_dataset_split, data.eval_dataset_size)
+    elif data.eval_task:
+        eval_task, eval_dataset = load_data(data, data.eval_task, data.eval_dataset_split, data.eval_dataset_size)
 
     transformers.utils.logging.disable_progress_bar()
     run_directory.mkdir(parents=True, exist_ok=True)
@@ -87,8 +88,10 @@ def train(recipe: Recipe) -> str | None:
         eval_dataset=eval_dataset,
         processing_class=tokenizer,
         peft_config=get_peft_config(recipe.model),
-        answer_fn=extractor,
-        equivalence=data.answer_equivalence,
+        answer_fn=get_extractor(task.extractor),
+        equivalence=task.equivalence,
+        gold_scorer=task.score,
+        eval_gold_scorer=eval_task.score or partial(equivalent_to_gold, equivalence=task.equivalence),
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
@@ -109,29 +112,16 @@ def train(recipe: Recipe) -> str | None:
     return trainer.gradient_guard.stop_reason
 
 
-def _load(recipe: Recipe, name: str | None, split: str, size: int | None) -> Dataset:
-    data = recipe.data
-    assert name is not None
-    return load_prompts(
-        name,
-        split=split,
-        config=data.dataset_config,
-        prompt_column=data.prompt_column,
-        answer_column=data.answer_column,
-        prompt_template=data.prompt_template,
-        system_prompt=data.system_prompt,
-        conversational=data.conversational,
-        size=size,
-        seed=data.dataset_seed,
-    )
-
-
 def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe) -> Dataset | None:
     if dataset is None:
         return None
     data = recipe.data
     kept, dropped = check_prompts(
-        dataset, tokenizer, max_prompt_length=data.max_prompt_length, on_bad_prompt=data.on_bad_prompt
+        dataset,
+        tokenizer,
+        max_prompt_length=data.max_prompt_length,
+        on_bad_prompt=data.on_bad_prompt,
+        chat_template_kwargs=recipe.config.chat_template_kwargs,
     )
     if any(dropped.values()) and recipe.config.process_index == 0:
         what = " and ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in dropped.items() if count)
@@ -166,7 +156,10 @@ def _checkpoint_to_resume(run_directory: Path, asked: str | None) -> str | None:
 
 def environment() -> dict[str, Any]:
     """What a run ran on: versions, the source's git commit, device, command."""
-    packages = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "vllm", "math-verify")
+    packages = [
+        *("torch", "transformers", "trl", "accelerate", "peft", "datasets", "vllm", "math-verify"),
+        "reasoning-gym",  # its version decides which prompts it makes
+    ]
     return {
         "mgrpo": mgrpo.__version__,
         "git_commit": _git_commit(),

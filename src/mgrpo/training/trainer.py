@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from trl import GRPOTrainer
 from mgrpo.answers import get_equivalence
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
+from mgrpo.tasks.task import Scorer
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.config import MGRPOConfig, check_loss_type
 from mgrpo.training.momentum_model import MomentumModel
@@ -35,7 +37,9 @@ from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_p
 from mgrpo.training.voting import (
     VotedBatch,
     completion_rows,
+    equivalent_to_gold,
     gold_metrics,
+    is_known,
     spread_metrics,
     vote,
     vote_metrics,
@@ -51,9 +55,12 @@ class MGRPOTrainer(GRPOTrainer):
     Args:
         *args: TRL's, as they are.
         answer_fn: reads the answer out of a completion's text; None where there is none.
-        equivalence: when two answers are the same: a name from `mgrpo.answers.EQUIVALENCES`.
+        equivalence: when two answers are the same: a name that `mgrpo.answers.get_equivalence` takes.
         gold_column: data column with right answers. It is taken out of every batch before anything is sampled, so no
             reward can see it; it is only compared with the outcome, and logged under `gold/`.
+        gold_scorer: which of some answers to one prompt are right, given that prompt's value in the gold column, which
+            may then be anything. None: those equivalent to it.
+        eval_gold_scorer: the same for the evaluation data. None: `gold_scorer`.
         **kwargs: TRL's, as they are. `reward_funcs` may stand beside the vote; the first of `reward_weights` is then
             the vote's.
 
@@ -69,6 +76,8 @@ class MGRPOTrainer(GRPOTrainer):
         answer_fn: Callable[[str], str | None] | None = None,
         equivalence: str = "text",
         gold_column: str = "answer",
+        gold_scorer: Scorer | None = None,
+        eval_gold_scorer: Scorer | None = None,
         **kwargs: Any,
     ) -> None:
         given = inspect.signature(GRPOTrainer.__init__).bind(self, *args, **kwargs).arguments
@@ -76,6 +85,8 @@ class MGRPOTrainer(GRPOTrainer):
         self.answer_fn = answer_fn
         self.equivalence = equivalence
         self.gold_column = gold_column
+        self.gold_scorer = gold_scorer or partial(equivalent_to_gold, equivalence=equivalence)
+        self.eval_gold_scorer = eval_gold_scorer or self.gold_scorer
         self.momentum_model: MomentumModel | None = None
         self.completion_rows: list[dict] = []
         """The last generation batch as table rows, on the main process, for a callback to write down."""
@@ -254,12 +265,13 @@ class MGRPOTrainer(GRPOTrainer):
 
     # --- logging ---
 
-    def _log_batch(self, prompts: list, gold: list[str | None], advantages: Tensor) -> None:
+    def _log_batch(self, prompts: list, gold: list[Any], advantages: Tensor) -> None:
         batch, mode = self._batch, "train" if self.model.training else "eval"
         assert batch is not None
         local = {**vote_metrics(batch), **self._seconds}
-        if any(self.accelerator.gather(torch.tensor([bool(answer) for answer in gold], device=advantages.device))):
-            local |= gold_metrics(batch, gold[:: batch.num_policy], self.equivalence)
+        if any(self.accelerator.gather(torch.tensor([is_known(value) for value in gold], device=advantages.device))):
+            score = self.gold_scorer if mode == "train" else self.eval_gold_scorer
+            local |= gold_metrics(batch, gold[:: batch.num_policy], score)
         over_processes = self.accelerator.gather(
             torch.tensor([list(local.values())], device=advantages.device)
         ).nanmean(dim=0)

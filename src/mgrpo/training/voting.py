@@ -3,15 +3,18 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mgrpo.algorithm import LabelledGroup, label_group, majority_vote
-from mgrpo.answers import answer_ids, equal_to
-from mgrpo.answers.extract import Extractor
+from mgrpo.answers.equivalence import equal_to, number_answers
+from mgrpo.answers.extract import Extractor, read_answers, text_of
+from mgrpo.errors import UserError
 from mgrpo.monitoring import names
-from mgrpo.training.rollout import Rollouts, text_of
+from mgrpo.tasks.task import Scorer
+from mgrpo.training.rollout import Rollouts
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class VotedBatch:
         entropy: (P, G) trajectory entropies in nats per token, or None.
         labelled: what the algorithm made of them.
         num_policy: M.
+        failed_rate: share of the completions that the extractor failed on.
+        timeout_rate: share of the different answers that were compared as text for want of better.
     """
 
     policy: Rollouts
@@ -35,6 +40,8 @@ class VotedBatch:
     entropy: Tensor | None
     labelled: LabelledGroup
     num_policy: int
+    failed_rate: float
+    timeout_rate: float
 
     @property
     def pseudo_labels(self) -> list[str | None]:
@@ -58,20 +65,33 @@ def vote(
     iqr_floor: float,
 ) -> VotedBatch:
     """Read the answers, filter, vote and reward; gold answers are no argument of this function."""
-    answers = _groups(policy, num_policy, extractor)
+    read = read_answers(policy.completions, extractor)
+    answers, num_read, num_failed = _groups(read.answers, num_policy), len(read.answers), read.num_failed
     entropy = None if policy.entropy is None else policy.entropy.float().cpu().view(-1, num_policy)
     if momentum is not None:
-        more = _groups(momentum, num_momentum, extractor)
-        answers = [first + second for first, second in zip(answers, more, strict=True)]
+        more = read_answers(momentum.completions, extractor)
+        num_read, num_failed = num_read + len(more.answers), num_failed + more.num_failed
+        groups = zip(answers, _groups(more.answers, num_momentum), strict=True)
+        answers = [first + second for first, second in groups]
         if entropy is not None and momentum.entropy is not None:
             entropy = torch.cat([entropy, momentum.entropy.float().cpu().view(-1, num_momentum)], dim=1)
-    ids = torch.tensor(answer_ids(answers, equivalence))
+    numbered = number_answers(answers, equivalence)
+    ids = torch.tensor(numbered.ids)
     labelled = label_group(ids, num_policy, entropy, iqr_multiplier, iqr_floor)
-    return VotedBatch(policy, momentum, answers, ids, entropy, labelled, num_policy)
+    return VotedBatch(
+        policy,
+        momentum,
+        answers,
+        ids,
+        entropy,
+        labelled,
+        num_policy,
+        failed_rate=num_failed / num_read,
+        timeout_rate=numbered.num_failed / max(numbered.num_compared, 1),
+    )
 
 
-def _groups(rollouts: Rollouts, size: int, extractor: Extractor) -> list[list[str | None]]:
-    answers = [extractor(text_of(completion)) for completion in rollouts.completions]
+def _groups(answers: list[str | None], size: int) -> list[list[str | None]]:
     return [answers[start : start + size] for start in range(0, len(answers), size)]
 
 
@@ -84,6 +104,8 @@ def vote_metrics(batch: VotedBatch) -> dict[str, float]:
         names.UNLABELLED_RATE: 1 - labelled.loss_mask.any(dim=1).float().mean().item(),
         names.DROPPED_RATE: 1 - labelled.keep.float().mean().item(),
         names.NONE_RATE: (batch.ids[:, :num_policy] < 0).float().mean().item(),
+        names.FAILED_RATE: batch.failed_rate,
+        names.TIMEOUT_RATE: batch.timeout_rate,
         names.LENGTH: sum(batch.policy.num_tokens) / len(batch.policy.num_tokens),
     }
     if batch.entropy is not None:
@@ -109,15 +131,47 @@ def spread_metrics(pseudo_labels: list[str | None]) -> dict[str, float]:
     }
 
 
-def gold_metrics(batch: VotedBatch, gold: list[str | None], equivalence: str) -> dict[str, float]:
-    """Measure the answers and the pseudo-labels against gold answers, one for each group; None or empty: unknown.
+def is_known(gold: Any) -> bool:
+    """Whether there is a gold answer: any value but None and the empty text."""
+    return gold is not None and gold != ""
+
+
+def equivalent_to_gold(answers: list[str | None], gold: Any, equivalence: str) -> list[bool]:
+    """The scorer of gold answers that are text or numbers.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if not isinstance(gold, str | int | float):
+        raise UserError(
+            f"a gold answer is {gold!r}, neither text nor a number; pass a gold_scorer, which knows what it means."
+        )
+    return equal_to(answers, str(gold), equivalence)
+
+
+def gold_metrics(batch: VotedBatch, gold: list[Any], score: Scorer) -> dict[str, float]:
+    """Measure the answers and the pseudo-labels against gold answers.
 
     Called after the rewards and advantages are fixed; nothing that is learnt from depends on it.
+
+    Args:
+        batch: the batch.
+        gold: one for each group; None or empty: unknown.
+        score: which of some answers are right, given a group's gold answer.
+
+    Raises:
+        UserError: if `score` does not judge each answer.
     """
     right, label_right = [], []
     for answers, label, truth in zip(batch.answers, batch.pseudo_labels, gold, strict=True):
-        if truth:
-            *policy_right, is_label_right = equal_to([*answers[: batch.num_policy], label], truth, equivalence)
+        if is_known(truth):
+            verdicts = score([*answers[: batch.num_policy], label], truth)
+            if len(verdicts) != batch.num_policy + 1:
+                raise UserError(
+                    f"the task's score gave {len(verdicts)} verdicts on {batch.num_policy + 1} answers; make it give "
+                    "one for each."
+                )
+            *policy_right, is_label_right = verdicts
             right += policy_right
             label_right.append(is_label_right)
     return {

@@ -1,0 +1,132 @@
+"""`mgrpo tasks show`: a task's prompts as a model will see them, and how its answers are read, before any training."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mgrpo.errors import UserError
+from mgrpo.tasks.check import encode_prompts
+from mgrpo.tasks.load import Prompt, last_text
+from mgrpo.tasks.task import Task
+from mgrpo.training.data import load_data
+from mgrpo.training.models import load_tokenizer
+from mgrpo.training.recipe import DataArguments, data_arguments, load_fields
+from mgrpo.training.voting import is_known
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+NUM_SHOWN = 5
+
+
+def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> str:
+    """Describe the task of a recipe, which need not be a whole one.
+
+    Args:
+        given: fields of a recipe, with values as YAML gives them.
+        source: what to call their origin in a message.
+        overrides: fields from the command line, which win.
+
+    Raises:
+        UserError: if the task cannot be loaded, or not be asked of the model.
+    """
+    fields = load_fields(given, source, overrides)
+    data = data_arguments(fields)
+    if not data.task:
+        raise UserError(f"{source} does not set task; add it there, or pass --task NAME")
+    task, dataset = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
+    tokenizer = None
+    if fields["model_name_or_path"]:
+        revision = None if fields["model_revision"] == "main" else fields["model_revision"]
+        tokenizer = load_tokenizer(
+            fields["model_name_or_path"], revision=revision, trust_remote_code=fields["trust_remote_code"]
+        )
+    return describe(data, task, dataset, tokenizer, fields["chat_template_kwargs"])
+
+
+def describe(
+    data: DataArguments,
+    task: Task,
+    dataset: "Dataset",
+    tokenizer: "PreTrainedTokenizerBase | None",
+    chat_template_kwargs: dict[str, Any] | None = None,
+) -> str:
+    """Describe a task that was loaded.
+
+    Args:
+        data: the recipe's fields that it was loaded by.
+        task: the task.
+        dataset: its prompts.
+        tokenizer: of the model that is to be asked; None shows the prompts as they are before a model's tokens.
+        chat_template_kwargs: what the chat template is given beside the messages.
+
+    Raises:
+        UserError: if the tokenizer cannot encode a prompt, or has no chat template for conversations.
+    """
+    seen = _as_seen(list(dataset["prompt"]), tokenizer, chat_template_kwargs)
+    unit, limit = ("characters", None) if tokenizer is None else ("tokens", data.max_prompt_length)
+    filled = {row: prompt for row, prompt in enumerate(seen) if prompt is not None}
+    kept = {row: prompt for row, prompt in filled.items() if limit is None or prompt[1] <= limit}
+    longest = f"; the longest has {max(length for _, length in filled.values())} {unit}" if filled else ""
+    too_long = f"{len(filled) - len(kept)} longer than max_prompt_length: {limit}" if limit else "no max_prompt_length"
+
+    answers = list(dataset["answer"]) if "answer" in dataset.column_names else [None] * len(seen)
+    num_known = sum(map(is_known, answers))
+    scored = "scored by the task" if task.score else f"compared by {task.equivalence}"
+    lines = [
+        f"task         {data.task}, {data.dataset_train_split} split",
+        f"asked        {_way_of_asking(task, tokenizer)}",
+        f"extractor    {task.extractor}",
+        f"equivalence  {task.equivalence}",
+        *_votable(data.task or ""),
+        f"gold         {f'{num_known} answers, {scored}; for measuring only' if num_known else 'none'}",
+        f"prompts      {len(seen)}{longest}",
+        f"dropped      {len(seen) - len(filled)} empty, {too_long}",
+    ]
+    for row in list(kept or filled)[:NUM_SHOWN]:
+        text, length = filled[row]
+        lines += ["", f"--- row {row}: {length} {unit}", text]
+        if is_known(answers[row]):
+            lines.append(f"--- gold answer, never seen by training: {_one_line(answers[row])}")
+    return "\n".join(lines)
+
+
+def _as_seen(
+    prompts: list[Prompt], tokenizer: "PreTrainedTokenizerBase | None", chat_template_kwargs: dict[str, Any] | None
+) -> list[tuple[str, int] | None]:
+    """Each prompt and its length, in tokens or, without a tokenizer, characters; None where it is empty."""
+    if tokenizer is None:
+        texts = [_written_out(prompt) if last_text(prompt).strip() else None for prompt in prompts]
+        return [None if text is None else (text, len(text)) for text in texts]
+    return [
+        None if ids is None else (tokenizer.decode(ids, clean_up_tokenization_spaces=False), len(ids))
+        for ids in encode_prompts(prompts, tokenizer, chat_template_kwargs)
+    ]
+
+
+def _written_out(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+
+
+def _way_of_asking(task: Task, tokenizer: "PreTrainedTokenizerBase | None") -> str:
+    how = "through the model's chat template" if task.conversational else "as plain text"
+    if tokenizer is None:
+        return f"{how}; --model_name_or_path MODEL shows it in the model's tokens"
+    if tokenizer.chat_template and not task.conversational:
+        return f"{how}; conversational: true asks through the model's chat template"
+    return how
+
+
+def _votable(name: str) -> list[str]:
+    """Whether a majority of answers means something, where that is known."""
+    kind, _, generator = name.partition(":")
+    if kind != "reasoning_gym":
+        return []
+    from mgrpo.tasks.reasoning_gym import FORMS
+
+    form = FORMS[generator]
+    return [f"vote         {'yes' if form.votable else 'no'}{f': {form.note}' if form.note else ''}"]
+
+
+def _one_line(gold: Any) -> str:
+    return gold if isinstance(gold, str) and "\n" not in gold else json.dumps(gold, ensure_ascii=False, default=str)
