@@ -10,6 +10,7 @@ import math
 import zlib
 from fractions import Fraction
 from functools import lru_cache
+from hashlib import blake2b
 from math import factorial
 from typing import Any
 
@@ -21,6 +22,8 @@ from sympy.core.relational import Relational  # type: ignore[import-untyped]
 NUM_POINTS = 3
 MAX_EXACT_BITS = 2**16
 """Of numbers that are worked out exactly, such as 2^{2010} - 1; larger ones are not told apart by value."""
+
+MAX_BITS_AS_TEXT = 2048
 
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns that its own time limit is off
@@ -46,7 +49,7 @@ def fingerprint(latex: str) -> dict[str, Any]:
 
     Returns:
         `kind` is one of
-        exact: a rational number, `values` its numerator and denominator in hexadecimal;
+        exact: a rational number, `values` its numerator / denominator in hexadecimal, or their digest;
         scalar: `values` are complex numbers as [real, imaginary], or None where there are none;
         =, > or >=: left minus right of a relation, divided by its first value (in an inequality by that one's absolute
         value), since a factor does not change what it says;
@@ -61,7 +64,10 @@ def fingerprint(latex: str) -> dict[str, Any]:
     if not isinstance(parsed, sympy.Expr):
         return {"kind": "scalar", "values": None}
     if (exact := _exact(parsed)) is not None:
-        return {"kind": "exact", "values": [f"{exact.numerator:x}", f"{exact.denominator:x}"]}
+        text = f"{exact.numerator:x}/{exact.denominator:x}"
+        # What no float holds is told apart by its digest: 65,536 bits are too much to remember for each answer.
+        is_long = _num_bits(exact) > MAX_BITS_AS_TEXT
+        return {"kind": "exact", "values": blake2b(text.encode(), digest_size=16).hexdigest() if is_long else text}
     try:
         return {"kind": "scalar", "values": _values(parsed)}
     except OverflowError:

@@ -31,9 +31,9 @@ Leaf = form.Number | form.Expression
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a leaf: its exact value, or else its kind and its values (see `expressions.fingerprint`)."""
+    """What is known of a leaf: its exact value or that one's digest, and kind and values as fingerprints have them."""
 
-    exact: Fraction | None = None
+    exact: Fraction | str | None = None
     kind: str = "scalar"
     values: tuple[complex, ...] = ()
     is_failed: bool = False
@@ -192,8 +192,8 @@ def _what_is_known(leaf: Leaf) -> _Known:
     if isinstance(answer, Failed):
         return _Known(is_failed=True)
     if answer["kind"] == "exact":
-        numerator, denominator = answer["values"]
-        return _known_number(Fraction(int(numerator, 16), int(denominator, 16)))
+        numerator, slash, denominator = answer["values"].partition("/")
+        return _known_number(Fraction(int(numerator, 16), int(denominator, 16))) if slash else _Known(exact=numerator)
     return _Known(kind=answer["kind"], values=tuple(complex(*value) for value in answer["values"] or ()))
 
 
@@ -205,7 +205,7 @@ def _known_number(value: Fraction) -> _Known:
 
 
 def _join_equal_values(components: Components, known: list[_Known]) -> None:
-    first_of: dict[Fraction, int] = {}
+    first_of: dict[Fraction | str, int] = {}
     for i, about in enumerate(known):
         if about.exact is not None:
             components.join(first_of.setdefault(about.exact, i), i)
