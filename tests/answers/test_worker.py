@@ -64,9 +64,12 @@ def behave(how, value=None):
             return value
 
 
+KEPT = []
+
+
 def swell(megabytes, _=None):
-    """Take so much memory for a moment, and tell which process it was."""
-    assert len(b"x" * (megabytes * 2**20))
+    """Take so much memory for good, and tell which process it was."""
+    KEPT.append(b"x" * (megabytes * 2**20))
     return os.getpid()
 
 
@@ -229,6 +232,15 @@ def test_a_worker_that_has_grown_makes_room_for_another():
     pids = in_workers(f"{HERE}:swell", [[600, text] for _ in range(5)], 5)
     assert len(set(pids)) == 5
     assert not set(pids) & {process.pid for process in worker_processes()}
+
+
+def test_workers_stay_beside_a_parent_that_is_larger_than_they_may_be():
+    script = """
+from mgrpo.answers.worker_process import RETIRE_BYTES
+model = b"1" * (RETIRE_BYTES + 2**26)
+print(len({pid for _ in range(5) for pid in in_workers("os:getpid", [[]])}))
+"""
+    assert run_script(ANSWERS + script) == "1"
 
 
 def test_a_worker_that_dies_with_arguments_on_the_way():

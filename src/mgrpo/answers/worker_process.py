@@ -140,7 +140,7 @@ def main() -> None:
             _disarm(set_timer)
         if _Fence.refused is not None:
             reply, _Fence.refused = {"failed": f"refused {_Fence.refused}"}, None
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT > RETIRE_BYTES:
+        if arguments is not None and _resident_bytes() > RETIRE_BYTES:
             reply[RETIRING] = True
         replies.write(json.dumps(reply).encode() + b"\n")
         replies.flush()
@@ -165,7 +165,12 @@ def _at_most(value: int, hard_limit: int) -> int:
     return value if hard_limit == resource.RLIM_INFINITY else min(value, hard_limit)
 
 
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+def _resident_bytes() -> int:
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not ru_maxrss, which Linux hands down from the parent: beside a large model every worker would look large.
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def _time_up(*_: object) -> None:
