@@ -3,6 +3,7 @@
 The workers import this file themselves, for the functions at its head.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -490,7 +491,10 @@ time.sleep(0.2)
 """
     process = start_script(ANSWERS + script)
     pids = json.loads(process.stdout.readline())
-    workers = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    workers = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has gone already
+            workers.append(psutil.Process(pid))
     assert process.wait(timeout=20) == 0
     process.stdout.close()
     with process.stderr as errors:

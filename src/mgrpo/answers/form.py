@@ -33,11 +33,12 @@ MAX_LENGTH = 512
 MAX_DEPTH = 12
 """Open brackets: 250 of them keep math-verify's parser busy for seconds."""
 
-_BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_COUNTS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 # Not a unit: `3 \text{ or more}` is not 3.
 _QUALIFYING_WORDS = frozenset(
     ("or", "and", "not", "more", "less", "than", "least", "most", "if", "is", "except", "mod")
 )
+_MARKS_OF_NAMES = (r"\angle", r"\triangle", r"\overline", r"\vec")
 _RELATIONS = {"<": "<", ">": ">", r"\le": "<=", r"\ge": ">="}
 # Dropped behind a number. One letter is a unit in \text{...} alone: 5 m may be a product.
 _UNITS = frozenset(
@@ -47,7 +48,7 @@ _UNITS = frozenset(
         "yards mile miles mi cm mm km meter meters metre metres kilometer kilometers centimeter centimeters kg mg",
         "gram grams lb lbs oz pound pounds ounce ounces sec secs second seconds min mins minute minutes hr hrs hour",
         "hours day days week weeks month months year years mph kmh liter liters litre litres ml gallon gallons",
-        "square sq cubic cu points point way ways people students times radians radian rad per",
+        "square sq cubic cu USD usd points point way ways people students times radians radian rad per",
     )
     for word in words.split()
 )
@@ -139,6 +140,7 @@ def _words(text: str) -> Words:
     if len(text) <= MAX_LENGTH:
         text = without_text_commands(text)
     kept = "".join(c for c in text if c == " " or unicodedata.category(c)[0] not in "CZ")
+    kept = re.sub(r"^(?:option|choice|answer)\s+(?=\(?[A-Za-z]\)?$)", "", kept.strip(), flags=re.IGNORECASE)
     bare = re.sub(r"(?<=[A-Za-z])[.,;!]", "", kept.replace("$", "").replace("\\", "")).strip(" .,;:!*\"'`")
     if re.fullmatch(r"\([^()]+\)|\(?[A-Za-z]\)?", bare):
         bare = bare.strip("( )")
@@ -150,8 +152,10 @@ def _read(tokens: list[str]) -> Form:
     tokens = _stripped(tokens)
     if not tokens:
         raise NotMathematicsError
+    if len(exact := _split(tokens, (r"\approx",))[0]) < len(tokens):  # what follows is rounded
+        return _read(exact)
     if len(tokens) == 1 and (word := _bare_word(tokens[0])):
-        return _words(word)
+        return Number(Fraction(_COUNTS.index(word.lower()))) if word.lower() in _COUNTS else _words(word)
     items = _split(tokens, (",", ";", *SEPARATING_WORDS))
     if len(items) > 1 and not (tokens.count("=") == 1 and "=" in items[0]):
         return _collection("set", items)
@@ -176,6 +180,8 @@ def _read(tokens: list[str]) -> Form:
 def _stripped(tokens: list[str]) -> list[str]:
     while tokens and tokens[-1] in (".", ",", ";"):
         tokens = tokens[:-1]
+    while tokens and tokens[0] in ("=", "USD"):
+        tokens = tokens[1:]
     return tokens
 
 
@@ -226,11 +232,12 @@ def _is_letter(token: str) -> bool:
 
 def _is_name(tokens: list[str]) -> bool:
     r"""`x`, `x_1`, `\theta`, `f(x)`, `(x, y)`, `AB`: what a value is given to."""
-    names = [token for token in tokens if token not in ("(", ")", "_", "{", "}", ",", "'")]
-    if not names or names != [n for n in names if n.isalnum() and n.isascii() or n[1:] in GREEK]:
+    names = [token for token in tokens if token not in ("(", ")", "_", "{", "}", ",", "'", "|", *_MARKS_OF_NAMES)]
+    if not names or not all(n.isalnum() and n.isascii() or n[1:] in GREEK or n.startswith(TEXT) for n in names):
         return False
     first = names[0]
-    return (tokens[0] == "(" and "," in tokens) or (tokens[0] in (first, "{") and _is_letter(first))
+    is_named = tokens[0] in (first, "{", "|", *_MARKS_OF_NAMES) and (_is_letter(first) or first.startswith(TEXT))
+    return is_named or (tokens[0] == "(" and "," in tokens)
 
 
 def _collection(kind: str, items: list[list[str]]) -> Collection:
@@ -261,6 +268,8 @@ def _bracketed(tokens: list[str]) -> Form | None:
     inner = tokens[1:-1]
     if inner[:1] == [r"\begin"]:
         return _read(inner)
+    if opening == r"\{" and len(parts := _split(inner, ("|", ":"))) == 2 and (interval := _interval(parts[1])):
+        return interval  # {x | 3 < x <= 4}
     items = _split(inner, (",", ";"))
     if opening == r"\{":
         return _collection("set", items) if inner else Collection("set", ())
@@ -276,7 +285,8 @@ def _matrix(tokens: list[str]) -> Form:
     r"""`\begin{pmatrix} a & b \\ c & d \end{pmatrix}`, with any brackets but the determinant's."""
     text = " ".join(tokens)
     match = re.fullmatch(
-        r"\\begin \{ (?:[pb]?matrix|array) \}(?: \{ [clr|]+ \})? (?P<rows>.*) \\end \{ (?:[pb]?matrix|array) \}", text
+        r"\\begin \{ (?P<kind>[pb]?matrix|smallmatrix|array) \}(?: \{ [clr|]+ \})? (?P<rows>.*) \\end \{ (?P=kind) \}",
+        text,
     )
     if not match or r"\begin" in match["rows"]:
         raise NotMathematicsError
@@ -370,8 +380,9 @@ def _in_base(tokens: list[str]) -> InBase | None:
     if tokens[0] == "(" and tokens[2:3] == [")"]:
         tokens = [tokens[1], *tokens[3:]]
     digits, *rest = tokens
-    if rest[:1] != ["_"] or not digits.isdecimal():
+    words = [word for token in rest if token not in ("{", "}", "(", ")") for word in token.strip(f"{TEXT}( )").split()]
+    if len(words) < 2 or not digits.isdecimal() or not set(words[:-1]) <= {"_", "base"}:
         return None
-    base = "".join(token.removeprefix(TEXT) for token in rest[1:] if token not in ("{", "}", "(", ")"))
-    base = str(_BASES.index(base) + 2) if base in _BASES else base
+    base = words[-1]
+    base = str(_COUNTS.index(base)) if base in _COUNTS else base
     return InBase(digits.lstrip("0") or "0", int(base)) if base.isdecimal() and len(base) <= 2 else None

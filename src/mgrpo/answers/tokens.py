@@ -43,7 +43,7 @@ _UNICODE = str.maketrans(
         **dict.fromkeys("×⋅·∙•✕", r"\cdot "),
         **{"÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ", "∞": r"\infty ", "∪": r"\cup ", "∈": r"\in ", "√": r"\sqrt "},
         **{"≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "±": r"\pm ", "°": r"\circ ", "º": r"\circ "},
-        **{"¹": "^1", "²": "^2", "³": "^3", "⁴": "^4", "⁵": "^5", "½": r"\frac12 ", "¼": r"\frac14 "},
+        **{"½": r"\frac12 ", "¼": r"\frac14 ", "≈": r"\approx ", "¢": r"\text{ cents}", "∠": r"\angle "},
         **{"¾": r"\frac34 ", "⅓": r"\frac13 ", "⅔": r"\frac23 ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta "},
         **{"γ": r"\gamma ", "λ": r"\lambda ", "ω": r"\omega ", "φ": r"\phi ", "⟨": r"\langle ", "⟩": r"\rangle "},
         **{"£": "", "€": "", "¥": "", "％": "%", "，": ",", "\xa0": " ", "\u2009": " ", "\u202f": " ", "∣": "|"},
@@ -54,7 +54,9 @@ _WRAPPER = re.compile(
     r"|`(?P<f>[^`]*)`|\\boxed\s*\{(?P<h>.*)\}|\{(?P<i>[^{}]*)\}|(?P<g>.*\S)[.;,:])\s*",
     re.DOTALL,
 )
-_TEXT_COMMAND = re.compile(r"\\(?:text|mbox|hbox|textbf|textit|textrm|textnormal|mathrm|operatorname)\s*\{([^{}]*)\}")
+_TEXT_COMMAND = re.compile(
+    r"\\(?:text|mbox|hbox|textbf|textit|textrm|texttt|textnormal|mathrm|operatorname)\s*\{([^{}]*)\}"
+)
 _NOISE = re.compile(
     r"\\(?:left|right|middle|big|Big|bigg|Bigg|bigl|bigr|Bigl|Bigr|displaystyle|textstyle|limits|nolimits|quad|qquad"
     r"|mathstrut|thinspace|enspace|hfill|bf|rm|it|mathbf|mathit|mathsf|mathbb|boldsymbol|bm)(?![A-Za-z])"
@@ -75,13 +77,28 @@ _RENAMED = {
     **{r"\leq": r"\le", r"\leqslant": r"\le", "<=": r"\le", r"\geq": r"\ge", r"\geqslant": r"\ge", ">=": r"\ge"},
     **{r"\lt": "<", r"\gt": ">", "**": "^", r"\div": "/", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\%": "%"},
     **{r"\lbrack": "[", r"\rbrack": "]", r"\colon": ":", r"\degree": r"\circ", r"\textdegree": r"\circ"},
-    **{r"\varphi": r"\phi", r"\varepsilon": r"\epsilon"},
+    **{r"\varphi": r"\phi", r"\varepsilon": r"\epsilon", r"\bar": r"\overline", r"\cent": f"{TEXT}cents"},
 }
+
+
+_SMALL = ("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉")
+_SMALL_DIGITS = str.maketrans("".join(_SMALL), "0123456789-0123456789")
+_SMALL_RUN = re.compile(f"(?P<fraction>[{_SMALL[0]}]+[⁄/][{_SMALL[1]}]+)|(?P<above>[{_SMALL[0]}]+)|[{_SMALL[1]}]+")
+_OVER = re.compile(r"(?:(?<!\\)\{|\A)([^{}]*)\\over(?![A-Za-z])([^{}]*)(?:\}|\Z)")
+
+
+def _in_full_size(match: re.Match[str]) -> str:
+    """Raised and lowered digits as LaTeX: x¹⁰, 52₈ and ¹⁴⁄₃."""
+    digits = match.group().translate(_SMALL_DIGITS)
+    if match["fraction"]:
+        above, below = re.split("[⁄/]", digits)
+        return rf"\frac{{{above}}}{{{below}}}"
+    return ("^" if match["above"] else "_") + (digits if len(digits) == 1 else f"{{{digits}}}")
 
 
 def unwrapped(answer: str) -> str:
     """An answer without dollars, `**`, box or full stop around it, and without invisible characters."""
-    text = answer.translate(_UNICODE)
+    text = _SMALL_RUN.sub(_in_full_size, answer).translate(_UNICODE)
     text = "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Co"))
     while match := _WRAPPER.fullmatch(text):
         inner = next(group for group in match.groups() if group is not None)
@@ -94,7 +111,8 @@ def unwrapped(answer: str) -> str:
 def tokenize(text: str) -> list[str]:
     r"""The tokens of an unwrapped answer: numbers, commands, words, single characters, and pieces of \text."""
     text = text.replace("{,}", ",").replace(r"\$", " ").replace("$", " ")
-    text = re.sub(r",\s*\\!\s*", "", text)
+    text = re.sub(r",\s*\\!\s*", "", text).replace("{}^", "^")
+    text = _OVER.sub(r"\\frac{\1}{\2}", re.sub(r"\.\((\d+)\)", r".\\overline{\1}", text))
     text = _NOISE.sub(" ", _TEXT_COMMAND.sub(rf"{TEXT}\1{_TEXT_END}", text))
     if re.fullmatch(r"-?[1-9]\d{0,2}(?: +\d{3})+", text.strip()):  # 1\,000
         text = text.replace(" ", "")
