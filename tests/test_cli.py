@@ -341,3 +341,12 @@ def test_nothing_heavy_is_imported_before_it_is_needed(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_has_had_enough():
+    """`mgrpo tasks | head -0`: no traceback."""
+    command = [sys.executable, "-m", "mgrpo", "tasks", "reasoning_gym"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

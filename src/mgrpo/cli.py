@@ -16,6 +16,8 @@ from mgrpo.recipe_files import RECIPES, environment_of, read_recipe_file
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 3
 """The run stopped itself before its last step, with a checkpoint."""
+EXIT_BROKEN_PIPE = 141
+"""As a shell reports a program that wrote into a closed pipe."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,10 +27,15 @@ def main(argv: list[str] | None = None) -> int:
     if rest and not arguments.takes_fields:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return arguments.run(arguments, rest)
+        code = arguments.run(arguments, rest)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"mgrpo: {str(error).rstrip('.?')}{'?' if str(error).endswith('?') else '.'}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except BrokenPipeError:  # `mgrpo tasks | head`: who reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         print("mgrpo: interrupted; what was logged and saved so far is in the run's directory.", file=sys.stderr)
         return 130
