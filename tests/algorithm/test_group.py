@@ -41,6 +41,49 @@ def test_without_momentum_and_filter_it_is_plain_majority_voting():
     assert result.loss_mask.all()
 
 
+@pytest.mark.parametrize(("label_source", "label"), [("joined", SEVEN), ("policy", SEVEN), ("momentum", FOUR)])
+def test_who_votes(label_source, label):
+    # M = 3 with two votes for 7, N = 2 with one for 4 and one for 7, of which 4 stands first
+    answers = torch.tensor([[SEVEN, FOUR, SEVEN, FOUR, SEVEN]])
+    result = label_group(answers, 3, label_source=label_source)
+    assert result.vote.pseudo_label.tolist() == [label]
+    assert result.reward.tolist() == [(answers[0] == label).float().tolist()]
+    assert result.loss_mask.all()
+
+
+def test_the_policys_vote_is_not_broken_by_the_momentum_models():
+    # one vote each among the policy's; both of the momentum model's are for 4, and do not count
+    answers = torch.tensor([[SEVEN, FOUR, FOUR, FOUR]])
+    assert label_group(answers, 2, label_source="policy").vote.pseudo_label.tolist() == [SEVEN]
+    assert label_group(answers, 2).vote.pseudo_label.tolist() == [FOUR]
+
+
+def test_a_momentum_model_that_does_not_answer_leaves_no_label():
+    result = label_group(torch.tensor([[0, 0, -1]]), 2, label_source="momentum")
+    assert result.vote.pseudo_label.tolist() == [-1]
+    assert not result.loss_mask.any()
+
+
+@pytest.mark.parametrize(
+    ("filter_scope", "label", "learnt"),
+    [("both", FOUR, [0, 1, 1, 1]), ("vote", FOUR, [1] * 4), ("loss", SEVEN, [0, 1, 1, 1])],
+)
+def test_what_the_filter_is_on(filter_scope, label, learnt):
+    # the batch of the first test: the filter drops the first completion
+    answers = torch.tensor([[SEVEN, SEVEN, FOUR, SEVEN, FOUR]])
+    entropy = torch.tensor([[0.1, 1.0, 1.1, 1.2, 9.0]])
+    result = label_group(answers, 4, entropy, iqr_multiplier=0.75, filter_scope=filter_scope)
+    assert result.keep.tolist() == [[False, True, True, True, True]]
+    assert result.vote.pseudo_label.tolist() == [label]
+    assert result.loss_mask.int().tolist() == [learnt]
+
+
+@pytest.mark.parametrize("names", [{"label_source": "gold"}, {"filter_scope": "none"}])
+def test_refuses_unknown_names(names):
+    with pytest.raises(ValueError, match=rf"{next(iter(names))} must be one of"):
+        label_group(torch.zeros(1, 3, dtype=torch.long), 2, **names)
+
+
 @pytest.mark.parametrize("num_policy", [0, 4])
 def test_refuses_a_policy_share_outside_the_group(num_policy):
     with pytest.raises(ValueError, match=r"num_policy must be in \[1, 3\]"):

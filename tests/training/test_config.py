@@ -30,6 +30,13 @@ def test_defaults_are_the_paper_s():
         ({"momentum": float("nan")}, "momentum is nan"),
         ({"iqr_multiplier": -0.5}, r"iqr_multiplier is -0\.5; set it to 0 or more, or to none"),
         ({"iqr_floor": -0.5}, r"iqr_floor is -0\.5 nats; set it to 0 or more"),
+        ({"filter_scope": "all"}, "filter_scope is 'all'; set it to one of both, vote, loss"),
+        ({"label_source": "gold"}, "label_source is 'gold'; set it to one of joined, policy, momentum"),
+        ({"label_source": "policy"}, "the 8 completions of the momentum model would be sampled for nothing"),
+        (
+            {"label_source": "momentum", "num_momentum_generations": 0},
+            "num_momentum_generations is 0, so nobody would vote",
+        ),
         ({"entropy_source": "logits"}, "entropy_source is 'logits'; set it to 'exact' or 'sampled'"),
         (
             {"use_vllm": True},

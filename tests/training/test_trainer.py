@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -247,6 +248,17 @@ def test_gold_numbers(make_trainer, chain_data, tmp_path):
         return [row[names.GOLD_ACCURACY] for row in rows_of(trainer)]
 
     assert accuracies(str) == accuracies(int)
+
+
+def test_the_momentum_model_alone_labels(make_trainer):
+    trainer = make_trainer(max_steps=2, num_momentum_generations=6, label_source="momentum")
+    trainer.train()
+    batch, differing = trainer._batch, 0
+    for ids, label in zip(batch.ids.tolist(), batch.labelled.vote.pseudo_label.tolist(), strict=True):
+        votes = Counter(answer for answer in ids[batch.num_policy :] if answer >= 0)
+        assert votes[label] == max(votes.values())
+        differing += votes.keys() != Counter(ids).keys()
+    assert differing  # the policy gave answers that nobody could vote for
 
 
 def test_held_out_data_has_its_own_score(make_trainer, chain_data):

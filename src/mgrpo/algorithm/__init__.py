@@ -13,11 +13,13 @@ Imports torch and nothing else: no text, no model, no process, no file.
 from mgrpo.algorithm.advantage import group_advantage
 from mgrpo.algorithm.entropy import token_entropy, trajectory_mean
 from mgrpo.algorithm.entropy_filter import iqr_keep_mask
-from mgrpo.algorithm.group import LabelledGroup, label_group
+from mgrpo.algorithm.group import FILTER_SCOPES, LABEL_SOURCES, LabelledGroup, label_group
 from mgrpo.algorithm.momentum import ema_update_, relative_distance
 from mgrpo.algorithm.pseudo_label import Vote, majority_vote, match_reward
 
 __all__ = [
+    "FILTER_SCOPES",
+    "LABEL_SOURCES",
     "LabelledGroup",
     "Vote",
     "ema_update_",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from trl import GRPOConfig
 
+from mgrpo.algorithm import FILTER_SCOPES, LABEL_SOURCES
 from mgrpo.errors import UserError
 
 MASK_EXACT_LOSSES = ("dapo", "bnpo", "cispo", "vespo")
@@ -42,6 +43,21 @@ class MGRPOConfig(GRPOConfig):
     iqr_floor: float = field(
         default=0.0,
         metadata={"help": "Smallest Q3 - Q1, in nats per token, the filter's fence is built from (the paper: 0)."},
+    )
+    filter_scope: str = field(
+        default="both",
+        metadata={
+            "help": "What completions that the filter drops are left out of: 'both', 'vote' or 'loss'.",
+            "choices": FILTER_SCOPES,
+        },
+    )
+    label_source: str = field(
+        default="joined",
+        metadata={
+            "help": "Whose completions vote: 'joined', both models'; 'policy', as in SRT and TTRL; 'momentum', as in "
+            "Co-rewarding-II.",
+            "choices": LABEL_SOURCES,
+        },
     )
     entropy_source: str = field(
         default="exact",
@@ -108,6 +124,18 @@ def _check_method(config: MGRPOConfig) -> None:
         raise UserError(f"iqr_multiplier is {config.iqr_multiplier}; set it to 0 or more, or to none for no filter.")
     if config.iqr_floor < 0:
         raise UserError(f"iqr_floor is {config.iqr_floor} nats; set it to 0 or more.")
+    for name, known in (("filter_scope", FILTER_SCOPES), ("label_source", LABEL_SOURCES)):
+        if getattr(config, name) not in known:
+            raise UserError(f"{name} is {getattr(config, name)!r}; set it to one of {', '.join(known)}.")
+    if config.label_source == "policy" and config.num_momentum_generations > 0:
+        raise UserError(
+            f"label_source is policy, so the {config.num_momentum_generations} completions of the momentum model "
+            "would be sampled for nothing; set num_momentum_generations to 0."
+        )
+    if config.label_source == "momentum" and config.num_momentum_generations == 0:
+        raise UserError(
+            "label_source is momentum, but num_momentum_generations is 0, so nobody would vote; set it to 1 or more."
+        )
     if config.entropy_source not in ("exact", "sampled"):
         raise UserError(f"entropy_source is {config.entropy_source!r}; set it to 'exact' or 'sampled'.")
     if config.use_vllm and config.iqr_multiplier is not None and config.entropy_source == "exact":

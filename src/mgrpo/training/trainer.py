@@ -228,6 +228,8 @@ class MGRPOTrainer(GRPOTrainer):
             equivalence=self.equivalence,
             iqr_multiplier=self.args.iqr_multiplier if is_training else None,
             iqr_floor=self.args.iqr_floor,
+            label_source=self.args.label_source if is_training else "joined",  # held-out groups are the policy's alone
+            filter_scope=self.args.filter_scope,
         )
         self._seconds[names.TIME_LABEL] += time.perf_counter() - started
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)

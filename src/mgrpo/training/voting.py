@@ -63,6 +63,8 @@ def vote(
     equivalence: str,
     iqr_multiplier: float | None,
     iqr_floor: float,
+    label_source: str,
+    filter_scope: str,
 ) -> VotedBatch:
     """Read the answers, filter, vote and reward; gold answers are no argument of this function."""
     read = read_answers(policy.completions, extractor)
@@ -77,7 +79,7 @@ def vote(
             entropy = torch.cat([entropy, momentum.entropy.float().cpu().view(-1, num_momentum)], dim=1)
     numbered = number_answers(answers, equivalence)
     ids = torch.tensor(numbered.ids)
-    labelled = label_group(ids, num_policy, entropy, iqr_multiplier, iqr_floor)
+    labelled = label_group(ids, num_policy, entropy, iqr_multiplier, iqr_floor, label_source, filter_scope)
     return VotedBatch(
         policy,
         momentum,
