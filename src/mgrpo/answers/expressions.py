@@ -22,8 +22,8 @@ from sympy.core.relational import Relational  # type: ignore[import-untyped]
 NUM_POINTS = 3
 MAX_EXACT_BITS = 2**16
 """Of numbers that are worked out exactly, such as 2^{2010} - 1; larger ones are not told apart by value."""
-
 MAX_BITS_AS_TEXT = 2048
+"""Of an exact value that is sent and remembered as it is; of a longer one the digest is."""
 
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns that its own time limit is off

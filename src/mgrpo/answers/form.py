@@ -365,8 +365,6 @@ def _is_numeric(tokens: list[str]) -> bool:
 
 
 def _scalar(tokens: list[str]) -> Form:
-    if len(tokens) == 1 and (word := _bare_word(tokens[0])):
-        return _words(word)
     if (number := exact_value(tokens)) is not None:
         return Number(number)
     if (in_base := _in_base(tokens)) is not None:

@@ -25,14 +25,8 @@ FUNCTIONS = (
 )
 WORD_COMMANDS = {
     **{name: rf"\{name}" for name in FUNCTIONS},
-    **{
-        "infinity": r"\infty",
-        "inf": r"\infty",
-        "Pi": r"\pi",
-        "theta": r"\theta",
-        "alpha": r"\alpha",
-        "beta": r"\beta",
-    },
+    **{"infinity": r"\infty", "inf": r"\infty", "Pi": r"\pi"},
+    **{"theta": r"\theta", "alpha": r"\alpha", "beta": r"\beta"},
     **{"asin": r"\arcsin", "acos": r"\arccos", "atan": r"\arctan"},
 }
 """Words of plain text that are commands in LaTeX."""

@@ -4,7 +4,7 @@ Untrusted text is read here by parsers that were not written for it, so the proc
 parser needs. The kernel holds the limits on memory, processor time and files (`setrlimit`); an audit hook refuses to
 start processes, to write files, to open connections and to evaluate text as Python. The hook is a second fence and no
 prison: Python code that already runs can get around it, so what may be evaluated at all is fenced in before
-(`mgrpo.answers.syntax`).
+(`mgrpo.answers.latex`).
 
 Standard library alone; whatever a call needs is imported when it is first asked for.
 """
@@ -29,32 +29,13 @@ RETIRE_BYTES = MEMORY_BYTES // 2
 RETIRING = "retiring"
 
 _REFUSED_EVENTS = (
-    *(
-        "os.system",
-        "os.exec",
-        "os.fork",
-        "os.posix_spawn",
-        "os.spawn",
-        "os.startfile",
-        "os.kill",
-        "pty.",
-        "subprocess.",
-    ),
-    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.ch", "os.utime"),
-    *(
-        "os.mknod",
-        "os.mkfifo",
-        "os.setxattr",
-        "os.removexattr",
-        "shutil.",
-        "tempfile.",
-        "sqlite3.",
-        "os.putenv",
-        "os.unsetenv",
-    ),
-    *("socket.", "urllib.", "http.", "ftplib.", "smtplib.", "imaplib.", "poplib.", "nntplib.", "telnetlib."),
-    *("ctypes.", "mmap.", "webbrowser.", "syslog.", "winreg.", "_winapi.", "msvcrt.", "fcntl.", "resource."),
-    *("pickle.", "code.", "cpython.", "gc.", "sys.set", "sys.addaudithook", "sys.unraisablehook", "signal."),
+    *("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill"),
+    *("pty.", "subprocess.", "socket.", "urllib.", "http.", "ftplib.", "smtplib.", "imaplib.", "poplib."),
+    *("nntplib.", "telnetlib.", "webbrowser.", "syslog.", "winreg.", "_winapi.", "msvcrt.", "fcntl."),
+    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.ch"),
+    *("os.utime", "os.mknod", "os.mkfifo", "os.setxattr", "os.removexattr", "os.putenv", "os.unsetenv"),
+    *("shutil.", "tempfile.", "sqlite3.", "ctypes.", "mmap.", "resource.", "pickle.", "code.", "cpython."),
+    *("gc.", "sys.set", "sys.addaudithook", "sys.unraisablehook", "signal."),
 )
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # They evaluate text that is their own: classes, and arithmetic on the exponents of polynomials.
@@ -129,7 +110,8 @@ def main() -> None:
                 functions[name] = _load(name)
                 reply = {"value": True}
             else:
-                reply = _call(functions[name], arguments)
+                _Fence.is_up = True
+                reply = {"value": functions[name](*arguments)}
         except _TimeUp:
             reply = {"failed": "timeout"}
         except MemoryError:
@@ -178,12 +160,13 @@ def _time_up(*_: object) -> None:
 
 
 def _disarm(set_timer: Callable[..., Any]) -> None:
+    """Take the fence down and stop the alarm, whether it rings in between or not."""
     while True:
         try:
-            set_timer(signal.ITIMER_REAL, 0)
             _Fence.is_up = False
+            set_timer(signal.ITIMER_REAL, 0)
             return
-        except _TimeUp:  # it rang in between
+        except _TimeUp:
             pass
 
 
@@ -194,15 +177,6 @@ def _load(name: str) -> Callable[..., Any]:
     if hasattr(module, "warm_up"):
         module.warm_up()
     return getattr(module, function_name)
-
-
-def _call(function: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]:
-    _Fence.is_up = True
-    try:
-        value = function(*arguments)
-    finally:
-        _Fence.is_up = False
-    return {"value": value}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """GSM8K: word problems of primary school, whose worked solutions end in `#### 42`."""
 
 from mgrpo.answers.extract import number
-from mgrpo.tasks.read import find_column, read_columns
+from mgrpo.tasks.read import read_columns, task_columns
 from mgrpo.tasks.task import Task
 
 SOURCE, CONFIG = "openai/gsm8k", "main"
@@ -28,8 +28,7 @@ def gsm8k(
     """
     place = argument or SOURCE
     columns = read_columns(place, split=split, dataset_config=dataset_config or (None if argument else CONFIG))
-    wanted = {"prompt": columns[find_column(columns, prompt_column, QUESTIONS, "prompt_column", place)]}
-    if answer_column is not None or "answer" in columns:
-        name = find_column(columns, answer_column, ("answer",), "answer_column", place)
-        wanted["answer"] = [None if value is None else number(str(value)) for value in columns[name]]
+    wanted = task_columns(columns, place, prompt_column, answer_column, questions=QUESTIONS, answers=("answer",))
+    if "answer" in wanted:
+        wanted["answer"] = [None if value is None else number(str(value)) for value in wanted["answer"]]
     return Task(wanted, prompt_template=TEMPLATE, extractor="number", equivalence="number")

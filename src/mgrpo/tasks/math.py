@@ -3,7 +3,7 @@ r"""MATH: competition problems whose answers are LaTeX in a `\boxed{}`; any of i
 from typing import Any
 
 from mgrpo.answers.extract import boxed
-from mgrpo.tasks.read import find_column, read_columns
+from mgrpo.tasks.read import read_columns, task_columns
 from mgrpo.tasks.task import Task
 
 SOURCE = "nlile/hendrycks-MATH-benchmark"
@@ -31,10 +31,9 @@ def math(
     """
     place = argument or SOURCE
     columns = read_columns(place, split=split, dataset_config=dataset_config)
-    wanted = {"prompt": columns[find_column(columns, prompt_column, QUESTIONS, "prompt_column", place)]}
-    if answer_column is not None or "answer" in columns:
-        name = find_column(columns, answer_column, ("answer",), "answer_column", place)
-        wanted["answer"] = [_answer(value) for value in columns[name]]
+    wanted = task_columns(columns, place, prompt_column, answer_column, questions=QUESTIONS, answers=("answer",))
+    if "answer" in wanted:
+        wanted["answer"] = [_answer(value) for value in wanted["answer"]]
     elif "solution" in columns:
         wanted["answer"] = [boxed(value) if isinstance(value, str) else None for value in columns["solution"]]
     return Task(wanted, prompt_template=TEMPLATE, extractor="boxed", equivalence="math")

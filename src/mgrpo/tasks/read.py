@@ -28,7 +28,7 @@ def file(
         UserError: if it cannot be found or read, or lacks a column.
     """
     path = required(argument, "file:PATH")
-    return _plain_task(_read_file(path), path, prompt_column, answer_column)
+    return Task(task_columns(_read_file(path), path, prompt_column, answer_column))
 
 
 def hub(
@@ -47,14 +47,7 @@ def hub(
         UserError: if it cannot be found or read, or lacks a column.
     """
     name = required(argument, "hub:NAME")
-    return _plain_task(_read_hub(name, dataset_config, split), name, prompt_column, answer_column)
-
-
-def _plain_task(columns: Columns, place: str, prompt_column: str | None, answer_column: str | None) -> Task:
-    wanted = {"prompt": columns[find_column(columns, prompt_column, ("prompt",), "prompt_column", place)]}
-    if answer_column is not None:
-        wanted["answer"] = columns[find_column(columns, answer_column, (), "answer_column", place)]
-    return Task(wanted)
+    return Task(task_columns(_read_hub(name, dataset_config, split), name, prompt_column, answer_column))
 
 
 def read_columns(source: str, *, split: str, dataset_config: str | None) -> Columns:
@@ -64,6 +57,34 @@ def read_columns(source: str, *, split: str, dataset_config: str | None) -> Colu
         UserError: If it cannot be found or read.
     """
     return _read_file(source) if is_local(source) else _read_hub(source, dataset_config, split)
+
+
+def task_columns(
+    columns: Columns,
+    place: str,
+    prompt_column: str | None,
+    answer_column: str | None,
+    *,
+    questions: Sequence[str] = ("prompt",),
+    answers: Sequence[str] = (),
+) -> dict[str, Sequence[Any]]:
+    """A task's columns `prompt` and, where there are gold answers, `answer`.
+
+    Args:
+        columns: as they were read.
+        place: what to call them in a message.
+        prompt_column: the recipe's; None: the first of `questions` that is there.
+        answer_column: the recipe's; None: the first of `answers` that is there, if one is.
+        questions: usual names of the prompts.
+        answers: usual names of the gold answers.
+
+    Raises:
+        UserError: If there is no such column, but some rows to take it from.
+    """
+    wanted = {"prompt": columns[find_column(columns, prompt_column, questions, "prompt_column", place)]}
+    if answer_column is not None or any(name in columns for name in answers):
+        wanted["answer"] = columns[find_column(columns, answer_column, answers, "answer_column", place)]
+    return wanted
 
 
 def find_column(columns: Columns, asked: str | None, usual: Sequence[str], option: str, place: str) -> str:
