@@ -1,6 +1,7 @@
 """From a completion's text to its answer, and from answers to ids that can be voted on. Knows no trainer.
 
 extract.py      the answer in a completion's text
+completions.py  the answers of many completions, by an extractor that may fail
 equivalence.py  which answers are the same, as integer ids
 tokens.py, latex.py, form.py   what an answer is, read without computing: numbers, tuples, sets, words
 mathematics.py  the equivalence `math`, on forms

@@ -9,14 +9,12 @@ import collections
 import difflib
 import functools
 import importlib
-import logging
 import os
 import re
 import sys
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import regex  # type: ignore[import-untyped]
@@ -25,15 +23,9 @@ from mgrpo.errors import UserError
 
 _T = TypeVar("_T")
 Extractor = Callable[[str], str | None]
-Completion = str | list[dict[str, Any]]
-"""A plain completion, or a chat one: its messages."""
 
 MATCH_SECONDS = 1.0
 """What `regex:` may take for one completion: a pattern of the user's own may backtrack for ever."""
-
-_logger = logging.getLogger("mgrpo.answers")
-_WARNED: set[tuple[str, type[Exception]]] = set()
-"""The failures of users' functions that were logged in this process."""
 
 
 def _last(found: Iterable[_T]) -> _T | None:
@@ -268,7 +260,7 @@ def _compile(pattern: str) -> Any:
         place = "" if position is None else f" at character {position} of the pattern, counted from 0"
         raise UserError(
             f"answer_extractor is {'regex:' + pattern!r}, which is no regular expression "
-            f"({getattr(error, 'msg', None) or _describe(error)}{place}); correct it there, and write a bracket, dot "
+            f"({getattr(error, 'msg', None) or describe(error)}{place}); correct it there, and write a bracket, dot "
             r"or star that stands for itself as \(, \. or \*."
         ) from error
 
@@ -299,73 +291,6 @@ def import_function(name: str, option: str) -> Callable[..., Any]:
     return function
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What was read in some completions.
-
-    Attributes:
-        answers: one for each completion, stripped and never blank; None where there is none.
-        num_failed: completions on which the extractor raised, or gave neither text nor None.
-    """
-
-    answers: list[str | None]
-    num_failed: int
-
-
-def text_of(completion: Completion) -> str:
-    """The text that the model wrote: of a chat completion, the last message's content."""
-    return completion if isinstance(completion, str) else completion[-1]["content"] or ""
-
-
-def read_answers(
-    completions: Sequence[Completion], extractor: Extractor, *, name: str = "answer_extractor"
-) -> Answers:
-    """Read the answer of each completion; a user's function may fail on some, which then have none.
-
-    The first failure of each type of error is logged as a warning, once a process.
-
-    Args:
-        completions: plain or chat ones.
-        extractor: from `get_extractor`.
-        name: the recipe's field that names it, for messages.
-
-    Raises:
-        UserError: if the extractor failed on more than half of the completions.
-    """
-    answers: list[str | None] = []
-    failures: list[tuple[Exception, str]] = []
-    for completion in completions:
-        text = text_of(completion)
-        try:
-            answer = extractor(text)
-            if not isinstance(answer, str | None):
-                raise TypeError(f"it gave {type(answer).__name__}, neither text nor None")
-        except Exception as failure:  # the user's function runs here and may raise anything
-            answer = None
-            failures.append((failure, _told(failure, text)))
-        answers.append((answer or "").strip() or None)
-    function = f"{name} {_name_of(extractor)}"
-    if 2 * len(failures) > len(answers):
-        error, told = failures[0]
-        raise UserError(
-            f"{function} failed on {len(failures)} of {len(answers)} completions, first {told}; let it give the "
-            "answer as text, or None where there is none."
-        ) from error
-    for error, told in failures:
-        if (function, type(error)) not in _WARNED:
-            _WARNED.add((function, type(error)))
-            _logger.warning("%s failed %s; such a completion has no answer.", function, told)
-    return Answers(answers, len(failures))
-
-
-def _told(error: Exception, text: str) -> str:
-    """The error and the end of the completion's text, as one line that any terminal can show."""
-    return f"with {_describe(error)!r} on {'...' * (len(text) > 80) + text[-80:]!r}"
-
-
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
+    """An error's type and message as one line."""
     return " ".join("".join(traceback.format_exception_only(error)).split())[:200]
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mgrpo.algorithm import token_entropy, trajectory_mean
-from mgrpo.answers.extract import Completion
+from mgrpo.answers.completions import Completion
 
 
 @dataclass(frozen=True)

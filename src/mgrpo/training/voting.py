@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from mgrpo.algorithm import LabelledGroup, label_group, majority_vote
+from mgrpo.answers.completions import read_answers, text_of
 from mgrpo.answers.equivalence import equal_to, number_answers
-from mgrpo.answers.extract import Extractor, read_answers, text_of
+from mgrpo.answers.extract import Extractor
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
 from mgrpo.tasks.task import Scorer
