@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mgrpo.algorithm import token_entropy, trajectory_mean
+from mgrpo.algorithm import token_entropy, token_self_certainty, trajectory_mean
 
 
 def test_uniform_and_certain():
@@ -28,3 +28,9 @@ def test_what_stands_behind_the_last_token_does_not_matter():
 def test_refuses_temperature_zero():
     with pytest.raises(ValueError, match="temperature must be > 0"):
         token_entropy(torch.zeros(2), 0.0)
+
+
+def test_self_certainty_is_the_distance_from_a_uniform_distribution():
+    # logits (2, 0) at T = 2: p = (0.731059, 0.268941); -log 2 - (log 0.731059 + log 0.268941) / 2 = 0.120115 nats
+    logits = torch.tensor([[2.0, 0.0], [3.0, 3.0]])
+    torch.testing.assert_close(token_self_certainty(logits, 2.0), torch.tensor([0.120115, 0.0]), atol=1e-6, rtol=0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mgrpo.algorithm import label_group
+from mgrpo.algorithm import KnownLabels, label_group
 
 SEVEN, FOUR = 0, 1
 
@@ -78,7 +78,7 @@ def test_what_the_filter_is_on(filter_scope, label, learnt):
     assert result.loss_mask.int().tolist() == [learnt]
 
 
-@pytest.mark.parametrize("names", [{"label_source": "gold"}, {"filter_scope": "none"}])
+@pytest.mark.parametrize("names", [{"label_source": "oracle"}, {"filter_scope": "none"}, {"reward": "length"}])
 def test_refuses_unknown_names(names):
     with pytest.raises(ValueError, match=rf"{next(iter(names))} must be one of"):
         label_group(torch.zeros(1, 3, dtype=torch.long), 2, **names)
@@ -93,3 +93,50 @@ def test_refuses_a_policy_share_outside_the_group(num_policy):
 def test_refuses_a_filter_without_entropies():
     with pytest.raises(ValueError, match="needs the entropies"):
         label_group(torch.zeros(1, 3, dtype=torch.long), 2, iqr_multiplier=0.75)
+
+
+def test_known_labels_take_the_place_of_the_vote():
+    # the group's majority is 7, the label 4; nobody knows the second group's label
+    known = KnownLabels(torch.tensor([[False, True, False], [False] * 3]), torch.tensor([True, False]))
+    ids = torch.tensor([[SEVEN, FOUR, SEVEN]] * 2)
+    result = label_group(ids, 3, label_source="gold", known_labels=known)
+    assert result.vote is None
+    assert result.reward.tolist() == [[0, 1, 0], [0, 0, 0]]
+    torch.testing.assert_close(result.agreement, torch.tensor([1 / 3, 0.0]))
+    assert result.loss_mask.tolist() == [[True] * 3, [False] * 3]
+
+
+@pytest.mark.parametrize("label_source", ["frozen", "gold"])
+def test_refuses_known_labels_that_are_not_given(label_source):
+    with pytest.raises(ValueError, match="needs its labels: pass known_labels"):
+        label_group(torch.zeros(1, 2, dtype=torch.long), 2, label_source=label_source)
+
+
+@pytest.mark.parametrize(
+    ("min_agreement", "max_agreement", "learnt"),
+    [(0.0, 1.0, [1, 1, 1]), (0.5, 0.75, [0, 1, 1]), (0.0, 0.7, [1, 1, 0])],
+)
+def test_only_groups_in_the_band_are_learnt_from(min_agreement, max_agreement, learnt):
+    # 1, 2 and 3 of 4 completions agree with the label; those without an answer count among the 4
+    ids = torch.tensor([[0, -1, -1, -1], [0, 0, 1, -1], [0, 0, 0, 1]])
+    result = label_group(ids, 4, min_agreement=min_agreement, max_agreement=max_agreement)
+    assert result.agreement.tolist() == [0.25, 0.5, 0.75]
+    assert result.loss_mask.all(dim=1).int().tolist() == learnt
+
+
+def test_rewards_that_need_no_label():
+    # nobody answers, and yet there is something to learn
+    ids, values = torch.full((1, 3), -1), torch.tensor([[0.1, 0.2, 0.3]])
+    entropy = label_group(ids, 3, values, reward="negative_entropy")
+    certainty = label_group(ids, 3, reward="self_certainty", self_certainty=values)
+    assert torch.equal(entropy.reward, -values)
+    assert torch.equal(certainty.reward, values)
+    assert entropy.loss_mask.all() and certainty.loss_mask.all()
+    assert entropy.match.tolist() == [[0, 0, 0]]
+    assert not label_group(ids, 3, reward="soft_frequency").loss_mask.any()
+
+
+@pytest.mark.parametrize("reward", ["negative_entropy", "self_certainty"])
+def test_refuses_a_reward_without_its_values(reward):
+    with pytest.raises(ValueError, match=f"the reward '{reward}' needs its values"):
+        label_group(torch.zeros(1, 2, dtype=torch.long), 2, reward=reward)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mgrpo.algorithm import ema_update_, relative_distance
+from mgrpo.algorithm import ema_update_, relative_distance, scheduled_momentum
 
 
 @pytest.mark.parametrize(("m", "expected"), [(0.0, 4.0), (0.75, 1.0), (1.0, 0.0)])
@@ -49,3 +49,12 @@ def test_distance():
 def test_refuses(momentum_weights, m, message):
     with pytest.raises(ValueError, match=message):
         ema_update_(momentum_weights, [torch.ones(1)], m)
+
+
+def test_schedules():
+    # cosine: 1 - 0.04 (cos(pi t) + 1) / 2 at t = 0, 1/3, 1/2, 1, with cos 1, 1/2, 0, -1
+    cosine = [scheduled_momentum(0.96, "cosine", step, 6) for step in (0, 2, 3, 6)]
+    assert cosine == pytest.approx([0.96, 0.97, 0.98, 1.0])
+    assert [scheduled_momentum(0.96, "constant", step, 6) for step in (0, 6)] == [0.96, 0.96]
+    with pytest.raises(ValueError, match="schedule must be one of"):
+        scheduled_momentum(0.96, "linear", 0, 6)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgrpo.algorithm import majority_vote, match_reward
+from mgrpo.algorithm import majority_vote
 
 
 def vote(rows, num_policy, keep=None):
@@ -63,11 +63,6 @@ def test_same_as_counting_by_hand(ids, num_policy, keep):
     assert result.pseudo_label.item() == best
     assert result.num_votes.item() == votes[best]
     assert result.is_tie.item() == (list(votes.values()).count(votes[best]) > 1)
-
-
-def test_reward_is_agreement_and_never_for_silence():
-    ids = torch.tensor([[0, 1, -1], [-1, -1, -1]])
-    assert match_reward(ids, torch.tensor([1, -1])).tolist() == [[0, 1, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("bad", [[[0, 3, 0]], [[-2, 0, 0]]])

@@ -11,24 +11,43 @@ Imports torch and nothing else: no text, no model, no process, no file.
 """
 
 from mgrpo.algorithm.advantage import group_advantage
-from mgrpo.algorithm.entropy import token_entropy, trajectory_mean
+from mgrpo.algorithm.entropy import token_entropy, token_self_certainty, trajectory_mean
 from mgrpo.algorithm.entropy_filter import iqr_keep_mask
-from mgrpo.algorithm.group import FILTER_SCOPES, LABEL_SOURCES, LabelledGroup, label_group
-from mgrpo.algorithm.momentum import ema_update_, relative_distance
-from mgrpo.algorithm.pseudo_label import Vote, majority_vote, match_reward
+from mgrpo.algorithm.group import (
+    FILTER_SCOPES,
+    KNOWN_LABEL_SOURCES,
+    LABEL_SOURCES,
+    KnownLabels,
+    LabelledGroup,
+    label_group,
+)
+from mgrpo.algorithm.label_flip import flip_weight
+from mgrpo.algorithm.momentum import MOMENTUM_SCHEDULES, ema_update_, relative_distance, scheduled_momentum
+from mgrpo.algorithm.pseudo_label import NO_ANSWER, Vote, majority_vote
+from mgrpo.algorithm.reward import REWARDS, match_reward, random_reward, soft_frequency_reward
 
 __all__ = [
     "FILTER_SCOPES",
+    "KNOWN_LABEL_SOURCES",
     "LABEL_SOURCES",
+    "MOMENTUM_SCHEDULES",
+    "NO_ANSWER",
+    "REWARDS",
+    "KnownLabels",
     "LabelledGroup",
     "Vote",
     "ema_update_",
+    "flip_weight",
     "group_advantage",
     "iqr_keep_mask",
     "label_group",
     "majority_vote",
     "match_reward",
+    "random_reward",
     "relative_distance",
+    "scheduled_momentum",
+    "soft_frequency_reward",
     "token_entropy",
+    "token_self_certainty",
     "trajectory_mean",
 ]

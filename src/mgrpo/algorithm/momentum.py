@@ -1,9 +1,35 @@
 """The momentum model's weights: a slow average of the policy's."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+MOMENTUM_SCHEDULES = ("constant", "cosine")
+"""How m changes in training: not at all (the paper), or rising to 1 (BYOL; Co-rewarding-II, to 0.99999)."""
+
+
+def scheduled_momentum(m: float, schedule: str, step: int, num_steps: int) -> float:
+    """The m of one optimizer step.
+
+        constant:  m
+        cosine:    1 - (1 - m) (cos(pi step / num_steps) + 1) / 2,    from m at step 0 to 1 at the last
+
+    Args:
+        m: at the start, in [0, 1].
+        schedule: one of `MOMENTUM_SCHEDULES`.
+        step: optimizer steps made before this one, from 0.
+        num_steps: optimizer steps of the whole run; >= 1.
+
+    Raises:
+        ValueError: if there is no such schedule.
+    """
+    if schedule not in MOMENTUM_SCHEDULES:
+        raise ValueError(f"schedule must be one of {MOMENTUM_SCHEDULES}, got {schedule!r}")
+    if schedule == "constant":
+        return m
+    return 1 - (1 - m) * (math.cos(math.pi * min(step / num_steps, 1)) + 1) / 2
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
-"""The majority vote that stands in for the missing answer, and the reward for agreeing with it."""
+"""The majority vote that stands in for the missing answer."""
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 NO_ANSWER = -1
@@ -69,11 +69,3 @@ def majority_vote(
         num_votes=most_votes,
         is_tie=is_labelled & ((num_votes == most_votes[:, None]).sum(dim=1) > 1),
     )
-
-
-def match_reward(answer_ids: Int[Tensor, "P G"], pseudo_label: Int[Tensor, " P"]) -> Float[Tensor, "P G"]:
-    """1 where a completion's answer is its group's pseudo-label, else 0.
-
-    No answer, or no pseudo-label, is never a match.
-    """
-    return ((answer_ids == pseudo_label[:, None]) & (answer_ids >= 0)).float()
