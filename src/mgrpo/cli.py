@@ -11,7 +11,7 @@ from typing import Any
 
 from mgrpo import __version__
 from mgrpo.errors import UserError
-from mgrpo.recipe_files import RECIPES, environment_of, read_recipe_file
+from mgrpo.recipe_files import PRESETS, RECIPES, environment_of, read_recipe_files
 
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 3
@@ -52,13 +52,19 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="train a model from a recipe",
-        usage="mgrpo train --config RECIPE [--FIELD VALUE ...]",
+        usage="mgrpo train --config RECIPE [RECIPE ...] [--FIELD VALUE ...]",
         description="Train a model from a recipe; any field of it can be set on the command line, where it wins. "
-        f"Recipes that come along: {', '.join(sorted(path.stem for path in RECIPES.glob('*.yaml')))}. "
+        f"Recipes that come along: {_stems(RECIPES)}. Methods to lay over them: {_stems(PRESETS)}. "
         "docs/recipes.md lists the fields.",
         allow_abbrev=False,
     )
-    train.add_argument("--config", required=True, metavar="RECIPE", help="a YAML file, or the name of a recipe")
+    train.add_argument(
+        "--config",
+        required=True,
+        nargs="+",
+        metavar="RECIPE",
+        help="YAML files, or names of recipes; of a field that several set, the last one's value stands",
+    )
     train.set_defaults(run=_train, takes_fields=True)
 
     tasks = commands.add_parser("tasks", help="list the tasks, or show one's prompts as a model will see them")
@@ -67,12 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     show = actions.add_parser(
         "show",
         help="show a task's prompts, and how its answers are read",
-        usage="mgrpo tasks show [NAME] [--config RECIPE] [--FIELD VALUE ...]",
+        usage="mgrpo tasks show [NAME] [--config RECIPE [RECIPE ...]] [--FIELD VALUE ...]",
         description="Show a task, or a recipe's, before anything is trained: prompts as the model will see them, "
         "their lengths, how an answer is read and compared. Fields are a recipe's: --model_name_or_path embedded.",
         allow_abbrev=False,
     )
-    show.add_argument("--config", metavar="RECIPE", help="a YAML file, or the name of a recipe")
+    show.add_argument("--config", nargs="+", metavar="RECIPE", help="YAML files, or names of recipes, as for train")
     show.set_defaults(run=_show_task, takes_fields=True)
     generators = actions.add_parser("reasoning_gym", help="list the generators of the package reasoning-gym")
     generators.set_defaults(run=_reasoning_gym)
@@ -88,7 +94,29 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("run_directories", nargs="+", type=Path, metavar="RUN_DIR")
     plot.add_argument("-o", "--output", type=Path, default=Path("curves.png"), help="default: %(default)s")
     plot.set_defaults(run=_plot)
+
+    study = commands.add_parser(
+        "study",
+        help="run variants and seeds side by side, and put them into one table and one figure",
+        description="Run a study: variants of recipes, each with several seeds. What is finished is skipped, what was "
+        "interrupted goes on. docs/studies.md says how one is written, and what it leaves.",
+    )
+    study.add_argument("study", metavar="STUDY.yaml")
+    study.add_argument("--output_dir", type=Path, default=None, help="default: runs/ and the file's name")
+    study.add_argument("--workers", type=int, default=None, help="runs at a time; default: one a core, or one a GPU")
+    study.add_argument("--tables_only", action="store_true", help="run nothing; tables and figure of what is finished")
+    study.set_defaults(run=_study)
+
+    compare = commands.add_parser("compare", help="the table and the figure of a study, for runs that exist")
+    compare.add_argument("run_directories", nargs="+", type=Path, metavar="RUN_DIR", help="or a directory of runs")
+    compare.add_argument("-o", "--output_dir", type=Path, default=None, help="where tables and figure go")
+    compare.add_argument("--baseline", metavar="NAME", default=None, help="the variant to compare the others with")
+    compare.set_defaults(run=_compare)
     return parser
+
+
+def _stems(directory: Path) -> str:
+    return ", ".join(sorted(path.stem for path in directory.glob("*.yaml")))
 
 
 def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
@@ -101,17 +129,17 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
     from mgrpo.training.recipe import load_recipe
     from mgrpo.training.run import train
 
-    stop_reason = train(load_recipe(fields, source=arguments.config, overrides=overrides))
+    stop_reason = train(load_recipe(fields, source=" + ".join(arguments.config), overrides=overrides))
     if stop_reason:
         print(f"mgrpo: stopped: {stop_reason}", file=sys.stderr)
         return EXIT_STOPPED
     return 0
 
 
-def _fields(config: str, rest: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A recipe's fields and those of the command line; its environment variables are set."""
-    fields, overrides = read_recipe_file(config), parse_overrides(rest)
-    fields["env"] = environment_of(fields | overrides, source=config)
+def _fields(recipes: list[str], rest: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of recipes and those of the command line; their environment variables are set."""
+    fields, overrides = read_recipe_files(recipes), parse_overrides(rest)
+    fields["env"] = environment_of(fields | overrides, source=" + ".join(recipes))
     for name, value in fields["env"].items():  # before torch reads them; what the shell has set wins
         os.environ.setdefault(name, value)
     return fields, overrides
@@ -146,7 +174,7 @@ def _show_task(arguments: argparse.Namespace, rest: list[str]) -> int:
 
     from mgrpo.training.preview import show_task
 
-    print(show_task(fields, arguments.config or "the command line", overrides))
+    print(show_task(fields, " + ".join(arguments.config or ["the command line"]), overrides))
     return 0
 
 
@@ -168,6 +196,22 @@ def _plot(arguments: argparse.Namespace, _: list[str]) -> int:
 
     plot_runs(arguments.run_directories, arguments.output)
     print(arguments.output)
+    return 0
+
+
+def _study(arguments: argparse.Namespace, _: list[str]) -> int:
+    from mgrpo.study.runner import run_study
+
+    warnings.simplefilter("ignore", FutureWarning)
+    return run_study(
+        arguments.study, arguments.output_dir, workers=arguments.workers, tables_only=arguments.tables_only
+    )
+
+
+def _compare(arguments: argparse.Namespace, _: list[str]) -> int:
+    from mgrpo.study.compare import compare_runs
+
+    compare_runs(arguments.run_directories, arguments.output_dir, arguments.baseline)
     return 0
 
 

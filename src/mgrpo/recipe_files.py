@@ -1,12 +1,15 @@
 """Recipes as files: the ones that come along, and any other YAML file."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
 
 RECIPES = Path(__file__).parent / "recipes"
+PRESETS = RECIPES / "presets"
+"""Recipes that set a method and nothing else, to be laid over another one."""
 
 
 def read_recipe_file(name: str) -> dict[str, Any]:
@@ -31,16 +34,33 @@ def read_recipe_file(name: str) -> dict[str, Any]:
     return fields
 
 
+def read_recipe_files(names: Sequence[str]) -> dict[str, Any]:
+    """Lay recipes over one another: of a field that several set, the last one's value stands; `env` is joined.
+
+    Raises:
+        UserError: as `read_recipe_file`; or if an `env` is no mapping of names to values.
+    """
+    merged: dict[str, Any] = {}
+    env: dict[str, str] = {}
+    for name in names:
+        fields = read_recipe_file(name)
+        env |= environment_of(fields, name)
+        merged |= fields
+    return merged | {"env": env}
+
+
 def _find(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
     # With another directory before it, the name is a path that was mistyped, not a recipe that comes along.
-    if path.parent in (Path("."), Path("recipes")) and (own := RECIPES / f"{path.stem}.yaml").is_file():
-        return own
+    for directory in (RECIPES, PRESETS):
+        is_own = path.parent in (Path("."), Path("recipes"), Path("recipes/presets"))
+        if is_own and (own := directory / f"{path.stem}.yaml").is_file():
+            return own
     if path.is_dir():
         raise UserError(f"{name} is a directory; name the recipe file in it.")
-    known = sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
+    known = sorted(recipe.stem for recipe in RECIPES.rglob("*.yaml"))
     beside = sorted(str(file) for file in path.parent.glob("*.y*ml"))
     nearest = difflib.get_close_matches(str(path), beside, n=1) or difflib.get_close_matches(path.stem, known, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"recipes that come along: {', '.join(known)}."
