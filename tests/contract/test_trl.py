@@ -18,6 +18,7 @@ OVERRIDDEN = {
     "_load_optimizer_and_scheduler": "(self, checkpoint)",
 }
 CALLED = {"_generate": "(self, prompts: list)"}
+LOG_PROBS = ["self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"]
 
 
 def test_trl_is_the_minor_version_that_was_read():
@@ -30,6 +31,11 @@ def test_signature(name):
     assert (
         signature.replace("Any", "typing.Any").replace("typing.typing.", "typing.") == {**OVERRIDDEN, **CALLED}[name]
     )
+
+
+def test_log_probabilities_are_asked_for_by_these_names():
+    signature = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies)
+    assert list(signature.parameters)[: len(LOG_PROBS)] == LOG_PROBS
 
 
 def test_no_other_private_method_is_overridden():

@@ -1,5 +1,6 @@
 """The loss sees the kept policy completions and nothing else."""
 
+import pytest
 import torch
 
 from mgrpo.algorithm import group_advantage, label_group
@@ -16,13 +17,22 @@ def log_probs(model, ids, start):
     return logits.log_softmax(-1).gather(1, ids[0, start:, None])[:, 0]
 
 
-def test_gradient_is_that_of_a_batch_that_never_had_the_others(make_trainer, chain_data):
-    trainer = make_trainer(iqr_multiplier=0.0, beta=BETA)
+@pytest.mark.parametrize("kl_anchor", ["initial", "momentum"])
+@pytest.mark.parametrize("mask_answer_span", [False, True])
+def test_gradient_is_that_of_a_batch_that_never_had_the_others(
+    make_trainer, chain_data, embedded, kl_anchor, mask_answer_span
+):
+    trainer = make_trainer(iqr_multiplier=0.0, beta=BETA, kl_anchor=kl_anchor, mask_answer_span=mask_answer_span)
     model = trainer.model.train()
-    with torch.no_grad():  # a policy away from the reference: the KL term has a gradient
+    assert (trainer.ref_model is None) == (kl_anchor == "momentum")  # no third copy
+    if kl_anchor == "momentum":
+        trainer.start_momentum_model()
+    with torch.no_grad():  # a policy away from the anchor: the KL term has a gradient
         for p in model.parameters():
             p.add_(0.005 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
-    trainer.start_momentum_model()
+    if kl_anchor == "initial":
+        trainer.start_momentum_model()
+    anchor, _ = embedded()  # either way where training began
     output = trainer._generate_and_score_completions([row for row in chain_data(4) for _ in range(M)])
     batch = trainer._batch
     mask = batch.labelled.loss_mask.flatten()
@@ -43,11 +53,14 @@ def test_gradient_is_that_of_a_batch_that_never_had_the_others(make_trainer, cha
 
         log_p = log_probs(model, ids, len(prompt))
         with torch.no_grad():
-            log_ref = log_probs(trainer.ref_model, ids, len(prompt))
+            log_ref = log_probs(anchor, ids, len(prompt))
         ratio = (log_p - log_p.detach()).exp()
         kl = (log_ref - log_p).exp() - (log_ref - log_p) - 1
-        total = total + (-ratio * advantage[row] + BETA * kl).sum()
-        num_tokens += len(completion)
+        is_learnt = torch.ones(len(completion))
+        if mask_answer_span and batch.answers[row // M][row % M] is not None:
+            is_learnt[-3:-1] = 0  # a chain's answer: two digits before the end of text
+        total = total + ((-ratio * advantage[row] + BETA * kl) * is_learnt).sum()
+        num_tokens += is_learnt.sum()
     (total / num_tokens).backward()
     expected = gradient(model)
     assert expected.norm() > 1e-2

@@ -87,7 +87,25 @@ def test_without_answer_fn_it_is_trls_trainer(make_config, chain_data, embedded)
     assert strip == [{k: v for k, v in row.items() if "per_second" not in k} for row in their_log]
 
 
-def test_gold_answers_reach_no_weight(make_trainer, chain_data):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"iqr_multiplier": 0.75},
+        {"label_source": "momentum", "momentum_schedule": "cosine", "kl_anchor": "momentum", "beta": 0.1},
+        {"label_source": "frozen", "max_agreement": 0.9},
+        {
+            "label_source": "policy",
+            "num_momentum_generations": 0,
+            "reward": "soft_frequency",
+            "mask_answer_span": True,
+        },
+        {"reward": "self_certainty", "filter_scope": "loss", "iqr_multiplier": 0.0},
+        {"reward": "negative_entropy", "label_flip_patience": 1},
+        {"reward": "random"},
+    ],
+    ids=lambda settings: "-".join(str(value) for value in settings.values()),
+)
+def test_gold_answers_reach_no_weight(make_trainer, chain_data, settings):
     """The product's one promise. A reward beside the vote looks for the answers as well, and must not find them."""
     seen = []
 
@@ -97,7 +115,7 @@ def test_gold_answers_reach_no_weight(make_trainer, chain_data):
 
     def run(data, **given):
         given |= {"train_dataset": data, "reward_funcs": curious}
-        trainer = make_trainer(given, iqr_multiplier=0.75, max_steps=4)
+        trainer = make_trainer(given, max_steps=4, **settings)
         weights = train(trainer)
         return weights, [row for row in trainer.state.log_history if "loss" in row]
 
@@ -120,3 +138,18 @@ def test_gold_answers_reach_no_weight(make_trainer, chain_data):
     assert not any(name.startswith("gold/") for row in absent_log for name in row)
     assert [row["gold/accuracy"] for row in present_log] != [row["gold/accuracy"] for row in wrong_log]
     assert [row["gold/accuracy"] for row in present_log] == [row["gold/accuracy"] for row in scored_log]
+
+
+def test_gold_labels_do_where_they_are_asked_for(make_trainer, chain_data):
+    """What the test above would see if an answer came through."""
+
+    def run(answers):
+        data = chain_data().remove_columns("answer").add_column("answer", answers)
+        trainer = make_trainer({"train_dataset": data}, label_source="gold", num_momentum_generations=0)
+        weights = train(trainer)
+        assert all(row["gold/label_accuracy"] == 1 for row in trainer.state.log_history if "loss" in row)
+        return weights
+
+    right = chain_data()["answer"]
+    weights, shifted = run(right), run(right[1:] + right[:1])
+    assert any(not torch.equal(weights[name], shifted[name]) for name in weights)

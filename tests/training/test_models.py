@@ -1,14 +1,17 @@
 import copy
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from mgrpo.embedded.model import CHECKPOINT
+from mgrpo.embedded.starts import STARTS
 from mgrpo.errors import UserError
 from mgrpo.training import models
-from mgrpo.training.models import find_model, load_model, load_tokenizer
+from mgrpo.training.models import ModelSource, find_model, load_model, load_tokenizer
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 CHARACTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]  # 94 of them, one token each
@@ -130,13 +133,27 @@ def test_a_plain_model_is_not_copied(directory, tmp_path):
 
 
 def test_embedded():
-    pytest.importorskip("mgrpo.embedded.model")
-    from mgrpo.embedded.model import CHECKPOINT
-
-    if not (CHECKPOINT / "config.json").is_file():
-        pytest.skip("the embedded checkpoint is not built")
+    assert find_model("embedded") == find_model("embedded:chains") == ModelSource("directory", str(CHECKPOINT))
     _, tokenizer = load_model("embedded")
     assert tokenizer.eos_token == "$"
+    with pytest.raises(UserError, match="there is no model 'embedded:chain'"):
+        find_model("embedded:chain")
+
+
+def test_embedded_on_demand(tmp_path, monkeypatch):
+    monkeypatch.setenv("MGRPO_CACHE", str(tmp_path))
+    monkeypatch.setitem(STARTS, "swaps", replace(STARTS["swaps"], num_steps=2))
+    source = find_model("embedded:swaps")
+    assert source.is_plain and not any(tmp_path.iterdir())  # found, not built
+    with pytest.raises(UserError, match="revision='main' is set"):
+        load_model("embedded:swaps", revision="main")
+    assert not any(tmp_path.iterdir())
+
+    tokenizer = load_tokenizer("embedded:swaps")
+    assert tokenizer.decode(tokenizer("dbca:xyr=").input_ids) == "dbca:xyr="
+    model, _ = load_model("embedded:swaps", copy_dir=tmp_path / "copy")
+    assert model.config.name_or_path == source.location
+    assert not (tmp_path / "copy").exists()
 
 
 def test_adapter_is_merged(directory, tmp_path):

@@ -11,10 +11,11 @@ import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from mgrpo.algorithm import iqr_keep_mask
+from mgrpo.algorithm import group_advantage, iqr_keep_mask
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
 from mgrpo.monitoring.run_log import read_rows
+from mgrpo.training.label_memory import Seen, key_of
 
 LORA = {"r": 4, "target_modules": "all-linear"}
 
@@ -218,14 +219,14 @@ def test_the_task_scores_its_own_gold(make_trainer, chain_data):
 
     def half(answers, gold):
         seen.append((len(answers), gold))
-        return [True, False] * 3 + [True]  # of 6 policy completions, and the pseudo-label
+        return [True, False] * 4 + [True]  # of 6 + 2 completions, and the pseudo-label
 
     data = gold_data(chain_data, lambda answer, i: {"text": answer, "index": i} if i % 2 else None)
     trainer = make_trainer({"train_dataset": data, "gold_scorer": half}, max_steps=4)
     trainer.train()
     # 4 steps of 4 prompts are each of the 16 once; those without a gold answer are not scored
     assert sorted(gold["index"] for _, gold in seen) == list(range(1, 16, 2))
-    assert all(num == 7 and isinstance(gold["text"], str) for num, gold in seen)
+    assert all(num == 9 and isinstance(gold["text"], str) for num, gold in seen)
     measured = [row for row in rows_of(trainer) if names.GOLD_ACCURACY in row]
     assert measured
     for row in measured:
@@ -261,6 +262,62 @@ def test_the_momentum_model_alone_labels(make_trainer):
     assert differing  # the policy gave answers that nobody could vote for
 
 
+def test_frozen_labels_are_voted_once_a_prompt(make_trainer, chain_data, weights_of):
+    # 8 prompts, 4 a step: each is seen three times in 6 steps
+    trainer = make_trainer(
+        {"train_dataset": chain_data(8)}, label_source="frozen", log_completions=True, max_steps=6, beta=0.005
+    )
+    start = weights_of(trainer)
+    trainer.train()
+    labels = {}
+    for path in (Path(trainer.args.output_dir) / "completions").glob("*.parquet"):
+        for row in pq.read_table(path).to_pylist():
+            assert row["model"] == "policy"
+            labels.setdefault(row["prompt"], set()).add(row["pseudo_label"])
+            assert row["reward"] == float(row["answer"] is not None and row["answer"] == row["pseudo_label"])
+    assert len(labels) == 8 and all(len(seen) == 1 for seen in labels.values())
+    rows = rows_of(trainer)
+    assert [names.TIME_MOMENTUM in row and row[names.TIME_MOMENTUM] > 1e-3 for row in rows] == [True] * 2 + [False] * 4
+    assert [row.get(names.FLIP_RATE) for row in rows] == [None, None, 0, 0, 0, 0]
+    with trainer.momentum_model.in_place_of_policy():
+        held = weights_of(trainer)
+    assert all(torch.equal(start[name], held[name]) for name in start)
+    assert rows[-1][names.DISTANCE] > 0
+
+
+def test_labels_that_flip_are_counted_and_cost(make_trainer, chain_data):
+    # the same four prompts each step, at a rate that breaks the policy: labels flip
+    trainer = make_trainer(
+        {"train_dataset": chain_data(4, seed=1)}, learning_rate=0.05, label_flip_patience=1, max_steps=8
+    )
+    trainer.train()
+    rows = rows_of(trainer)
+    assert names.FLIP_RATE not in rows[0]
+    assert max(row[names.FLIP_RATE] for row in rows[1:]) > 0
+    assert min(row[names.FLIP_WEIGHT] for row in rows) < 1
+
+
+def test_flip_weights_scale_the_advantages(make_trainer, chain_data):
+    trainer = make_trainer(label_flip_patience=1)
+    trainer.start_momentum_model()
+    trainer.model.train()
+    inputs = [row for row in chain_data(4) for _ in range(6)]
+    trainer.label_memory.remember([(key_of(inputs[0]["prompt"]), Seen("no answer", num_flips=3))])
+    output = trainer._generate_and_score_completions(inputs)
+    labelled = trainer._batch.labelled
+    expected = group_advantage(labelled.reward[:, :6], labelled.loss_mask)
+    expected[0] *= 1 / 4  # patience 1, and the fourth flip in a row
+    assert expected[0].any()
+    torch.testing.assert_close(output["advantages"].view(4, 6), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_m_rises_by_the_schedule(make_trainer):
+    trainer = make_trainer(momentum=0.96, momentum_schedule="cosine", max_steps=3)
+    trainer.train()
+    # 1 - 0.04 (cos(pi t) + 1) / 2 at t = 0, 1/3, 2/3
+    assert [row[names.MOMENTUM] for row in rows_of(trainer)] == pytest.approx([0.96, 0.97, 0.99])
+
+
 def test_held_out_data_has_its_own_score(make_trainer, chain_data):
     trainer = make_trainer(
         {
@@ -285,7 +342,7 @@ def test_held_out_data_has_its_own_score(make_trainer, chain_data):
     ("scorer", "message"),
     [
         (None, "a gold answer is {'text': .*, neither text nor a number; pass a gold_scorer"),
-        (lambda answers, gold: [True], "the task's score gave 1 verdicts on 7 answers; make it give one for each"),
+        (lambda answers, gold: [True], "the task's score gave 1 verdicts on 9 answers; make it give one for each"),
     ],
 )
 def test_mistakes_in_scoring(make_trainer, chain_data, scorer, message):

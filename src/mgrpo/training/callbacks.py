@@ -8,6 +8,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from mgrpo.algorithm import scheduled_momentum
 from mgrpo.monitoring import names
 from mgrpo.monitoring.run_log import METRICS_FILE, MetricsWriter, write_completions
 
@@ -65,7 +66,7 @@ class FiniteGradients(TrainerCallback):
 
 
 class MomentumUpdate(TrainerCallback):
-    """Starts the momentum model, moves it after each optimizer step, and saves it in each checkpoint."""
+    """Starts the momentum model, moves it after each optimizer step, and saves it with the labels in checkpoints."""
 
     def __init__(self, trainer: "MGRPOTrainer", guard: FiniteGradients) -> None:
         self._trainer = trainer
@@ -78,17 +79,26 @@ class MomentumUpdate(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Follow the policy, unless the policy stood still because its step was skipped."""
         momentum_model = self._trainer.momentum_model
-        if momentum_model is not None and not self._guard.is_skipped:
-            momentum_model.update()
         if control.should_log:
             self._trainer.log_metric(names.SKIPPED_STEPS, self._guard.num_skipped)
-            if momentum_model is not None:
-                self._trainer.log_metric(names.DISTANCE, momentum_model.distance())
+        if momentum_model is None:
+            return
+        # global_step counts this step already
+        schedule = self._trainer.args.momentum_schedule
+        m = scheduled_momentum(momentum_model.m, schedule, state.global_step - 1, state.max_steps)
+        if not self._guard.is_skipped:
+            momentum_model.update(m)
+        if control.should_log:
+            self._trainer.log_metric(names.MOMENTUM, m)
+            self._trainer.log_metric(names.DISTANCE, momentum_model.distance())
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Save it beside the policy."""
-        if self._trainer.momentum_model is not None and state.is_world_process_zero:
-            directory = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        """Save it beside the policy, and the labels that prompts had."""
+        if not state.is_world_process_zero:
+            return
+        directory = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        self._trainer.label_memory.save(directory)
+        if self._trainer.momentum_model is not None:
             self._trainer.momentum_model.save(directory)
 
 

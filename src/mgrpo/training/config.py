@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 
 from trl import GRPOConfig
 
-from mgrpo.algorithm import FILTER_SCOPES, LABEL_SOURCES
+from mgrpo.algorithm import FILTER_SCOPES, LABEL_SOURCES, MOMENTUM_SCHEDULES, REWARDS
 from mgrpo.errors import UserError
 
 MASK_EXACT_LOSSES = ("dapo", "bnpo", "cispo", "vespo")
 """TRL's losses that divide by the tokens that are learnt from. The others divide by rows, dropped ones included."""
+KL_ANCHORS = ("initial", "momentum")
+"""Which model the KL term holds the policy to: the one that training began with (the paper), or the momentum model."""
 
 
 @dataclass
@@ -36,6 +38,21 @@ class MGRPOConfig(GRPOConfig):
         default=0.99,
         metadata={"help": "m in theta_k <- m theta_k + (1 - m) theta_q, after each optimizer step; in [0, 1)."},
     )
+    momentum_schedule: str = field(
+        default="constant",
+        metadata={
+            "help": "How m changes: 'constant', or 'cosine', from `momentum` at the first step to 1 at the last.",
+            "choices": MOMENTUM_SCHEDULES,
+        },
+    )
+    kl_anchor: str = field(
+        default="initial",
+        metadata={
+            "help": "Which model the KL (`beta`) holds the policy to: the 'initial' one, or the 'momentum' model, "
+            "which needs no third copy in memory.",
+            "choices": KL_ANCHORS,
+        },
+    )
     iqr_multiplier: float | None = field(
         default=0.75,
         metadata={"help": "k: completions with entropy below Q1 - k (Q3 - Q1) of their group are dropped. none: off."},
@@ -54,9 +71,34 @@ class MGRPOConfig(GRPOConfig):
     label_source: str = field(
         default="joined",
         metadata={
-            "help": "Whose completions vote: 'joined', both models'; 'policy', as in SRT and TTRL; 'momentum', as in "
-            "Co-rewarding-II.",
+            "help": "Whose completions vote: 'joined', both models'; 'policy', as in SRT; 'momentum', as in "
+            "Co-rewarding-II; 'frozen', the initial model's N, once a prompt. 'gold': the right answers are the "
+            "labels, which is no label-free training: an upper line to compare with.",
             "choices": LABEL_SOURCES,
+        },
+    )
+    reward: str = field(
+        default="match",
+        metadata={
+            "help": "'match': 1 for the label's answer. 'soft_frequency': share of the votes for the completion's "
+            "answer. 'self_certainty' (Intuitor), 'negative_entropy' (RENT): no vote. 'random': a coin, a control.",
+            "choices": REWARDS,
+        },
+    )
+    mask_answer_span: bool = field(
+        default=False, metadata={"help": "Learn nothing from the tokens of the answer itself (OM-GRPO)."}
+    )
+    min_agreement: float = field(
+        default=0.0, metadata={"help": "Groups in which a smaller share of the voters agree are not learnt from."}
+    )
+    max_agreement: float = field(
+        default=1.0, metadata={"help": "Groups in which a larger share of the voters agree are not learnt from."}
+    )
+    label_flip_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "A prompt whose label flipped from visit to visit more often than this, in a row, is learnt from "
+            "less: its advantages are multiplied by patience / flips. Needs several epochs. none: off."
         },
     )
     entropy_source: str = field(
@@ -92,6 +134,11 @@ class MGRPOConfig(GRPOConfig):
         _check_groups_stay_whole(self, self.steps_per_generation)
 
 
+def has_momentum_model(config: MGRPOConfig) -> bool:
+    """Whether anything asks for a momentum model: voters, or the KL."""
+    return config.num_momentum_generations > 0 or config.kl_anchor == "momentum"
+
+
 def check_loss_type(config: MGRPOConfig) -> None:
     """Refuse a loss that the vote cannot work with.
 
@@ -118,24 +165,14 @@ def _check_method(config: MGRPOConfig) -> None:
     if config.num_momentum_generations > 0 and not 0 <= config.momentum < 1:
         raise UserError(
             f"momentum is {config.momentum}, but must be in [0, 1): 1 would never follow the policy; "
-            "set momentum below 1 (the paper: 0.99), or num_momentum_generations to 0."
+            "set momentum below 1 (the paper: 0.99), num_momentum_generations to 0, or label_source to frozen."
         )
     if config.iqr_multiplier is not None and config.iqr_multiplier < 0:
         raise UserError(f"iqr_multiplier is {config.iqr_multiplier}; set it to 0 or more, or to none for no filter.")
     if config.iqr_floor < 0:
         raise UserError(f"iqr_floor is {config.iqr_floor} nats; set it to 0 or more.")
-    for name, known in (("filter_scope", FILTER_SCOPES), ("label_source", LABEL_SOURCES)):
-        if getattr(config, name) not in known:
-            raise UserError(f"{name} is {getattr(config, name)!r}; set it to one of {', '.join(known)}.")
-    if config.label_source == "policy" and config.num_momentum_generations > 0:
-        raise UserError(
-            f"label_source is policy, so the {config.num_momentum_generations} completions of the momentum model "
-            "would be sampled for nothing; set num_momentum_generations to 0."
-        )
-    if config.label_source == "momentum" and config.num_momentum_generations == 0:
-        raise UserError(
-            "label_source is momentum, but num_momentum_generations is 0, so nobody would vote; set it to 1 or more."
-        )
+    _check_choices(config)
+    _check_voters(config)
     if config.entropy_source not in ("exact", "sampled"):
         raise UserError(f"entropy_source is {config.entropy_source!r}; set it to 'exact' or 'sampled'.")
     if config.use_vllm and config.iqr_multiplier is not None and config.entropy_source == "exact":
@@ -147,6 +184,49 @@ def _check_method(config: MGRPOConfig) -> None:
         raise UserError(
             "use_transformers_continuous_batching is on, but the momentum model's weights cannot be sampled that way "
             "(it casts the policy's own weights to bfloat16 for good); set it to false."
+        )
+
+
+def _check_choices(config: MGRPOConfig) -> None:
+    for name, known in (
+        ("filter_scope", FILTER_SCOPES),
+        ("label_source", LABEL_SOURCES),
+        ("reward", REWARDS),
+        ("momentum_schedule", MOMENTUM_SCHEDULES),
+        ("kl_anchor", KL_ANCHORS),
+    ):
+        if getattr(config, name) not in known:
+            raise UserError(f"{name} is {getattr(config, name)!r}; set it to one of {', '.join(known)}.")
+    if not 0 <= config.min_agreement <= config.max_agreement <= 1:
+        raise UserError(
+            f"min_agreement is {config.min_agreement} and max_agreement {config.max_agreement}; set them so that "
+            "0 <= min_agreement <= max_agreement <= 1."
+        )
+    if config.label_flip_patience is not None and config.label_flip_patience < 1:
+        raise UserError(
+            f"label_flip_patience is {config.label_flip_patience}; set it to 1 or more, or to none for no such rule."
+        )
+    if config.reward == "self_certainty" and (config.use_vllm or config.entropy_source != "exact"):
+        raise UserError(
+            "reward is self_certainty, which needs the full logits; set use_vllm to false and entropy_source to "
+            "'exact'."
+        )
+    if config.kl_anchor == "momentum" and config.beta == 0:
+        raise UserError(
+            "kl_anchor is momentum, but beta is 0, so there is no KL; set beta above 0, or kl_anchor to initial."
+        )
+
+
+def _check_voters(config: MGRPOConfig) -> None:
+    source, num_momentum = config.label_source, config.num_momentum_generations
+    if source in ("policy", "gold") and num_momentum > 0:
+        raise UserError(
+            f"label_source is {source}, so the {num_momentum} completions of the momentum model would be sampled for "
+            "nothing; set num_momentum_generations to 0."
+        )
+    if source in ("momentum", "frozen") and num_momentum == 0:
+        raise UserError(
+            f"label_source is {source}, but num_momentum_generations is 0, so nobody would vote; set it to 1 or more."
         )
 
 

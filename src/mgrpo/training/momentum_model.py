@@ -25,7 +25,7 @@ class MomentumModel:
 
     Args:
         policy: the model that is trained, in its final place (after sharding, resuming and adapters).
-        m: the paper's m, in [0, 1).
+        m: the paper's m, in [0, 1]; 1 keeps it where it starts.
 
     Raises:
         UserError: if the policy's parameters are sharded.
@@ -45,9 +45,9 @@ class MomentumModel:
     def _policy_weights(self) -> list[Tensor]:
         return [p.detach() for p in self._parameters.values()]
 
-    def update(self) -> None:
-        """Move one step towards the policy: theta_k <- m theta_k + (1 - m) theta_q."""
-        ema_update_(list(self._weights.values()), self._policy_weights, self.m)
+    def update(self, m: float | None = None) -> None:
+        """Move one step towards the policy: theta_k <- m theta_k + (1 - m) theta_q, with this step's m if given."""
+        ema_update_(list(self._weights.values()), self._policy_weights, self.m if m is None else m)
 
     def distance(self) -> float:
         """Relative L2 distance from the policy, |theta_k - theta_q| / |theta_q|."""

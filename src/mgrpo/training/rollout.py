@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mgrpo.algorithm import token_entropy, trajectory_mean
+from mgrpo.algorithm import token_entropy, token_self_certainty, trajectory_mean
 from mgrpo.answers.completions import Completion
 
 
@@ -20,11 +20,13 @@ class Rollouts:
         completions: `num_per_prompt` for each prompt.
         num_tokens: of each completion, end-of-text included.
         entropy: trajectory entropies in nats per token, shape (B,), or None if nobody asked for them.
+        self_certainty: mean self-certainty in nats per token, shape (B,), or None if nobody asked for it.
     """
 
     completions: list[Completion]
     num_tokens: list[int]
     entropy: Tensor | None
+    self_certainty: Tensor | None = None
 
 
 class EntropyRecorder:
@@ -33,16 +35,18 @@ class EntropyRecorder:
     Watches the model's forward passes while `generate` runs: the i-th pass gives the distribution of the i-th token.
     """
 
-    def __init__(self, temperature: float, source: str) -> None:
+    def __init__(self, temperature: float, source: str, *, with_self_certainty: bool = False) -> None:
         self._temperature = temperature
         self._source = source
+        self._with_self_certainty = with_self_certainty
         self._steps: list[Tensor] = []
+        self._certainty_steps: list[Tensor] = []
         self._last_log_p: Tensor | None = None
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
         """Record the forward passes of `model` (the one whose output has the logits) within the block."""
-        self._steps, self._last_log_p = [], None
+        self._steps, self._certainty_steps, self._last_log_p = [], [], None
         handle = model.register_forward_hook(self._on_forward, with_kwargs=True)
         try:
             yield
@@ -51,6 +55,8 @@ class EntropyRecorder:
 
     def _on_forward(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         logits = output.logits[:, -1].detach()
+        if self._with_self_certainty:
+            self._certainty_steps.append(token_self_certainty(logits, self._temperature))
         if self._source == "exact":
             self._steps.append(token_entropy(logits, self._temperature))
             return
@@ -67,10 +73,21 @@ class EntropyRecorder:
         if self._last_log_p is not None and len(steps) < longest:
             last_ids = torch.tensor([ids[longest - 1] if len(ids) == longest else 0 for ids in completion_ids])
             steps = [*steps, -self._last_log_p.gather(1, last_ids[:, None].to(self._last_log_p.device))[:, 0]]
-        # One pass per token; an engine may run a few more after the last one.
-        assert len(steps) >= longest, f"{len(steps)} forward passes recorded for {longest} tokens"
-        values = torch.stack(steps[:longest], dim=1)
-        return trajectory_mean(values, num_tokens.to(values.device))
+        return _mean_over_tokens(steps, num_tokens)
+
+    def trajectory_self_certainty(self, completion_ids: list[list[int]]) -> Tensor | None:
+        """Mean self-certainty of each recorded completion, in nats per token; None if it was not asked for."""
+        if not self._with_self_certainty:
+            return None
+        return _mean_over_tokens(self._certainty_steps, torch.tensor([len(ids) for ids in completion_ids]))
+
+
+def _mean_over_tokens(steps: list[Tensor], num_tokens: Tensor) -> Tensor:
+    longest = int(num_tokens.max())
+    # One pass per token; an engine may run a few more after the last one.
+    assert len(steps) >= longest, f"{len(steps)} forward passes recorded for {longest} tokens"
+    values = torch.stack(steps[:longest], dim=1)
+    return trajectory_mean(values, num_tokens.to(values.device))
 
 
 def entropy_from_log_probs(log_probs: list[list[float | None]]) -> Tensor:

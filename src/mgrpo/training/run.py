@@ -12,6 +12,7 @@ final/             the policy; final/momentum/ the momentum model
 import importlib.metadata
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -35,7 +36,7 @@ from mgrpo.training.models import find_model, load_model
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import CONFIG_FILE, Recipe, write_config
 from mgrpo.training.trainer import MGRPOTrainer
-from mgrpo.training.voting import equivalent_to_gold
+from mgrpo.training.voting import equivalent_to_gold, is_known
 
 FINAL_DIRECTORY = "final"
 
@@ -56,6 +57,14 @@ def train(recipe: Recipe) -> str | None:
     find_model(recipe.model.model_name_or_path)
     assert data.task is not None
     task, train_dataset = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
+    if config.label_source == "gold":
+        if not any(map(is_known, train_dataset["answer"] if "answer" in train_dataset.column_names else [])):
+            raise UserError(
+                f"label_source is gold, but task {data.task} has no right answers; name an answer_column that has, or "
+                "take another label_source."
+            )
+        if config.process_index == 0:
+            print("label_source is gold: this run learns from right answers, it is not label-free.", file=sys.stderr)
     eval_task, eval_dataset = task, None
     if config.eval_strategy == "no":
         config.eval_on_start = False
@@ -104,10 +113,15 @@ def train(recipe: Recipe) -> str | None:
         trainer.train(resume_from_checkpoint=checkpoint)
     finally:
         progress.close()
-    trainer.save_model(str(run_directory / FINAL_DIRECTORY))
+    # Written beside it and renamed: a run that has final/ is finished.
+    unfinished = run_directory / f"{FINAL_DIRECTORY}.unfinished"
+    trainer.save_model(str(unfinished))
     if trainer.momentum_model is not None:
-        trainer.save_momentum_model(run_directory / FINAL_DIRECTORY / "momentum")
+        trainer.save_momentum_model(unfinished / "momentum")
     if config.process_index == 0:
+        final = run_directory / FINAL_DIRECTORY
+        shutil.rmtree(final, ignore_errors=True)  # of a run that was finished, and was then resumed for more steps
+        unfinished.rename(final)
         print(f"trained {trainer.state.global_step} steps; the model is in {run_directory / FINAL_DIRECTORY}")
     return trainer.gradient_guard.stop_reason
 

@@ -8,6 +8,10 @@ The changes to GRPO are three, and there are no others:
    loss and out of the token count it is divided by. Momentum completions never enter TRL's group at all.
 3. After each optimizer step the momentum weights follow the policy's.
 
+Other methods are other settings of the same three: who labels, what is rewarded, what is masked (docs/methods.md). Two
+settings of the configuration touch TRL's numbers: `label_flip_patience` scales advantages, and `kl_anchor: momentum`
+takes the KL's reference from the momentum weights.
+
 All of TRL's private methods that mgrpo overrides are in this file; `tests/contract` pins their signatures.
 """
 
@@ -25,25 +29,42 @@ import torch
 from accelerate.utils import gather, gather_object
 from torch import Tensor, nn
 from trl import GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer import utils as trl_utils
 
+from mgrpo.algorithm import flip_weight
 from mgrpo.answers import get_equivalence
+from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
 from mgrpo.tasks.task import Scorer
+from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
-from mgrpo.training.config import MGRPOConfig, check_loss_type
+from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_model
+from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_probs
 from mgrpo.training.voting import (
+    Known,
     VotedBatch,
     completion_rows,
     equivalent_to_gold,
     gold_metrics,
+    gold_verdicts,
     is_known,
     spread_metrics,
     vote,
     vote_metrics,
+    voted_labels,
 )
+
+METHOD_FIELDS = (
+    *("label_source", "reward", "iqr_multiplier", "iqr_floor", "filter_scope", "min_agreement", "max_agreement"),
+)
+"""The configuration's fields that `label_group` takes."""
+
+FUSED_HEAD_COLUMNS = trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE
+"""Most logits of a token that TRL's fused head computes at once."""
 
 
 class MGRPOTrainer(GRPOTrainer):
@@ -57,7 +78,8 @@ class MGRPOTrainer(GRPOTrainer):
         answer_fn: reads the answer out of a completion's text; None where there is none.
         equivalence: when two answers are the same: a name that `mgrpo.answers.get_equivalence` takes.
         gold_column: data column with right answers. It is taken out of every batch before anything is sampled, so no
-            reward can see it; it is only compared with the outcome, and logged under `gold/`.
+            reward can see it; it is only compared with the outcome, and logged under `gold/`. The one exception is
+            asked for by name: `label_source="gold"`.
         gold_scorer: which of some answers to one prompt are right, given that prompt's value in the gold column, which
             may then be anything. None: those equivalent to it.
         eval_gold_scorer: the same for the evaluation data. None: `gold_scorer`.
@@ -88,6 +110,7 @@ class MGRPOTrainer(GRPOTrainer):
         self.gold_scorer = gold_scorer or partial(equivalent_to_gold, equivalence=equivalence)
         self.eval_gold_scorer = eval_gold_scorer or self.gold_scorer
         self.momentum_model: MomentumModel | None = None
+        self.label_memory = LabelMemory()
         self.completion_rows: list[dict] = []
         """The last generation batch as table rows, on the main process, for a callback to write down."""
         config = given.get("args")
@@ -102,14 +125,24 @@ class MGRPOTrainer(GRPOTrainer):
                 config = given["args"] = MGRPOConfig()
             _check_votable(config, given)
             get_equivalence(equivalence)
-            self._recorder = EntropyRecorder(config.temperature, config.entropy_source)
+            self._recorder = EntropyRecorder(
+                config.temperature, config.entropy_source, with_self_certainty=config.reward == "self_certainty"
+            )
             rewards = given.get("reward_funcs") or []
             given["reward_funcs"] = [self._vote_reward, *(rewards if isinstance(rewards, list) else [rewards])]
         self._entropy: Tensor | None = None
+        self._self_certainty: Tensor | None = None
         self._batch: VotedBatch | None = None
+        self._visits: list[Seen] = []
+        self._gold_labels: list[Any] | None = None
         self._seconds: dict[str, float] = defaultdict(float)
         self._checkpoint: str | None = None
-        super().__init__(**given)
+        is_momentum_anchored = answer_fn is not None and config.kl_anchor == "momentum"
+        with _beta_zero(config) if is_momentum_anchored else nullcontext():  # TRL then loads no reference model
+            super().__init__(**given)
+        if is_momentum_anchored:
+            self.beta = config.beta
+        _fit_fused_head(self.model.config.get_text_config().vocab_size)
         if answer_fn is not None:
             # TRL's own table has no momentum completions, votes or entropies; `completion_rows` has.
             self.log_completions = False
@@ -118,12 +151,16 @@ class MGRPOTrainer(GRPOTrainer):
                 self.add_callback(callback)
 
     def start_momentum_model(self) -> None:
-        """Start the momentum model at the policy, or where the checkpoint left it; no-op for N = 0."""
-        if self.answer_fn is None or not self.args.num_momentum_generations:
+        """Start the momentum model, if one is needed, at the policy; or it and the labels as a checkpoint has them."""
+        if self.answer_fn is None:
             return
-        self.momentum_model = MomentumModel(self.accelerator.unwrap_model(self.model), self.args.momentum)
         if self._checkpoint is not None:
-            self.momentum_model.load(Path(self._checkpoint))
+            self.label_memory.load(Path(self._checkpoint))
+        if has_momentum_model(self.args):
+            m = 1.0 if self.args.label_source == "frozen" else self.args.momentum
+            self.momentum_model = MomentumModel(self.accelerator.unwrap_model(self.model), m)
+            if self._checkpoint is not None:
+                self.momentum_model.load(Path(self._checkpoint))
 
     def save_momentum_model(self, directory: str | Path) -> None:
         """Save the momentum model as a plain transformers model or PEFT adapter.
@@ -170,6 +207,7 @@ class MGRPOTrainer(GRPOTrainer):
             self._entropy = entropy_from_log_probs(log_probs)
         else:
             self._entropy = self._recorder.trajectory_entropy(completion_ids)
+            self._self_certainty = self._recorder.trajectory_self_certainty(completion_ids)
         self._seconds[names.TIME_POLICY] += time.perf_counter() - started
         return completion_ids, log_probs
 
@@ -184,7 +222,21 @@ class MGRPOTrainer(GRPOTrainer):
         repeated = [prompt for prompt in prompts for _ in range(num_momentum)]
         with self._uncounted(num_momentum), self.momentum_model.in_place_of_policy():
             _, completion_ids, _, completions, *_ = self._generate(repeated)
-        return Rollouts(completions, [len(ids) for ids in completion_ids], self._entropy)
+        return Rollouts(completions, [len(ids) for ids in completion_ids], self._entropy, self._self_certainty)
+
+    def _frozen_labels(self, prompts: list) -> Known:
+        """What the initial model votes for, sampled when a prompt is first seen and remembered from then on."""
+        keys = [key_of(prompt) for prompt in prompts]
+        is_new = torch.tensor([key not in self.label_memory for key in keys], device=self.accelerator.device)
+        fresh: list[str | None] = [None] * len(prompts)
+        if gather(is_new).any():  # on all processes or on none: sampling waits for the others
+            num_votes = self.args.num_momentum_generations
+            fresh = voted_labels(self._sample_momentum(prompts), num_votes, self.answer_fn, self.equivalence)
+        labels = [
+            self.label_memory[key].label if key in self.label_memory else label
+            for key, label in zip(keys, fresh, strict=True)
+        ]
+        return Known(labels, partial(equivalent_to_gold, equivalence=self.equivalence))
 
     @contextmanager
     def _uncounted(self, num_generations: int) -> Iterator[None]:
@@ -209,13 +261,18 @@ class MGRPOTrainer(GRPOTrainer):
         """
         if self.answer_fn is None:
             return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        policy = Rollouts(completions, [len(ids) for ids in completion_ids_list], self._entropy)
+        policy = Rollouts(completions, [len(ids) for ids in completion_ids_list], self._entropy, self._self_certainty)
         is_training = self.model.training
         num_policy = self.num_generations if is_training else self.num_generations_eval
-        momentum = None
-        if is_training and self.momentum_model is not None:
+        momentum, known = None, None
+        if is_training and self._gold_labels is not None:
+            known = Known(self._gold_labels[::num_policy], self.gold_scorer)
+        elif is_training and self.momentum_model is not None and self.args.num_momentum_generations:
             started, policy_seconds = time.perf_counter(), self._seconds[names.TIME_POLICY]
-            momentum = self._sample_momentum(prompts[::num_policy])
+            if self.args.label_source == "frozen":
+                known = self._frozen_labels(prompts[::num_policy])
+            else:
+                momentum = self._sample_momentum(prompts[::num_policy])
             self._seconds[names.TIME_MOMENTUM] += time.perf_counter() - started
             self._seconds[names.TIME_POLICY] = policy_seconds
         started = time.perf_counter()
@@ -226,11 +283,12 @@ class MGRPOTrainer(GRPOTrainer):
             num_momentum=self.args.num_momentum_generations,
             extractor=self.answer_fn,
             equivalence=self.equivalence,
-            iqr_multiplier=self.args.iqr_multiplier if is_training else None,
-            iqr_floor=self.args.iqr_floor,
-            label_source=self.args.label_source if is_training else "joined",  # held-out groups are the policy's alone
-            filter_scope=self.args.filter_scope,
+            known=known,
+            # held-out groups are the policy's alone, and are not learnt from
+            **({name: getattr(self.args, name) for name in METHOD_FIELDS} if is_training else {}),
         )
+        if is_training:
+            self._visits = self._visit(prompts[::num_policy], self._batch.labels)
         self._seconds[names.TIME_LABEL] += time.perf_counter() - started
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if is_training:
@@ -238,11 +296,67 @@ class MGRPOTrainer(GRPOTrainer):
         return rewards
 
     def _vote_reward(self, **_: Any) -> list[float]:
-        """The reward function that TRL calls: agreement with the pseudo-label, for each policy completion."""
+        """The reward function that TRL calls: what the vote makes of each policy completion."""
         assert self._batch is not None
         return self._batch.labelled.reward[:, : self._batch.num_policy].flatten().tolist()
 
     _vote_reward.__name__ = "vote"  # TRL logs a reward under its function's name
+
+    def _visit(self, prompts: list, labels: list[str | None]) -> list[Seen]:
+        """Remember the batch's labels; returns what each group's visit added up to."""
+        keys = [key_of(prompt) for prompt in prompts]
+        pairs = [
+            [self.label_memory[key].label if key in self.label_memory else None, label]
+            for key, label in zip(keys, labels, strict=True)
+        ]
+        numbered = number_answers(pairs, self.equivalence).ids
+        visits = [
+            self.label_memory.visit(key, label, before == now)
+            for key, label, (before, now) in zip(keys, labels, numbered, strict=True)
+        ]
+        self.label_memory.remember(gather_object(list(zip(keys, visits, strict=True))))
+        return visits
+
+    def _flip_weights(self) -> Tensor:
+        """The factor on each local group's advantages."""
+        num_flips = torch.tensor([seen.num_flips for seen in self._visits], device=self.accelerator.device)
+        patience = self.args.label_flip_patience
+        return (
+            torch.ones(len(num_flips), device=num_flips.device)
+            if patience is None
+            else flip_weight(num_flips, patience)
+        )
+
+    def _token_mask(self, completion_ids: Tensor) -> Tensor:
+        """Which tokens are learnt from, (B, T): those of `_loss_mask`'s rows, without the answer's where asked for."""
+        mask = self._loss_mask().long()[:, None].repeat(1, completion_ids.shape[1])
+        if self.args.mask_answer_span:
+            assert self._batch is not None
+            num_policy = self._batch.num_policy
+            answers = [answer for group in self._batch.answers for answer in group[:num_policy]]
+            for row, (ids, num_tokens, answer) in enumerate(
+                zip(completion_ids.tolist(), self._batch.policy.num_tokens, answers, strict=True)
+            ):
+                span = answer_tokens(ids[:num_tokens], answer, self.answer_fn, self.processing_class)
+                mask[row, span.start : span.stop] = 0
+        return mask
+
+    def _momentum_log_probs(self, output: dict) -> Tensor:
+        """Log-probabilities of the completions' tokens under the momentum model, for the KL, (B, T)."""
+        is_training = self.model.training
+        arguments = self.args.gradient_checkpointing_kwargs
+        in_place = nullcontext() if self.momentum_model is None else self.momentum_model.in_place_of_policy()
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, arguments), in_place:
+            log_probs, _, _ = self._get_per_token_logps_and_entropies(
+                self.model,
+                torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
+                torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
+                output["completion_ids"].shape[1],
+                batch_size=(
+                    self.args.per_device_train_batch_size if is_training else self.args.per_device_eval_batch_size
+                ),
+            )
+        return log_probs
 
     def _loss_mask(self) -> Tensor:
         assert self._batch is not None
@@ -255,11 +369,18 @@ class MGRPOTrainer(GRPOTrainer):
         gold = [row.get(self.gold_column) for row in inputs]
         blind_inputs = [{name: value for name, value in row.items() if name != self.gold_column} for row in inputs]
         self._seconds.clear()
-        output = super()._generate_and_score_completions(blind_inputs)
+        self._gold_labels = gold if self.args.label_source == "gold" else None
+        if self.args.kl_anchor == "momentum":
+            with _beta_zero(self):  # TRL then asks no reference model
+                output = super()._generate_and_score_completions(blind_inputs)
+            output["ref_per_token_logps"] = self._momentum_log_probs(output)
+        else:
+            output = super()._generate_and_score_completions(blind_inputs)
         if self.model.training:
+            weights = self._flip_weights()
+            output["advantages"] = output["advantages"] * weights.repeat_interleave(self.num_generations)
             # `completion_mask` is also the attention mask; TRL's `tool_mask` is in the loss and the KL alone.
-            mask = self._loss_mask().long()[:, None].expand_as(output["completion_mask"])
-            output["tool_mask"] = mask * output.get("tool_mask", 1)
+            output["tool_mask"] = self._token_mask(output["completion_ids"]) * output.get("tool_mask", 1)
             num_tokens = (output["completion_mask"] * output["tool_mask"]).sum()
             output["num_items_in_batch"] = self.accelerator.gather(num_tokens).sum()
         self._log_batch([row["prompt"] for row in inputs], gold, output["advantages"])
@@ -271,24 +392,48 @@ class MGRPOTrainer(GRPOTrainer):
         batch, mode = self._batch, "train" if self.model.training else "eval"
         assert batch is not None
         local = {**vote_metrics(batch), **self._seconds}
+        if mode == "train":
+            flips = [seen.is_flip for seen in self._visits if seen.is_flip is not None]
+            local[names.FLIP_RATE] = sum(flips) / len(flips) if flips else math.nan
+            local[names.FLIP_WEIGHT] = self._flip_weights().mean().item()
+        score = self.gold_scorer if mode == "train" else self.eval_gold_scorer
+        verdicts = gold_verdicts(batch, gold[:: batch.num_policy], score)
         if any(self.accelerator.gather(torch.tensor([is_known(value) for value in gold], device=advantages.device))):
-            score = self.gold_scorer if mode == "train" else self.eval_gold_scorer
-            local |= gold_metrics(batch, gold[:: batch.num_policy], score)
+            local |= gold_metrics(batch, verdicts)
         over_processes = self.accelerator.gather(
             torch.tensor([list(local.values())], device=advantages.device)
         ).nanmean(dim=0)
         metrics = dict(zip(local, over_processes.tolist(), strict=True))
-        metrics |= spread_metrics(gather_object(batch.pseudo_labels))
+        metrics |= spread_metrics(gather_object(batch.labels))
         for name, value in metrics.items():
             if not math.isnan(value):
                 self._metrics[mode][name].append(value)
         if mode == "train" and self.args.log_completions:
-            rows = completion_rows(batch, prompts[:: batch.num_policy], advantages.tolist())
+            rows = completion_rows(batch, prompts[:: batch.num_policy], advantages.tolist(), verdicts)
             self.completion_rows = gather_object(rows)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         self._checkpoint = checkpoint
+
+
+@contextmanager
+def _beta_zero(owner: Any) -> Iterator[None]:
+    """Within the block `owner.beta` is 0."""
+    owner.beta, beta = 0.0, owner.beta
+    try:
+        yield
+    finally:
+        owner.beta = beta
+
+
+def _fit_fused_head(vocabulary: int) -> None:
+    """Give TRL's fused head a buffer as wide as the vocabulary, where that is smaller than TRL's 32,768 columns.
+
+    The numbers stay the same to the bit. On a CPU the 17 logits of an embedded model's token would otherwise lie
+    128 kB from the next token's, each on a memory page of its own: of 8 x 16 completions, 20 ms a step.
+    """
+    trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(vocabulary, FUSED_HEAD_COLUMNS)
 
 
 def _check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:

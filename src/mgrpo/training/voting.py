@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgrpo.algorithm import LabelledGroup, label_group, majority_vote
+from mgrpo.algorithm import KnownLabels, LabelledGroup, label_group, majority_vote
 from mgrpo.answers.completions import read_answers, text_of
 from mgrpo.answers.equivalence import equal_to, number_answers
 from mgrpo.answers.extract import Extractor
@@ -29,6 +29,7 @@ class VotedBatch:
         ids: (P, G) answer ids.
         entropy: (P, G) trajectory entropies in nats per token, or None.
         labelled: what the algorithm made of them.
+        labels: each group's label as text, None where there is none.
         num_policy: M.
         failed_rate: share of the completions that the extractor failed on.
         timeout_rate: share of the different answers that were compared as text for want of better.
@@ -40,18 +41,10 @@ class VotedBatch:
     ids: Tensor
     entropy: Tensor | None
     labelled: LabelledGroup
+    labels: list[str | None]
     num_policy: int
     failed_rate: float
     timeout_rate: float
-
-    @property
-    def pseudo_labels(self) -> list[str | None]:
-        """Each group's pseudo-label as the text that stood first, None where nobody voted."""
-        labels = self.labelled.vote.pseudo_label.tolist()
-        return [
-            group[ids.index(label)] if label >= 0 else None
-            for group, ids, label in zip(self.answers, self.ids.tolist(), labels, strict=True)
-        ]
 
 
 def vote(
@@ -62,25 +55,37 @@ def vote(
     num_momentum: int,
     extractor: Extractor,
     equivalence: str,
-    iqr_multiplier: float | None,
-    iqr_floor: float,
-    label_source: str,
-    filter_scope: str,
+    known: "Known | None" = None,
+    **method: Any,
 ) -> VotedBatch:
-    """Read the answers, filter, vote and reward; gold answers are no argument of this function."""
+    """Read the answers, filter, vote and reward.
+
+    Args:
+        policy: the policy's completions.
+        momentum: the momentum model's, or None.
+        num_policy: M.
+        num_momentum: N.
+        extractor: reads an answer.
+        equivalence: when two answers are the same.
+        known: labels that nobody has to vote for; the only way by which a gold answer could come in here.
+        **method: as in `label_group`.
+    """
     read = read_answers(policy.completions, extractor)
     answers, num_read, num_failed = _groups(read.answers, num_policy), len(read.answers), read.num_failed
-    entropy = None if policy.entropy is None else policy.entropy.float().cpu().view(-1, num_policy)
+    entropy, certainty = _of_groups(policy, num_policy)
     if momentum is not None:
         more = read_answers(momentum.completions, extractor)
         num_read, num_failed = num_read + len(more.answers), num_failed + more.num_failed
         groups = zip(answers, _groups(more.answers, num_momentum), strict=True)
         answers = [first + second for first, second in groups]
-        if entropy is not None and momentum.entropy is not None:
-            entropy = torch.cat([entropy, momentum.entropy.float().cpu().view(-1, num_momentum)], dim=1)
+        entropy, certainty = (
+            None if first is None or second is None else torch.cat([first, second], dim=1)
+            for first, second in zip((entropy, certainty), _of_groups(momentum, num_momentum), strict=True)
+        )
     numbered = number_answers(answers, equivalence)
     ids = torch.tensor(numbered.ids)
-    labelled = label_group(ids, num_policy, entropy, iqr_multiplier, iqr_floor, label_source, filter_scope)
+    known_labels = None if known is None else known.judge(answers)
+    labelled = label_group(ids, num_policy, entropy, known_labels=known_labels, self_certainty=certainty, **method)
     return VotedBatch(
         policy,
         momentum,
@@ -88,10 +93,62 @@ def vote(
         ids,
         entropy,
         labelled,
+        _voted_labels(answers, numbered.ids, labelled) if known is None else known.texts,
         num_policy,
         failed_rate=num_failed / num_read,
         timeout_rate=numbered.num_failed / max(numbered.num_compared, 1),
     )
+
+
+@dataclass(frozen=True)
+class Known:
+    """The labels of a batch that come from elsewhere than its votes.
+
+    Attributes:
+        labels: one for each group, anything that `score` takes; None or empty: unknown.
+        score: which of some answers agree with a label.
+    """
+
+    labels: list[Any]
+    score: Scorer
+
+    @property
+    def texts(self) -> list[str | None]:
+        """The labels as text."""
+        return [str(label) if is_known(label) else None for label in self.labels]
+
+    def judge(self, answers: list[list[str | None]]) -> KnownLabels:
+        """Compare the answers of each group with its label."""
+        is_match = [
+            self.score(group, label) if is_known(label) else [False] * len(group)
+            for group, label in zip(answers, self.labels, strict=True)
+        ]
+        return KnownLabels(torch.tensor(is_match), torch.tensor([is_known(label) for label in self.labels]))
+
+
+def voted_labels(rollouts: Rollouts, num_per_prompt: int, extractor: Extractor, equivalence: str) -> list[str | None]:
+    """What some completions alone vote for, a label for each prompt; ties: the answer that comes first."""
+    batch = vote(
+        rollouts, None, num_policy=num_per_prompt, num_momentum=0, extractor=extractor, equivalence=equivalence
+    )
+    return batch.labels
+
+
+def _of_groups(rollouts: Rollouts, size: int) -> tuple[Tensor | None, Tensor | None]:
+    return tuple(  # type: ignore[return-value]
+        None if values is None else values.float().cpu().view(-1, size)
+        for values in (rollouts.entropy, rollouts.self_certainty)
+    )
+
+
+def _voted_labels(answers: list[list[str | None]], ids: list[list[int]], labelled: LabelledGroup) -> list[str | None]:
+    """Each group's pseudo-label as the text that stood first, None where nobody voted."""
+    assert labelled.vote is not None
+    labels = labelled.vote.pseudo_label.tolist()
+    return [
+        group[numbers.index(label)] if label >= 0 else None
+        for group, numbers, label in zip(answers, ids, labels, strict=True)
+    ]
 
 
 def _groups(answers: list[str | None], size: int) -> list[list[str | None]]:
@@ -102,8 +159,7 @@ def vote_metrics(batch: VotedBatch) -> dict[str, float]:
     """The label-free numbers of a batch; nan where a number does not exist."""
     labelled, num_policy = batch.labelled, batch.num_policy
     metrics = {
-        names.AGREEMENT: labelled.reward.mean().item(),
-        names.TIE_RATE: labelled.vote.is_tie.float().mean().item(),
+        names.AGREEMENT: labelled.match.mean().item(),
         names.UNLABELLED_RATE: 1 - labelled.loss_mask.any(dim=1).float().mean().item(),
         names.DROPPED_RATE: 1 - labelled.keep.float().mean().item(),
         names.NONE_RATE: (batch.ids[:, :num_policy] < 0).float().mean().item(),
@@ -113,16 +169,14 @@ def vote_metrics(batch: VotedBatch) -> dict[str, float]:
     }
     if batch.entropy is not None:
         metrics[names.ENTROPY] = batch.entropy[:, :num_policy].mean().item()
-    if batch.momentum is not None:
-        metrics[names.MOMENTUM_AGREEMENT] = _momentum_agreement(batch)
+    if labelled.vote is not None:
+        metrics[names.TIE_RATE] = labelled.vote.is_tie.float().mean().item()
+    if labelled.vote is not None and batch.momentum is not None:
+        is_momentum = torch.arange(batch.ids.shape[1]) >= num_policy
+        for name, voters in ((names.POLICY_AGREEMENT, ~is_momentum), (names.MOMENTUM_AGREEMENT, is_momentum)):
+            alone = majority_vote(batch.ids, is_momentum, voters.expand_as(batch.ids)).pseudo_label
+            metrics[name] = (alone == labelled.vote.pseudo_label)[alone >= 0].float().mean().item()
     return metrics
-
-
-def _momentum_agreement(batch: VotedBatch) -> float:
-    is_momentum = torch.arange(batch.ids.shape[1]) >= batch.num_policy
-    alone = majority_vote(batch.ids, is_momentum, is_momentum.expand_as(batch.ids)).pseudo_label
-    voted = alone >= 0
-    return (alone == batch.labelled.vote.pseudo_label)[voted].float().mean().item()
 
 
 def spread_metrics(pseudo_labels: list[str | None]) -> dict[str, float]:
@@ -152,8 +206,8 @@ def equivalent_to_gold(answers: list[str | None], gold: Any, equivalence: str) -
     return equal_to(answers, str(gold), equivalence)
 
 
-def gold_metrics(batch: VotedBatch, gold: list[Any], score: Scorer) -> dict[str, float]:
-    """Measure the answers and the pseudo-labels against gold answers.
+def gold_verdicts(batch: VotedBatch, gold: list[Any], score: Scorer) -> list[list[bool] | None]:
+    """Which answers of each group are right, its label's last; None for a group whose gold answer is not known.
 
     Called after the rewards and advantages are fixed; nothing that is learnt from depends on it.
 
@@ -165,36 +219,54 @@ def gold_metrics(batch: VotedBatch, gold: list[Any], score: Scorer) -> dict[str,
     Raises:
         UserError: if `score` does not judge each answer.
     """
-    right, label_right = [], []
-    for answers, label, truth in zip(batch.answers, batch.pseudo_labels, gold, strict=True):
-        if is_known(truth):
-            verdicts = score([*answers[: batch.num_policy], label], truth)
-            if len(verdicts) != batch.num_policy + 1:
-                raise UserError(
-                    f"the task's score gave {len(verdicts)} verdicts on {batch.num_policy + 1} answers; make it give "
-                    "one for each."
-                )
-            *policy_right, is_label_right = verdicts
-            right += policy_right
-            label_right.append(is_label_right)
+    verdicts: list[list[bool] | None] = []
+    for answers, label, truth in zip(batch.answers, batch.labels, gold, strict=True):
+        if not is_known(truth):
+            verdicts.append(None)
+            continue
+        right = score([*answers, label], truth)
+        if len(right) != len(answers) + 1:
+            raise UserError(
+                f"the task's score gave {len(right)} verdicts on {len(answers) + 1} answers; make it give one for "
+                "each."
+            )
+        verdicts.append(right)
+    return verdicts
+
+
+def gold_metrics(batch: VotedBatch, verdicts: list[list[bool] | None]) -> dict[str, float]:
+    """Measure the answers and the labels against gold answers; nan where a number does not exist."""
+    num_policy, keep = batch.num_policy, batch.labelled.keep.tolist()
+    judged = [(right, kept) for right, kept in zip(verdicts, keep, strict=True) if right is not None]
+    policy = [list(zip(right, kept, strict=False))[:num_policy] for right, kept in judged]
     return {
-        names.GOLD_ACCURACY: sum(right) / len(right) if right else math.nan,
-        names.GOLD_LABEL_ACCURACY: sum(label_right) / len(label_right) if label_right else math.nan,
+        names.GOLD_ACCURACY: _mean([right for group in policy for right, _ in group]),
+        names.GOLD_DROPPED_ACCURACY: _mean([right for group in policy for right, kept in group if not kept]),
+        names.GOLD_MOMENTUM_ACCURACY: _mean([r for right, _ in judged for r in right[num_policy:-1]]),
+        names.GOLD_LABEL_ACCURACY: _mean([right[-1] for right, _ in judged]),
     }
 
 
-def completion_rows(batch: VotedBatch, prompts: list, advantages: list[float]) -> list[dict]:
+def _mean(verdicts: list[bool]) -> float:
+    return sum(verdicts) / len(verdicts) if verdicts else math.nan
+
+
+def completion_rows(
+    batch: VotedBatch, prompts: list, advantages: list[float], verdicts: list[list[bool] | None]
+) -> list[dict]:
     """The batch as table rows, a row for each completion of either model.
 
     Args:
         batch: the batch.
         prompts: one for each group.
         advantages: one for each policy completion.
+        verdicts: from `gold_verdicts`.
     """
     num_policy, num_completions = batch.num_policy, batch.ids.shape[1]
-    labelled, labels = batch.labelled, batch.pseudo_labels
+    labelled = batch.labelled
     rows = []
     for p, prompt in enumerate(prompts):
+        right = verdicts[p]
         for g in range(num_completions):
             is_policy = g < num_policy
             if is_policy:
@@ -210,9 +282,10 @@ def completion_rows(batch: VotedBatch, prompts: list, advantages: list[float]) -
                     "model": "policy" if is_policy else "momentum",
                     "entropy": None if batch.entropy is None else batch.entropy[p, g].item(),
                     "kept": bool(labelled.keep[p, g]),
-                    "pseudo_label": labels[p],
+                    "pseudo_label": batch.labels[p],
                     "reward": labelled.reward[p, g].item(),
                     "advantage": advantages[p * num_policy + g] if is_policy else None,
+                    "is_right": None if right is None else right[g],
                 }
             )
     return rows
