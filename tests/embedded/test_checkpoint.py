@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mgrpo.embedded.build import build
 from mgrpo.embedded.evaluate import evaluate
 from mgrpo.embedded.model import CHECKPOINT, build_model, build_tokenizer
-from mgrpo.embedded.task import chains, write_completion
+from mgrpo.embedded.problem import draw_problems
+from mgrpo.embedded.starts import SHIPPED, STARTS
+from mgrpo.embedded.swaps import Swaps
+from mgrpo.embedded.task import PROBLEMS, chains
 
 
 def test_checkpoint_is_small():
@@ -22,15 +27,27 @@ def test_checkpoint_is_of_the_architecture_in_the_code():
     assert sum(weight.numel() for weight in model.parameters()) == 102_912
 
 
-@pytest.mark.parametrize("is_shipped", [True, False])
-def test_tokenizer_round_trip(is_shipped):
-    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT) if is_shipped else build_tokenizer()
-    for chain in chains(50, seed=0, split="test"):
-        text = chain.prompt + write_completion(chain.results)
+@pytest.mark.parametrize(
+    ("task", "tokenizer"),
+    [
+        ("chains", AutoTokenizer.from_pretrained(CHECKPOINT)),
+        ("chains", build_tokenizer()),
+        ("swaps", build_tokenizer(Swaps.alphabet)),
+    ],
+    ids=["shipped", "chains", "swaps"],
+)
+def test_tokenizer_round_trip(task, tokenizer):
+    for problem in draw_problems(PROBLEMS[task], 50, seed=0, split="test"):
+        text = problem.prompt + problem.write_completion(problem.states)
         ids = tokenizer(text)["input_ids"]
         assert len(ids) == len(text)
         assert tokenizer.decode(ids) == text
         assert tokenizer.decode(ids, skip_special_tokens=True) == text.removesuffix("$")
+
+
+@pytest.mark.parametrize("is_shipped", [True, False])
+def test_tokenizer_pads_on_the_left(is_shipped):
+    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT) if is_shipped else build_tokenizer()
     batch = tokenizer(["1+2=", "10+2="], padding=True)
     assert batch["attention_mask"] == [[0, 1, 1, 1, 1], [1, 1, 1, 1, 1]]
 
@@ -50,8 +67,9 @@ def test_checkpoint_is_unsure_but_mostly_right():
 
 
 def test_build_is_reproducible(tmp_path):
+    start = replace(STARTS[SHIPPED], num_steps=3)
     for name in ("first", "second", "other_seed"):
-        build(tmp_path / name, seed=int(name == "other_seed"), num_steps=3)
+        build(start, tmp_path / name, seed=int(name == "other_seed"))
     files = {file.name for file in (tmp_path / "first").iterdir()}
     for file in files:
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes(), file
@@ -62,4 +80,4 @@ def test_build_is_reproducible(tmp_path):
 
 def test_build_needs_a_step(tmp_path):
     with pytest.raises(ValueError, match="num_steps=0"):
-        build(tmp_path, num_steps=0)
+        build(replace(STARTS[SHIPPED], num_steps=0), tmp_path)

@@ -3,9 +3,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mgrpo.embedded import evaluate as module
+from mgrpo.embedded.chains import Chain
 from mgrpo.embedded.evaluate import evaluate
 from mgrpo.embedded.model import CHECKPOINT
-from mgrpo.embedded.task import Chain, chains
+from mgrpo.embedded.task import chains
 
 PROBLEMS = chains(32, seed=0, split="test")
 
@@ -47,7 +48,7 @@ def test_an_answer_without_end_of_text_does_not_count(model, tokenizer, monkeypa
     # one step takes two digits, `#`, two digits and `$`: at 5 tokens only the `$` is missing
     problems = [Chain(40, (("+", operand),)) for operand in range(1, 10)]
     assert evaluate(model, tokenizer, problems, temperature=1e-4, seed=0)["no_answer_rate"] == 0
-    monkeypatch.setattr(module, "MAX_COMPLETION_TOKENS", 5)
+    monkeypatch.setattr(Chain, "max_completion_tokens", 5)
     metrics = evaluate(model, tokenizer, problems, temperature=1e-4, seed=0)
     assert metrics["no_answer_rate"] == 1
     assert metrics["greedy_accuracy"] == 0

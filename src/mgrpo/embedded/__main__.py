@@ -1,24 +1,58 @@
-"""`python -m mgrpo.embedded build`: make the embedded checkpoint anew, in about three minutes on one CPU thread."""
+"""`python -m mgrpo.embedded build NAME`: make one of the embedded models, in minutes on one CPU thread."""
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from mgrpo.embedded.starts import EMBEDDED, SHIPPED, STARTS, start_name
+from mgrpo.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m mgrpo.embedded", description="The embedded model's workshop.")
+    parser = argparse.ArgumentParser(prog="python -m mgrpo.embedded", description="The embedded models' workshop.")
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="warm up a fresh model and save it", description=__doc__)
-    build.add_argument("--output_dir", type=Path, default=Path("runs/embedded"), help="default: %(default)s")
+    names = ", ".join(f"{EMBEDDED}:{name}" for name in STARTS if name != SHIPPED)
+    build.add_argument("name", nargs="?", default=EMBEDDED, help=f"{EMBEDDED}, {names}; default: %(default)s")
+    build.add_argument(
+        "--output_dir",
+        type=Path,
+        help="default: where recipes that name the model look for it; runs/embedded for the one that comes along",
+    )
     build.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     build.add_argument("--steps", type=_positive, help="optimizer steps; default: the whole warm-up")
     options = parser.parse_args(arguments)
+    try:
+        _build(options)
+    except UserError as error:
+        build.error(str(error))
+
+
+def _build(options: argparse.Namespace) -> None:
+    name = start_name(options.name)
+    start, comes_along = STARTS[name], name == SHIPPED
+    is_own = options.seed != 0 or options.steps is not None
+    if is_own and not comes_along and options.output_dir is None:
+        raise UserError(
+            f"what recipes find as {options.name} has seed 0 and {start.num_steps} steps; "
+            "give an --output_dir for one with a --seed or --steps of its own"
+        )
 
     # torch and transformers take seconds to import; --help need not wait for them
-    from mgrpo.embedded.build import NUM_STEPS, build_and_report
+    from transformers.utils import logging
 
-    build_and_report(options.output_dir, seed=options.seed, num_steps=options.steps or NUM_STEPS)
+    from mgrpo.embedded.build import build_and_report, report
+    from mgrpo.embedded.cache import ensure_built
+
+    logging.disable_progress_bar()  # one file is written and read in no time
+    if options.output_dir is None and not comes_along:
+        report(ensure_built(options.name), start.task)
+        return
+    if options.steps is not None:
+        start = replace(start, num_steps=options.steps)
+    build_and_report(start, options.output_dir or Path("runs/embedded"), seed=options.seed)
 
 
 def _positive(text: str) -> int:

@@ -1,4 +1,4 @@
-"""How well a model works chains, measured against gold answers that training never sees."""
+"""How well a model works its task, measured against gold answers that training never sees."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mgrpo.embedded.task import MAX_COMPLETION_TOKENS, Chain, extract_answer
+from mgrpo.embedded.problem import Problem
+from mgrpo.embedded.task import extract_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,7 +19,7 @@ _BATCH_SIZE = 512
 def evaluate(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    problems: Sequence[Chain],
+    problems: Sequence[Problem],
     *,
     temperature: float = 1.0,
     num_samples: int = 1,
@@ -28,8 +29,8 @@ def evaluate(
 
     Args:
         model: Any causal language model that speaks the tokenizer's vocabulary.
-        tokenizer: The tokenizer of the embedded model.
-        problems: Usually from the test split.
+        tokenizer: The tokenizer of the problems' task.
+        problems: Of one task, usually from the test split.
         temperature: Of the sampled completions.
         num_samples: Sampled completions per problem.
         seed: Of the sampling.
@@ -52,14 +53,14 @@ def evaluate(
 
     prompts = [problem.prompt for problem in problems]
     gold = [problem.answer for problem in problems]
+    generation = {"max_new_tokens": problems[0].max_completion_tokens}
     with _undisturbed(model, seed):
-        greedy = _answers(model, tokenizer, prompts, do_sample=False)
+        greedy = _answers(model, tokenizer, prompts, **generation, do_sample=False)
         repeated = [prompt for prompt in prompts for _ in range(num_samples)]
         # top_k=0 and top_p=1 switch off the truncation that a generation config may ask for: pass@1 is of the
         # model's whole distribution.
-        flat = _answers(
-            model, tokenizer, repeated, do_sample=True, temperature=temperature, top_k=0, top_p=1.0, min_p=None
-        )
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0, "min_p": None}
+        flat = _answers(model, tokenizer, repeated, **generation, **sampling)
     groups = [flat[first : first + num_samples] for first in range(0, len(flat), num_samples)]
 
     metrics = {
@@ -86,7 +87,6 @@ def _answers(
         ).to(model.device)
         sequences = model.generate(
             **batch,
-            max_new_tokens=MAX_COMPLETION_TOKENS,
             # training with gradient checkpointing switches the cache off in the config
             use_cache=True,
             eos_token_id=tokenizer.eos_token_id,

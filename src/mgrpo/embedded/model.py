@@ -1,9 +1,11 @@
-"""The embedded model: a Qwen3 small enough for one CPU thread, and a tokenizer of one character a token."""
+"""The embedded models: Qwen3s small enough for one CPU thread, and tokenizers of one character a token."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgrpo.embedded.task import ALPHABET, END_OF_TEXT
+from mgrpo.embedded.chains import Chain
+from mgrpo.embedded.problem import END_OF_TEXT
+from mgrpo.embedded.starts import HEAD_DIM, SIZES, Size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -12,20 +14,19 @@ CHECKPOINT = Path(__file__).parent / "checkpoint"
 """Directory of the shipped checkpoint; `AutoModelForCausalLM` and `AutoTokenizer` load it."""
 
 PADDING = "<pad>"
-VOCABULARY = {token: index for index, token in enumerate([*ALPHABET, END_OF_TEXT, PADDING])}
-# The longest prompt and completion together take 27 tokens.
+# The longest prompt and completion together take 32 tokens.
 MAX_LENGTH = 64
 
 
-def build_tokenizer() -> "PreTrainedTokenizerFast":
-    """Build the character tokenizer: 17 tokens, end of text `$`, padding on the left.
+def build_tokenizer(alphabet: str = Chain.alphabet) -> "PreTrainedTokenizerFast":
+    """Build the character tokenizer of a task: end of text `$`, padding on the left.
 
     There is no token for the unknown: a character outside the task's alphabet raises when it is encoded.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordLevel(VOCABULARY))
+    tokenizer = Tokenizer(models.WordLevel(_vocabulary(alphabet)))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
@@ -38,29 +39,29 @@ def build_tokenizer() -> "PreTrainedTokenizerFast":
     )
 
 
-def build_model(seed: int = 0) -> "Qwen3ForCausalLM":
-    """Build the untrained model, 102,912 parameters in float32.
+def build_model(seed: int = 0, *, alphabet: str = Chain.alphabet, size: Size = SIZES["103k"]) -> "Qwen3ForCausalLM":
+    """Build an untrained model in float32; without arguments the shipped one's, of 102,912 parameters.
 
-    The weights depend on the seed alone, and the global random state is left as it was.
+    The weights depend on the arguments alone, and the global random state is left as it was.
     """
     import torch
     from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
+    vocabulary = _vocabulary(alphabet)
     config = Qwen3Config(
-        vocab_size=len(VOCABULARY),
-        hidden_size=64,
-        intermediate_size=176,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        head_dim=16,
+        vocab_size=len(vocabulary),
+        hidden_size=size.hidden_size,
+        intermediate_size=size.intermediate_size,
+        num_hidden_layers=size.num_layers,
+        num_attention_heads=size.num_heads,
+        num_key_value_heads=size.num_heads,
+        head_dim=HEAD_DIM,
         max_position_embeddings=MAX_LENGTH,
-        # the usual 0.02 is meant for widths of thousands
-        initializer_range=0.05,
+        initializer_range=size.initializer_range,
         tie_word_embeddings=False,
         bos_token_id=None,
-        eos_token_id=VOCABULARY[END_OF_TEXT],
-        pad_token_id=VOCABULARY[PADDING],
+        eos_token_id=vocabulary[END_OF_TEXT],
+        pad_token_id=vocabulary[PADDING],
         dtype="float32",
     )
     with torch.random.fork_rng(devices=[]):
@@ -68,3 +69,7 @@ def build_model(seed: int = 0) -> "Qwen3ForCausalLM":
         model = Qwen3ForCausalLM(config)
     model.generation_config = GenerationConfig(eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id)
     return model
+
+
+def _vocabulary(alphabet: str) -> dict[str, int]:
+    return {token: index for index, token in enumerate([*alphabet, END_OF_TEXT, PADDING])}

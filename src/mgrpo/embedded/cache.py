@@ -1,0 +1,91 @@
+"""Where a start's checkpoint lies, and building it there when it is first asked for.
+
+`MGRPO_CACHE`, else `XDG_CACHE_HOME/mgrpo`, else `~/.cache/mgrpo`. The directory's name ends in a checksum of how the
+start is made, so that a start whose making changes is built anew beside the old one.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mgrpo.embedded.model import CHECKPOINT
+from mgrpo.embedded.starts import EMBEDDED, SHIPPED, STARTS, start_name
+from mgrpo.errors import UserError
+
+
+def checkpoint_of(model: str) -> Path:
+    """The directory of a start's checkpoint, which need not be built yet.
+
+    Args:
+        model: `embedded` or `embedded:NAME`.
+
+    Raises:
+        UserError: If there is no such start.
+    """
+    name = start_name(model)
+    return CHECKPOINT if name == SHIPPED else _cache() / EMBEDDED / f"{name}-{STARTS[name].key}"
+
+
+def ensure_built(model: str) -> Path:
+    """Build a start's checkpoint where there is none yet; of processes that ask together one builds, the rest wait.
+
+    Returns:
+        The checkpoint's directory.
+
+    Raises:
+        UserError: If there is no such start, or the cache cannot be written to.
+    """
+    directory = checkpoint_of(model)
+    if directory.is_dir():
+        return directory
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(directory.with_name(f"{directory.name}.lock"), model):
+            if not directory.is_dir():
+                _build(model, directory)
+    except OSError as error:
+        raise UserError(
+            f"the model {model} is built on demand, but {directory} cannot be written ({error}); "
+            "set MGRPO_CACHE to a directory that can be written to"
+        ) from error
+    return directory
+
+
+@contextmanager
+def _locked(path: Path, model: str) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is building {model}: waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(model: str, directory: Path) -> None:
+    # torch and transformers take seconds to import, and are only needed here
+    from mgrpo.embedded.build import build
+
+    start = STARTS[start_name(model)]
+    print(f"building {model} in {directory}: once, about {start.minutes} minutes on one CPU core", file=sys.stderr)
+    # Written beside it and renamed: a directory of this name is always complete.
+    unfinished = directory.with_name(f".{directory.name}.{os.getpid()}")
+    try:
+        build(start, unfinished)
+        unfinished.rename(directory)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _cache() -> Path:
+    if own := os.environ.get("MGRPO_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mgrpo"

@@ -1,0 +1,131 @@
+"""The starts by name: which task and size, and how the warm-up goes (standard library alone).
+
+`embedded` is the checkpoint that comes along; the others are built when they are first asked for (`cache.py`).
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+from mgrpo.embedded.problem import DEMONSTRATION_NOISE, stream_problems
+from mgrpo.embedded.task import PROBLEMS
+from mgrpo.errors import UserError, did_you_mean
+
+EMBEDDED = "embedded"
+SHIPPED = "chains"
+HEAD_DIM = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A Qwen3's measures; heads have 16 dimensions, and every head keys and values of its own."""
+
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    # transformers' usual 0.02 is meant for widths of thousands
+    initializer_range: float = 0.05
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the model."""
+        return self.num_heads * HEAD_DIM
+
+
+# By the number of their parameters.
+SIZES = {
+    "50k": Size(num_layers=2, num_heads=3, intermediate_size=112),
+    "103k": Size(num_layers=2, num_heads=4, intermediate_size=176),
+    "200k": Size(num_layers=2, num_heads=6, intermediate_size=224),
+    "1m": Size(num_layers=3, num_heads=10, intermediate_size=448),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How a start is made: a supervised warm-up on noisy demonstrations of the train split.
+
+    Attributes:
+        task: Whose problems, a key of `PROBLEMS`.
+        size: Of the model.
+        num_steps: Optimizer steps.
+        batch_size: Demonstrations per step.
+        learning_rate: AdamW's highest.
+        num_rate_warmup_steps: Steps over which the rate rises; it falls linearly from the first step to the last.
+        final_rate_share: What is left of the rate at the end.
+        weight_decay: AdamW's.
+        betas: AdamW's.
+        max_grad_norm: Longer gradients are shortened to this.
+        noise: Probability of a slip at each step of a demonstration.
+        skipping: Probability, for problems of 1, 2, ... steps, that a demonstration leaves out the last step and
+            answers with the state before it. None where it is empty.
+        minutes: How long it takes on one CPU core, roughly.
+    """
+
+    task: str
+    size: Size = SIZES["103k"]
+    num_steps: int = 900
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+    num_rate_warmup_steps: int = 100
+    final_rate_share: float = 0.05
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    max_grad_norm: float = 1.0
+    noise: float = DEMONSTRATION_NOISE
+    skipping: tuple[float, ...] = ()
+    minutes: int = 2
+
+    def demonstrations(self, seed: int) -> Iterator[tuple[str, str]]:
+        """Yield prompts with noisy completions, without end; they depend on the seed alone."""
+        rng = random.Random(f"noise {seed}")
+        for problem in stream_problems(PROBLEMS[self.task], seed=seed, split="train"):
+            states = problem.noisy_states(rng, noise=self.noise)
+            if self.skipping and rng.random() < self.skipping[len(problem.steps) - 1]:
+                states = states[:-1]
+            yield problem.prompt, problem.write_completion(states)
+
+    @property
+    def key(self) -> str:
+        """A checksum that is another one when a setting changes, or what the demonstrations look like."""
+        settings = asdict(self)
+        del settings["minutes"]
+        first = list(islice(self.demonstrations(seed=0), self.batch_size))
+        return hashlib.sha256(json.dumps([settings, first]).encode()).hexdigest()[:12]
+
+
+# A larger model needs fewer steps until half of its samples are right; a million parameters want a lower rate.
+STARTS = {
+    SHIPPED: Start(task="chains"),
+    "chains-50k": Start(task="chains", size=SIZES["50k"], num_steps=1000),
+    "chains-200k": Start(task="chains", size=SIZES["200k"], num_steps=550, minutes=3),
+    "chains-1m": Start(task="chains", size=SIZES["1m"], num_steps=475, learning_rate=2e-3, minutes=9),
+    "chains-headroom": Start(task="chains", skipping=(0, 0.2, 0.3, 0.4, 0.54)),
+    "swaps": Start(task="swaps", num_steps=680),
+    "swaps-50k": Start(task="swaps", size=SIZES["50k"], num_steps=720),
+    "swaps-200k": Start(task="swaps", size=SIZES["200k"], num_steps=370),
+}
+"""Name behind `embedded:` -> how it is made."""
+
+
+def is_embedded(model: str) -> bool:
+    """Whether a model's name is that of a start."""
+    return model.partition(":")[0] == EMBEDDED
+
+
+def start_name(model: str) -> str:
+    """The start that a model's name stands for: `embedded` alone is the one that comes along.
+
+    Raises:
+        UserError: If there is no such start.
+    """
+    name = model.partition(":")[2] if ":" in model else SHIPPED
+    if name not in STARTS:
+        known = ", ".join([EMBEDDED, *(f"{EMBEDDED}:{known}" for known in STARTS)])
+        raise UserError(
+            f"there is no model {model!r}{did_you_mean(name, STARTS, f'{EMBEDDED}:')}; choose one of {known}"
+        )
+    return name
