@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
+import trl.trainer.utils
 from trl import GRPOTrainer
 
 from mgrpo import MGRPOTrainer
@@ -18,7 +19,9 @@ OVERRIDDEN = {
     "_load_optimizer_and_scheduler": "(self, checkpoint)",
 }
 CALLED = {"_generate": "(self, prompts: list)"}
-LOG_PROBS = ["self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"]
+LOG_PROBS = "_get_per_token_logps_and_entropies"
+"""Overridden too, and called; its first parameters are used by name, the others handed on as they are."""
+LOG_PROBS_PARAMETERS = ["self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"]
 
 
 def test_trl_is_the_minor_version_that_was_read():
@@ -34,13 +37,13 @@ def test_signature(name):
 
 
 def test_log_probabilities_are_asked_for_by_these_names():
-    signature = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies)
-    assert list(signature.parameters)[: len(LOG_PROBS)] == LOG_PROBS
+    signature = inspect.signature(getattr(GRPOTrainer, LOG_PROBS))
+    assert list(signature.parameters)[: len(LOG_PROBS_PARAMETERS)] == LOG_PROBS_PARAMETERS
 
 
 def test_no_other_private_method_is_overridden():
     private = {name for name in vars(MGRPOTrainer) if name.startswith("_") and not name.startswith("__")}
-    assert {name for name in private if hasattr(GRPOTrainer, name)} - {"_tag_names"} == set(OVERRIDDEN)
+    assert {name for name in private if hasattr(GRPOTrainer, name)} - {"_tag_names"} == {*OVERRIDDEN, LOG_PROBS}
 
 
 def test_state_that_is_read_or_set_exists(make_trainer):
@@ -49,6 +52,8 @@ def test_state_that_is_read_or_set_exists(make_trainer):
         assert hasattr(trainer, name)
     assert set(trainer._metrics) == {"train", "eval"}
     assert "_last_loaded_step" in inspect.getsource(GRPOTrainer._generate_single_turn)
+    assert isinstance(trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE, int)
+    assert "_CHUNKED_LOGPROB_CHUNK_SIZE" in inspect.getsource(trl.trainer.utils.add_fused_lm_head)
 
 
 @pytest.mark.parametrize("iqr_multiplier", [None, 0.0, 0.75])

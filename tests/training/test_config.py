@@ -42,6 +42,11 @@ def test_defaults_are_the_paper_s():
         ({"label_source": "frozen", "num_momentum_generations": 0}, "label_source is frozen.*nobody would vote"),
         ({"reward": "length"}, "reward is 'length'; set it to one of match, soft_frequency"),
         ({"reward": "self_certainty", "entropy_source": "sampled"}, "reward is self_certainty, which needs the full"),
+        ({"momentum_temperature": 0.0, "iqr_multiplier": None}, r"momentum_temperature is 0\.0; set it above 0"),
+        (
+            {"momentum_temperature": 0.5},
+            r"momentum_temperature is 0\.5, so the entropies .* set iqr_multiplier to none",
+        ),
         ({"momentum_schedule": "linear"}, "momentum_schedule is 'linear'; set it to one of constant, cosine"),
         ({"kl_anchor": "policy"}, "kl_anchor is 'policy'; set it to one of initial, momentum"),
         ({"kl_anchor": "momentum", "beta": 0.0}, "kl_anchor is momentum, but beta is 0"),
@@ -59,6 +64,11 @@ def test_defaults_are_the_paper_s():
             "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'samp",
         ),
         ({"use_transformers_continuous_batching": True}, "use_transformers_continuous_batching is on.*to false"),
+        ({"share_prompts": True}, "share_prompts and gradient_checkpointing are both on.*set one of them to false"),
+        (
+            {"share_prompts": True, "gradient_checkpointing": False, "cache_implementation": "static"},
+            "cache_implementation is static.*set it to null, or share_prompts to false",
+        ),
         ({"temperature": 0.0}, r"temperature is 0\.0, .*set temperature above 0"),
         ({"max_steps": 0}, "max_steps is 0; set it to 1 or more, or to -1 for num_train_epochs"),
         ({"max_steps": -5}, "max_steps is -5"),
@@ -91,6 +101,7 @@ def test_settings_that_cannot_work(settings, message):
         {"momentum": 0.0},
         {"iqr_multiplier": None, "use_vllm": True},
         {"entropy_source": "sampled", "use_vllm": True},
+        {"share_prompts": True, "gradient_checkpointing": False},
         {"iqr_multiplier": 0.0},
         {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 8},  # 24: one group over eight passes
         {"per_device_eval_batch_size": 7},  # nothing is evaluated

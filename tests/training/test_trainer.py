@@ -311,6 +311,18 @@ def test_flip_weights_scale_the_advantages(make_trainer, chain_data):
     torch.testing.assert_close(output["advantages"].view(4, 6), expected, atol=1e-6, rtol=1e-5)
 
 
+def test_voters_at_a_temperature_of_their_own(make_trainer, chain_data):
+    trainer = make_trainer(momentum_temperature=0.01, temperature=1.5, num_momentum_generations=4)
+    trainer.start_momentum_model()
+    trainer.model.train()
+    trainer._generate_and_score_completions([row for row in chain_data(4) for _ in range(6)])
+    batch = trainer._batch
+    assert all(len(set(group[6:])) == 1 for group in batch.answers)  # as good as greedy
+    assert any(len(set(group[:6])) > 1 for group in batch.answers)
+    assert batch.entropy[:, 6:].max() < 0.1 < batch.entropy[:, :6].min()
+    assert trainer.generation_config.temperature == trainer.generation_kwargs["temperature"] == 1.5
+
+
 def test_m_rises_by_the_schedule(make_trainer):
     trainer = make_trainer(momentum=0.96, momentum_schedule="cosine", max_steps=3)
     trainer.train()

@@ -38,6 +38,12 @@ class MGRPOConfig(GRPOConfig):
         default=0.99,
         metadata={"help": "m in theta_k <- m theta_k + (1 - m) theta_q, after each optimizer step; in [0, 1)."},
     )
+    momentum_temperature: float | None = field(
+        default=None,
+        metadata={
+            "help": "Sampling temperature of the momentum model's voters; none: `temperature`, as in the paper."
+        },
+    )
     momentum_schedule: str = field(
         default="constant",
         metadata={
@@ -106,6 +112,14 @@ class MGRPOConfig(GRPOConfig):
         metadata={
             "help": "'exact': from the logits while sampling, over the full vocabulary. 'sampled': mean of -log p of "
             "the sampled tokens, its unbiased estimate, for engines that return no logits (vLLM)."
+        },
+    )
+    share_prompts: bool = field(
+        default=False,
+        metadata={
+            "help": "Let a prompt that stands in many rows go through the model once, in sampling and in "
+            "log-probabilities: the same numbers up to rounding, sooner where prompts are not much shorter than "
+            "completions. Needs gradient_checkpointing off, and no adapter."
         },
     )
 
@@ -180,6 +194,16 @@ def _check_method(config: MGRPOConfig) -> None:
             "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'sampled', or "
             "iqr_multiplier to none."
         )
+    if config.share_prompts and config.gradient_checkpointing:
+        raise UserError(
+            "share_prompts and gradient_checkpointing are both on, but prompts that are forgotten and computed anew "
+            "cannot be shared; set one of them to false."
+        )
+    if config.share_prompts and config.cache_implementation is not None:
+        raise UserError(
+            f"cache_implementation is {config.cache_implementation}, but prompts are shared in the usual cache alone; "
+            "set it to null, or share_prompts to false."
+        )
     if config.use_transformers_continuous_batching:
         raise UserError(
             "use_transformers_continuous_batching is on, but the momentum model's weights cannot be sampled that way "
@@ -202,6 +226,17 @@ def _check_choices(config: MGRPOConfig) -> None:
             f"min_agreement is {config.min_agreement} and max_agreement {config.max_agreement}; set them so that "
             "0 <= min_agreement <= max_agreement <= 1."
         )
+    if config.momentum_temperature is not None:
+        if config.momentum_temperature <= 0:
+            raise UserError(
+                f"momentum_temperature is {config.momentum_temperature}; set it above 0 (0.05 is nearly greedy), or "
+                "to none for the policy's."
+            )
+        if config.iqr_multiplier is not None:
+            raise UserError(
+                f"momentum_temperature is {config.momentum_temperature}, so the entropies of the two models cannot be "
+                "compared by the filter; set iqr_multiplier to none, or momentum_temperature to none."
+            )
     if config.label_flip_patience is not None and config.label_flip_patience < 1:
         raise UserError(
             f"label_flip_patience is {config.label_flip_patience}; set it to 1 or more, or to none for no such rule."

@@ -36,7 +36,7 @@ class EntropyRecorder:
     """
 
     def __init__(self, temperature: float, source: str, *, with_self_certainty: bool = False) -> None:
-        self._temperature = temperature
+        self.temperature = temperature
         self._source = source
         self._with_self_certainty = with_self_certainty
         self._steps: list[Tensor] = []
@@ -56,14 +56,14 @@ class EntropyRecorder:
     def _on_forward(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         logits = output.logits[:, -1].detach()
         if self._with_self_certainty:
-            self._certainty_steps.append(token_self_certainty(logits, self._temperature))
+            self._certainty_steps.append(token_self_certainty(logits, self.temperature))
         if self._source == "exact":
-            self._steps.append(token_entropy(logits, self._temperature))
+            self._steps.append(token_entropy(logits, self.temperature))
             return
         # -log p of a token is known one pass later, when the token comes in.
         if self._last_log_p is not None:
             self._steps.append(-self._last_log_p.gather(1, kwargs["input_ids"][:, -1:])[:, 0])
-        self._last_log_p = torch.log_softmax(logits.float() / self._temperature, dim=-1)
+        self._last_log_p = torch.log_softmax(logits.float() / self.temperature, dim=-1)
 
     def trajectory_entropy(self, completion_ids: list[list[int]]) -> Tensor:
         """Entropy of each recorded completion, in nats per token; `completion_ids` end with end-of-text or cut off."""

@@ -32,6 +32,7 @@ from mgrpo.errors import UserError
 from mgrpo.monitoring.run_log import METRICS_FILE
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.data import load_data
+from mgrpo.training.memory import keep_freed_memory
 from mgrpo.training.models import find_model, load_model
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import CONFIG_FILE, Recipe, write_config
@@ -72,6 +73,8 @@ def train(recipe: Recipe) -> str | None:
         eval_task, eval_dataset = load_data(data, data.eval_task, data.eval_dataset_split, data.eval_dataset_size)
 
     transformers.utils.logging.disable_progress_bar()
+    if config.device.type == "cpu":
+        keep_freed_memory()
     run_directory.mkdir(parents=True, exist_ok=True)
     revision = None if recipe.model.model_revision == "main" else recipe.model.model_revision
     if revision is not None:

@@ -20,7 +20,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_mod
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_probs
+from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, score_with_shared_prompts
 from mgrpo.training.voting import (
     Known,
     VotedBatch,
@@ -143,6 +144,8 @@ class MGRPOTrainer(GRPOTrainer):
         if is_momentum_anchored:
             self.beta = config.beta
         _fit_fused_head(self.model.config.get_text_config().vocab_size)
+        if self._shares_prompts:
+            _check_prompts_can_be_shared(self)
         if answer_fn is not None:
             # TRL's own table has no momentum completions, votes or entropies; `completion_rows` has.
             self.log_completions = False
@@ -201,7 +204,12 @@ class MGRPOTrainer(GRPOTrainer):
         if self.answer_fn is None:
             return super()._generate_single_turn(*arguments)
         started = time.perf_counter()
-        with nullcontext() if self.use_vllm else self._recorder.watch(self._model_with_logits()):
+        with ExitStack() as around:
+            if not self.use_vllm:
+                model = self._model_with_logits()
+                around.enter_context(self._recorder.watch(model))
+                if self._shares_prompts:
+                    around.enter_context(generate_with_shared_prompts(model))
             completion_ids, log_probs = super()._generate_single_turn(*arguments)
         if self.use_vllm:
             self._entropy = entropy_from_log_probs(log_probs)
@@ -210,6 +218,20 @@ class MGRPOTrainer(GRPOTrainer):
             self._self_certainty = self._recorder.trajectory_self_certainty(completion_ids)
         self._seconds[names.TIME_POLICY] += time.perf_counter() - started
         return completion_ids, log_probs
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Score as TRL does, each distinct prompt once where that is asked for."""
+        if self._shares_prompts and not kwargs.get("compute_aux_loss"):
+            model = score_with_shared_prompts(model, self.accelerator.unwrap_model(model), logits_to_keep)
+        return super()._get_per_token_logps_and_entropies(
+            model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+        )
+
+    @property
+    def _shares_prompts(self) -> bool:
+        return self.answer_fn is not None and self.args.share_prompts
 
     def _model_with_logits(self) -> nn.Module:
         model = self.accelerator.unwrap_model(self.model)
@@ -220,7 +242,8 @@ class MGRPOTrainer(GRPOTrainer):
         assert self.momentum_model is not None
         num_momentum = self.args.num_momentum_generations
         repeated = [prompt for prompt in prompts for _ in range(num_momentum)]
-        with self._uncounted(num_momentum), self.momentum_model.in_place_of_policy():
+        temperature = self.args.momentum_temperature or self.temperature
+        with self._uncounted(num_momentum), self._at(temperature), self.momentum_model.in_place_of_policy():
             _, completion_ids, _, completions, *_ = self._generate(repeated)
         return Rollouts(completions, [len(ids) for ids in completion_ids], self._entropy, self._self_certainty)
 
@@ -249,6 +272,22 @@ class MGRPOTrainer(GRPOTrainer):
         finally:
             self._metrics, self.num_generations, self.state.num_input_tokens_seen = kept
             self._last_loaded_step = -1
+
+    @contextmanager
+    def _at(self, temperature: float) -> Iterator[None]:
+        """Within the block the engine samples at a temperature, and entropies are those of its distribution."""
+        engine = self.vllm_generation if self.use_vllm else self.generation_config
+        kept = engine.temperature
+        self._set_temperature(engine, temperature)
+        try:
+            yield
+        finally:
+            self._set_temperature(engine, kept)
+
+    def _set_temperature(self, engine: Any, temperature: float) -> None:
+        engine.temperature = self._recorder.temperature = temperature
+        if not self.use_vllm:
+            self.generation_kwargs["temperature"] = temperature
 
     # --- labelling ---
 
@@ -434,6 +473,19 @@ def _fit_fused_head(vocabulary: int) -> None:
     128 kB from the next token's, each on a memory page of its own: of 8 x 16 completions, 20 ms a step.
     """
     trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(vocabulary, FUSED_HEAD_COLUMNS)
+
+
+def _check_prompts_can_be_shared(trainer: MGRPOTrainer) -> None:
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    reason = None
+    if hasattr(model, "peft_config"):
+        reason = "the policy is an adapter"
+    elif trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        reason = "FSDP or DeepSpeed may shard the parameters"
+    elif trainer._is_vlm or not can_share_prompts(model):
+        reason = f"{model.config.model_type} models keep more of a prompt than its keys and values"
+    if reason is not None:
+        raise UserError(f"share_prompts is on, but {reason}; set share_prompts to false.")
 
 
 def _check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:
