@@ -152,7 +152,7 @@ def test_broken_recipe(refused, workplace, content, message):
         ("--resume_from_checkpoint last", "output_dir out has no checkpoint; start the run anew"),
         ("--resume_from_checkpoint", "output_dir out has no checkpoint"),
         ("--resume_from_checkpoint nowhere", "resume_from_checkpoint is nowhere, which is no directory"),
-        ("stray", "'stray' stands on the command line without a field; write --FIELD stray"),
+        ("stray", "there is no recipe stray; recipes that come along: "),
     ],
 )
 def test_mistakes_are_told_before_a_model_is_loaded(refused, arguments, message):
@@ -241,6 +241,30 @@ def test_matplotlib_is_missing(arguments, capsys, monkeypatch, workplace):
     assert "matplotlib, which is not installed: pip install 'mgrpo[report]'" in capsys.readouterr().err
 
 
+def test_study(capsys, monkeypatch, workplace):
+    assert main(["study", "mine.yaml"]) == 2
+    assert "mine.yaml sets output_dir, but a study consists of base, fields, seeds" in capsys.readouterr().err
+    assert main(["study", "nowhere.yaml"]) == 2
+    assert "there is no study nowhere.yaml; name a YAML file" in capsys.readouterr().err
+    (workplace / "study.yaml").write_text("{base: mine.yaml, seeds: [0], variants: {a: }}")
+    assert main(["study", "study.yaml", "--tables_only"]) == 2
+    assert "runs/study holds no finished run of study.yaml; run the study first" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["study", "study.yaml"]) == 2
+    assert "pip install 'mgrpo[report]'" in capsys.readouterr().err
+
+
+def test_compare(capsys, workplace):
+    assert main(["compare", "nowhere"]) == 2
+    assert "nowhere holds no run: there is no metrics.jsonl in it" in capsys.readouterr().err
+    (workplace / "metrics.jsonl").write_text('{"step": 1, "eval_gold/accuracy": 0.5, "kl": 0.5}\n')
+    (workplace / "config.yaml").write_text(RECIPE)
+    pytest.importorskip("matplotlib")
+    assert main(["compare", ".", "-o", "compared"]) == 0
+    assert "runs: 1; tables and curves: compared" in capsys.readouterr().out
+    assert (workplace / "compared" / "summary.md").exists()
+
+
 def test_tasks(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["tasks"]) == 0
@@ -322,6 +346,9 @@ def test_version(capsys):
         (["tasks", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["tasks", "shwo"], "invalid choice: 'shwo'"),
         (["demo", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        (["study"], "required: STUDY.yaml"),
+        (["study", "a.yaml", "--momentum", "0.9"], "unrecognized arguments: --momentum"),
+        (["compare"], "required: RUN_DIR"),
     ],
 )
 def test_wrong_command_lines(arguments, message, capsys):
@@ -331,7 +358,9 @@ def test_wrong_command_lines(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--config", "nowhere"], ["tasks"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["train", "--config", "nowhere"], ["tasks"], ["study", "--help"]]
+)
 def test_nothing_heavy_is_imported_before_it_is_needed(arguments):
     heavy = "{'torch', 'transformers', 'trl', 'datasets', 'matplotlib', 'rich'}"
     code = (

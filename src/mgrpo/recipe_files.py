@@ -60,7 +60,7 @@ def _find(name: str) -> Path:
             return own
     if path.is_dir():
         raise UserError(f"{name} is a directory; name the recipe file in it.")
-    known = sorted(recipe.stem for recipe in RECIPES.rglob("*.yaml"))
+    known = [stem for directory in (RECIPES, PRESETS) for stem in sorted(f.stem for f in directory.glob("*.yaml"))]
     beside = sorted(str(file) for file in path.parent.glob("*.y*ml"))
     nearest = difflib.get_close_matches(str(path), beside, n=1) or difflib.get_close_matches(path.stem, known, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"recipes that come along: {', '.join(known)}."

@@ -6,7 +6,7 @@ from mgrpo.cli import main
 from mgrpo.demo import _conclusion
 
 HELD = [0.5, 0.55, 0.6, 0.6, 0.6]
-FELL = [0.5, 0.5, 0.3, 0.1, 0.1]
+FELL = [0.5, 0.5, 0.3, 0.1, 0.1, 0.1, 0.1]
 
 
 def rows(accuracies):

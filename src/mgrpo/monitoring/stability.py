@@ -1,29 +1,33 @@
 """Did a run hold or collapse? Computed from its held-out accuracy, which is measured and never learnt from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mgrpo.monitoring import names
 from mgrpo.monitoring.run_log import Row, series
 
-COLLAPSE_SHARE = 0.7
-"""Collapsed: the smoothed accuracy has fallen below this share of its running peak."""
+COLLAPSE_SHARE = 0.8
+"""Collapsed: accuracy stays below this share of the start's ..."""
+COLLAPSE_EVALUATIONS = 5
+"""... for so many evaluations in a row."""
 WINDOW = 3
-"""Evaluations that are averaged: one alone, on 256 prompts, has a standard error of 0.03."""
+"""Evaluations that are averaged for peak and end: one alone, on 256 prompts, has a standard error of 0.03."""
 
 HELD_OUT_ACCURACY = names.EVAL_PREFIX + names.GOLD_ACCURACY
 
 
 @dataclass(frozen=True)
 class Stability:
-    """The course of one run, in held-out accuracy smoothed over the last `WINDOW` evaluations.
+    """The course of one run, in held-out accuracy.
 
     Attributes:
-        start: accuracy before training.
-        peak: highest smoothed accuracy, and the step at which it was reached.
-        peak_step: that step.
-        final: smoothed accuracy at the end.
+        start: accuracy at the first evaluation, before training.
+        peak: highest accuracy, smoothed over the last `WINDOW` evaluations.
+        peak_step: the first step at which it was reached.
+        final: mean of the last `WINDOW` evaluations.
         last_step: the step of the last evaluation.
-        collapse_step: first step at which the smoothed accuracy was below 70% of its running peak, or None.
+        collapse_step: first step behind the peak from which the accuracy, not smoothed, is below 80% of the start's in
+            5 evaluations in a row, or None. A run that has fewer evaluations left behind its peak cannot collapse.
     """
 
     start: float
@@ -43,20 +47,24 @@ def stability(rows: list[Row]) -> Stability | None:
         sum(window) / len(window)
         for window in (accuracies[max(0, i - WINDOW + 1) : i + 1] for i in range(len(accuracies)))
     ]
-    collapse_step, running_peak = None, 0.0
-    for step, value in zip(steps, smoothed, strict=True):
-        running_peak = max(running_peak, value)
-        if collapse_step is None and value < COLLAPSE_SHARE * running_peak:
-            collapse_step = step
     peak = max(smoothed)
+    at_peak = smoothed.index(peak)
+    collapsed = _first_collapse(accuracies, behind=at_peak)
     return Stability(
         start=accuracies[0],
         peak=peak,
-        peak_step=steps[smoothed.index(peak)],
+        peak_step=steps[at_peak],
         final=smoothed[-1],
         last_step=steps[-1],
-        collapse_step=collapse_step,
+        collapse_step=None if collapsed is None else steps[collapsed],
     )
+
+
+def _first_collapse(accuracies: Sequence[float], behind: int) -> int | None:
+    """Where the first evaluations behind an index begin that are all too low."""
+    too_low = [accuracy < COLLAPSE_SHARE * accuracies[0] for accuracy in accuracies]
+    starts = range(behind + 1, len(accuracies) - COLLAPSE_EVALUATIONS + 1)
+    return next((i for i in starts if all(too_low[i : i + COLLAPSE_EVALUATIONS])), None)
 
 
 def verdict(label: str, outcome: Stability) -> str:
@@ -64,7 +72,7 @@ def verdict(label: str, outcome: Stability) -> str:
     if outcome.collapse_step is not None:
         end = f"collapsed at step {outcome.collapse_step} and ended at {outcome.final:.2f}"
     elif outcome.final < outcome.start:
-        end = f"did not collapse, but ended at {outcome.final:.2f}, below its start"
+        end = f"ended at {outcome.final:.2f}, below its start, without a collapse"
     else:
         end = f"held, and ended at {outcome.final:.2f}"
     return (

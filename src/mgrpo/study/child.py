@@ -1,0 +1,58 @@
+"""One run of a study, in a process of its own.
+
+Nothing heavy is imported here: a forked process has it all, and a fresh one is told its GPU before it imports torch.
+"""
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+from mgrpo.errors import UserError
+
+PRELOADED = ["mgrpo.training.recipe", "mgrpo.training.run"]
+EXIT_USER_ERROR = 2
+EXIT_STOPPED = 3
+
+
+def run(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None:
+    """Train as `mgrpo train` does, and exit as it does; stdout and stderr go to the end of a log.
+
+    Args:
+        fields: a whole recipe.
+        source: what to call it in a message.
+        log: the log's path.
+        gpu: the one GPU that is to be seen, or None.
+    """
+    with log.open("a") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the study's own decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    warnings.simplefilter("ignore", FutureWarning)
+
+    from mgrpo.training.recipe import load_recipe
+    from mgrpo.training.run import train
+
+    try:
+        stop_reason = train(load_recipe(fields, source))
+    except UserError as error:
+        print(f"mgrpo: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    if stop_reason:
+        print(f"mgrpo: stopped: {stop_reason}", file=sys.stderr)
+        sys.exit(EXIT_STOPPED)
+
+
+def _end_with_parent() -> None:
+    """A study that was killed leaves no run behind that would write into the next one's directory."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,99 @@
+"""`mgrpo compare`: the tables and the figure of a study, for runs that exist, whoever started them."""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mgrpo.errors import UserError, did_you_mean
+from mgrpo.monitoring.run_log import METRICS_FILE, read_run
+from mgrpo.study.report import FINAL_DIRECTORY, show_summary, write_report
+from mgrpo.study.tables import StudiedRun, at_evaluations, summarize
+
+CONFIG_FILE = "config.yaml"
+NOT_COMPARED = ("output_dir", "seed", "dataset_seed", "resume_from_checkpoint")
+"""Fields in which runs of one variant may differ."""
+
+
+def compare_runs(directories: Sequence[Path], output_directory: Path | None, baseline: str | None) -> None:
+    """Show the summary of runs, and write what a study leaves if a directory for it is given.
+
+    Args:
+        directories: runs, or directories of runs, as a study's.
+        output_directory: where tables and figure go, or None.
+        baseline: the name of the variant that the others are compared with, or None.
+
+    Raises:
+        UserError: if a directory holds no run, two runs are the same, or there is no such baseline.
+    """
+    found = list(dict.fromkeys(run.resolve() for directory in directories for run in _runs_in(directory)))
+    variants = _variants(found)
+    if baseline is not None and baseline not in variants:
+        raise UserError(
+            f"--baseline is {baseline}{did_you_mean(baseline, variants)}, which is no variant of these runs; name one "
+            f"of {', '.join(variants)}."
+        )
+    unfinished = [str(run) for run in found if not (run / FINAL_DIRECTORY).exists()]
+    if unfinished:
+        print(f"mgrpo: unfinished, and counted as far as they are: {', '.join(unfinished)}", file=sys.stderr)
+    runs = [
+        StudiedRun(variant, seed, at_evaluations(read_run(directory)))
+        for variant, of_seeds in variants.items()
+        for seed, directory in of_seeds.items()
+    ]
+    if output_directory is None:
+        show_summary(summarize(runs, baseline), runs)
+    else:
+        write_report(runs, output_directory, baseline)
+
+
+def _runs_in(directory: Path) -> list[Path]:
+    if (directory / METRICS_FILE).exists():
+        return [directory]
+    runs = sorted(path.parent for path in directory.rglob(METRICS_FILE))
+    if not runs:
+        raise UserError(f"{directory} holds no run: there is no {METRICS_FILE} in it; name a run's output_dir.")
+    return runs
+
+
+def _variants(directories: Sequence[Path]) -> dict[str, dict[int, Path]]:
+    """The runs by variant and seed; runs of one variant agree in all fields but seeds and directory."""
+    by_settings: dict[str, dict[int, Path]] = {}
+    for directory in directories:
+        config = _read_config(directory)
+        settings = {name: value for name, value in config.items() if name not in NOT_COMPARED}
+        of_seeds = by_settings.setdefault(json.dumps(settings, sort_keys=True, default=str), {})
+        seed = config.get("seed", 0)
+        if seed in of_seeds:
+            raise UserError(
+                f"{of_seeds[seed]} and {directory} are seed {seed} of the same settings; leave one of them out."
+            )
+        of_seeds[seed] = directory
+    places = [_place(*next(iter(of_seeds.items()))) for of_seeds in by_settings.values()]
+    names = [place.name for place in places]
+    if len(set(names)) < len(names):
+        names = [str(place) for place in places]
+    return dict(zip(names, by_settings.values(), strict=True))
+
+
+def _place(seed: int, directory: Path) -> Path:
+    """A run's path without its seed: `runs/srt` for `runs/srt/seed-0` and for `runs/srt-0`."""
+    name = re.sub(rf"(^|[-_.])(seed)?[-_=]?{seed}$", "", directory.name)
+    return directory.parent / name if name else directory.parent
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    path = directory / CONFIG_FILE
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = None
+    if not isinstance(config, dict):
+        raise UserError(
+            f"{path} cannot be read, so it is not known what {directory} was run with; leave that run out."
+        )
+    return config

@@ -1,0 +1,191 @@
+"""A study as a file: recipes, what varies over them, and seeds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from mgrpo.errors import UserError, did_you_mean
+from mgrpo.recipe_files import environment_of, read_recipe_file, read_recipe_files
+
+KEYS = ("base", "fields", "seeds", "baseline", "variants", "grid", "definitions")
+SET_BY_STUDY = ("output_dir", "seed", "dataset_seed", "resume_from_checkpoint")
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One run of a study.
+
+    Attributes:
+        variant: the name of what is studied.
+        seed: of the run and of its data.
+        directory: its output_dir.
+        fields: its whole recipe.
+    """
+
+    variant: str
+    seed: int
+    directory: Path
+    fields: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"{self.variant}/{self.directory.name}"
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.directory.with_name(f"{self.directory.name}.log")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that was read; its recipes are not checked yet.
+
+    Attributes:
+        source: the file, as it was named.
+        variants: each variant's fields, in the file's order.
+        seeds: each variant is run with each of them.
+        baseline: the variant that the others are compared with, or None.
+        env: environment variables; the runs share them, since some are read when a process starts.
+    """
+
+    source: str
+    variants: dict[str, dict[str, Any]]
+    seeds: list[int]
+    baseline: str | None
+    env: dict[str, str]
+
+    def source_of(self, variant: str) -> str:
+        """What to call a variant's recipe in a message."""
+        return f"{self.source}, variant {variant}"
+
+    def runs(self, output_directory: Path) -> list[StudyRun]:
+        """All runs, the first seed of every variant before the second, so that early tables compare something."""
+        return [self.run(variant, seed, output_directory) for seed in self.seeds for variant in self.variants]
+
+    def run(self, variant: str, seed: int, output_directory: Path) -> StudyRun:
+        """One run."""
+        directory = output_directory / variant / f"seed-{seed}"
+        fields = self.variants[variant] | {"seed": seed, "dataset_seed": seed, "output_dir": str(directory)}
+        return StudyRun(variant, seed, directory, fields)
+
+
+def read_study(name: str) -> Study:
+    """Read a study.
+
+    Raises:
+        UserError: if there is none, or it does not say what is to be run.
+    """
+    if not Path(name).expanduser().is_file():
+        raise UserError(f"there is no study {name}; name a YAML file.")
+    given = read_recipe_file(name)
+    for key in given:
+        if key not in KEYS:
+            raise UserError(
+                f"{name} sets {key}{did_you_mean(str(key), KEYS)}, but a study consists of {', '.join(KEYS)}; what "
+                "all runs share goes under fields."
+            )
+    base = given.get("base")
+    bases = [base] if isinstance(base, str) else base
+    if not isinstance(bases, list) or not bases or not all(isinstance(recipe, str) for recipe in bases):
+        raise UserError(f"{name} sets base to {base!r}; name a recipe, or a list of recipes of which later ones win.")
+    shared = _fields(given.get("fields"), f"{name}, fields")
+    below = _laid_over(read_recipe_files(bases), shared)
+    variants = {
+        variant: _variant(fields, below, f"{name}, variant {variant}")
+        for variant, fields in _variants(given, name).items()
+    }
+    baseline = given.get("baseline")
+    if baseline is not None and baseline not in variants:
+        raise UserError(
+            f"{name} sets baseline to {baseline!r}{did_you_mean(str(baseline), variants)}, which is no variant; name "
+            f"one of {', '.join(variants)}."
+        )
+    return Study(name, variants, _seeds(given, name), baseline, _shared_environment(variants, name))
+
+
+def _variants(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]]:
+    """Each variant's own fields: those under `variants`, and each of these at each point of `grid`."""
+    named = given.get("variants")
+    if named is not None and (not isinstance(named, dict) or not named):
+        raise UserError(f"{source} sets variants to {named!r}; write a mapping of names to fields.")
+    grid = given.get("grid")
+    if grid is not None and (
+        not isinstance(grid, dict)
+        or not grid
+        or not all(isinstance(values, list) and values for values in grid.values())
+    ):
+        raise UserError(f"{source} sets grid to {grid!r}; write a mapping of fields to lists of values.")
+    if named is None and grid is None:
+        raise UserError(f"{source} has neither variants nor a grid, so there is nothing to run; add one.")
+    variants: dict[str, dict[str, Any]] = {}
+    for name, fields in (named or {"": {}}).items():
+        own = _fields(fields, f"{source}, variant {name}", "recipe")
+        for point in product(*(grid or {}).values()):
+            values = dict(zip(grid or {}, point, strict=True))
+            at_point = [f"{field}={_word(value)}" for field, value in values.items()]
+            variant = ",".join([*([str(name)] if name != "" else []), *at_point])
+            if Path(variant).name != variant or variant.startswith("."):
+                raise UserError(
+                    f"{source}: a variant is called {variant!r}, which cannot name a directory; rename it."
+                )
+            if variant in variants:
+                raise UserError(f"{source} has two variants called {variant}; a grid's values must differ.")
+            variants[variant] = _fields(own | values, f"{source}, variant {variant}", "recipe")
+    return variants
+
+
+def _word(value: Any) -> str:
+    """A value as it stands in a variant's name, which is a directory's."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(value).replace("/", "-")
+
+
+def _fields(fields: Any, source: str, *more: str) -> dict[str, Any]:
+    if fields is None:
+        return {}
+    if not isinstance(fields, dict):
+        raise UserError(f"{source} is {fields!r}; write a mapping of fields to values.")
+    for field in fields:
+        if field in SET_BY_STUDY:
+            raise UserError(f"{source} sets {field}, which the study itself sets for each run; remove it.")
+        if field == "recipe" and field not in more:
+            raise UserError(f"{source} sets recipe, which a variant may; put it under base.")
+    return fields
+
+
+def _variant(own: dict[str, Any], below: dict[str, Any], source: str) -> dict[str, Any]:
+    recipes = own.get("recipe") or []
+    recipes = [recipes] if isinstance(recipes, str) else recipes
+    if not isinstance(recipes, list) or not all(isinstance(recipe, str) for recipe in recipes):
+        raise UserError(f"{source} sets recipe to {own['recipe']!r}; name a recipe, or a list of recipes.")
+    fields = _laid_over(below, read_recipe_files(recipes))
+    return _laid_over(fields, {field: value for field, value in own.items() if field != "recipe"}, source)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any], source: str = "fields") -> dict[str, Any]:
+    env = environment_of(below, source) | environment_of(above, source)
+    return below | above | {"env": env}
+
+
+def _seeds(given: Mapping[str, Any], source: str) -> list[int]:
+    seeds = given.get("seeds")
+    whole = [seed for seed in seeds if type(seed) is int and seed >= 0] if isinstance(seeds, list) else []
+    if not whole or len(set(whole)) < len(whole) or whole != seeds:
+        raise UserError(f"{source} sets seeds to {seeds!r}; write a list of different whole numbers, [0, 1, 2].")
+    return whole
+
+
+def _shared_environment(variants: Mapping[str, dict[str, Any]], source: str) -> dict[str, str]:
+    (first, fields), *others = variants.items()
+    for other, other_fields in others:
+        if other_fields["env"] != fields["env"]:
+            raise UserError(
+                f"{source}: {first} has env {fields['env']} and {other} has {other_fields['env']}, but the runs of a "
+                "study share their environment variables; set env under fields."
+            )
+    return fields["env"]

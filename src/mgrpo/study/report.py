@@ -1,0 +1,131 @@
+"""What a study leaves: its table, its summary as CSV, Markdown and on the terminal, and its figure."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from mgrpo.monitoring.run_log import read_run
+from mgrpo.study.definition import Study
+from mgrpo.study.figure import draw_study
+from mgrpo.study.tables import (
+    StudiedRun,
+    at_evaluations,
+    best_signal,
+    signal_table,
+    summarize,
+    tidy_table,
+    write_table,
+)
+
+FINAL_DIRECTORY = "final"
+"""Of a run; it is made when the run is complete."""
+
+HEADINGS = {
+    "start": "start",
+    "peak": "peak",
+    "final": "final",
+    "final_to_peak": "final/peak",
+    "area": "area",
+    "picked": "picked",
+    "final_agreement": "agreement",
+    "final_entropy": "entropy",
+    "final_kl": "KL",
+}
+"""Of the measures that the Markdown table shows with their intervals."""
+CAPTION = (
+    "Held-out accuracy: at the start, at its peak (smoothed over 3 evaluations), as the mean of the last 3, and of "
+    "the checkpoint picked by {signal}. Means over seeds [95% interval, bootstrap over seeds]. Collapsed: below 80% "
+    "of the start for 5 evaluations in a row. Won-lost: seeds that end above and below the baseline's."
+)
+
+
+def read_finished(study: Study, output_directory: Path) -> list[StudiedRun]:
+    """The finished runs of a study, variant by variant."""
+    runs = [study.run(variant, seed, output_directory) for variant in study.variants for seed in study.seeds]
+    return [
+        StudiedRun(run.variant, run.seed, at_evaluations(read_run(run.directory)))
+        for run in runs
+        if (run.directory / FINAL_DIRECTORY).exists()
+    ]
+
+
+def write_report(runs: Sequence[StudiedRun], directory: Path, baseline: str | None) -> None:
+    """Write everything into a directory, and show the summary.
+
+    Raises:
+        UserError: if matplotlib is not installed.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    summary = summarize(runs, baseline)
+    write_table(tidy_table(runs), directory)
+    summary.to_csv(directory / "summary.csv", index=False, float_format="%.6g")
+    (directory / "summary.md").write_text(summary_markdown(summary, runs), encoding="utf-8")
+    draw_study(runs, directory / "curves.png", baseline)
+    show_summary(summary, runs)
+    print(f"runs: {len(runs)}; tables and curves: {directory}")
+
+
+def summary_markdown(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> str:
+    """The summary as a Markdown table, with what each signal picks below it."""
+    lines = []
+    for _, line in summary.iterrows():
+        cells = [f"{_number(line[name], 3)} {_interval(line, name, 3)}".strip() for name in HEADINGS]
+        lines.append([line["variant"], *cells, _collapsed(line), _wins(line)])
+    text = [_caption(runs), ""]
+    text += _markdown(["variant", *HEADINGS.values(), "collapsed", "won-lost"], lines)
+    signals = signal_table(runs)
+    if not signals.empty:
+        picked = [[line.signal, f"{line.accuracy:.3f}", str(line.runs)] for line in signals.itertuples()]
+        text += ["", *_markdown(["checkpoint picked by", "mean held-out accuracy", "runs that logged it"], picked)]
+    return "\n".join(text) + "\n"
+
+
+def show_summary(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> None:
+    """Print what the summary says about accuracy."""
+    table = Table(caption=_caption(runs), caption_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column(
+        "variant", min_width=max(len(part) for name in summary["variant"] for part in name.split(",")) + 1
+    )
+    for heading in ("start", "peak", "final", "95%", "picked", "collapsed", "won-lost"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for _, line in summary.iterrows():
+        start, peak, final, low, high, picked = (
+            _number(line[name], 2) for name in ("start", "peak", "final", "final_low", "final_high", "picked")
+        )
+        interval = f"{low}-{high}" if low else ""
+        variant = line["variant"].replace(",", ",\n")
+        table.add_row(variant, start, peak, final, interval, picked, _collapsed(line), _wins(line))
+    Console(file=sys.stdout).print(table)
+
+
+def _caption(runs: Sequence[StudiedRun]) -> str:
+    signal = best_signal(runs)
+    return "Nothing was evaluated." if signal is None else CAPTION.format(signal=signal)
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    rows = [head, ["---"] * len(head), *lines]
+    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _interval(line: pd.Series, measure: str, digits: int) -> str:
+    low, high = line[f"{measure}_low"], line[f"{measure}_high"]
+    return "" if pd.isna(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _collapsed(line: pd.Series) -> str:
+    at_step = f" at {line['collapse_step']:.0f}" if line["collapsed"] else ""
+    return f"{line['collapsed']}/{line['seeds']}{at_step}"
+
+
+def _wins(line: pd.Series) -> str:
+    return "" if pd.isna(line["wins"]) else f"{line['wins']}-{line['losses']}"

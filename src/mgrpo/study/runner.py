@@ -1,0 +1,148 @@
+"""The runs of a study, side by side: what is finished is skipped, what was interrupted goes on."""
+
+import contextlib
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mgrpo.errors import UserError
+from mgrpo.monitoring.plot import require_matplotlib
+from mgrpo.study.definition import Study, StudyRun, read_study
+from mgrpo.study.pool import Pool, make_pool, use_gpus
+from mgrpo.study.progress import StudyProgress
+from mgrpo.study.report import read_finished, write_report
+
+if TYPE_CHECKING:
+    from mgrpo.study.directory import RunState
+
+STUDY_FILE = "study.yaml"
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def run_study(name: str, output_directory: Path | None, *, workers: int | None, tables_only: bool) -> int:
+    """Run what is not finished of a study, and write its tables and its figure; returns the exit code.
+
+    Args:
+        name: the study's file.
+        output_directory: where its runs go; None: `runs/` and the file's name.
+        workers: how many runs at a time; None: one a core, or one a GPU.
+        tables_only: run nothing.
+
+    Raises:
+        UserError: for a mistake in the study or one of its recipes, before anything is run.
+    """
+    study = read_study(name)
+    require_matplotlib()
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers is {workers}; set it to 1 or more.")
+    output_directory = output_directory or Path("runs") / Path(name).stem
+    if tables_only:
+        code = 0
+    else:
+        output_directory.mkdir(parents=True, exist_ok=True)
+        with _alone_in(output_directory):
+            code = _run(study, output_directory, workers)
+    finished = read_finished(study, output_directory)
+    if finished:
+        write_report(finished, output_directory, study.baseline)
+    elif tables_only:
+        raise UserError(f"{output_directory} holds no finished run of {name}; run the study first.")
+    return code
+
+
+def _run(study: Study, output_directory: Path, workers: int | None) -> int:
+    """Check every recipe and every run that is there, then run what is left."""
+    on_cpu = all(fields.get("use_cpu") is True for fields in study.variants.values())
+    pool = make_pool(study.env, workers, on_cpu=on_cpu)
+    # Only now, with the environment set; the process that runs are forked from imports the same at the same time.
+    from mgrpo.study.directory import find_state
+    from mgrpo.training.recipe import load_recipe
+
+    recipes = {
+        variant: load_recipe(study.run(variant, study.seeds[0], output_directory).fields, study.source_of(variant))
+        for variant in study.variants
+    }
+    if not on_cpu:
+        use_gpus(pool, workers)
+    runs = study.runs(output_directory)
+    states = {run.name: find_state(run, recipes[run.variant]) for run in runs}
+    shutil.copyfile(Path(study.source).expanduser(), output_directory / STUDY_FILE)
+    to_do = [run for run in runs if not states[run.name].is_finished]
+    progress = StudyProgress(
+        {run.name: recipes[run.variant].config.max_steps for run in to_do},
+        num_runs=len(runs),
+        start_steps={run.name: states[run.name].step for run in to_do},
+    )
+    with progress, _interruptible():
+        try:
+            _watch(study, to_do, states, pool, progress)
+        except KeyboardInterrupt:
+            progress.interrupted()
+            return EXIT_INTERRUPTED
+        finally:
+            pool.stop()
+    return EXIT_FAILED if progress.num_failed else 0
+
+
+def _watch(
+    study: Study, to_do: Sequence[StudyRun], states: Mapping[str, "RunState"], pool: Pool, progress: StudyProgress
+) -> None:
+    """Keep the pool full until all runs have ended."""
+    waiting = list(to_do)
+    while waiting or pool.going:
+        while waiting and not pool.is_full:
+            run = waiting.pop(0)
+            pool.start(run, _made_ready(run, states[run.name]), study.source_of(run.variant))
+            progress.started(run)
+        for run, exit_code in pool.ended(timeout=progress.POLL_SECONDS):
+            progress.ended(run, exit_code)
+        progress.show()
+
+
+def _made_ready(run: StudyRun, state: "RunState") -> dict[str, Any]:
+    """The fields to run it with; its directory holds what it goes on from, and nothing else of it."""
+    from mgrpo.study.directory import clear
+
+    clear(run, state)
+    run.directory.mkdir(parents=True, exist_ok=True)
+    if state.checkpoint is not None:
+        return run.fields | {"resume_from_checkpoint": "last"}
+    run.log.unlink(missing_ok=True)
+    return run.fields
+
+
+@contextlib.contextmanager
+def _alone_in(output_directory: Path) -> Iterator[None]:
+    """Refuse to run where another process runs a study, for as long as this one does."""
+    import fcntl
+
+    with (output_directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is running a study in {output_directory}; wait for it, or give another --output_dir."
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does, and either only once: what follows is brought to its end."""
+
+    def interrupt(*_: Any) -> None:
+        for name in before:
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    for name in before:
+        signal.signal(name, interrupt)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

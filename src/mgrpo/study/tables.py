@@ -1,0 +1,222 @@
+"""From the metric rows of many runs to one tidy table, and to a summary of each variant.
+
+Everything here is counted at evaluations: a training metric's value there is its mean over the rows that were logged
+since the evaluation before.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mgrpo.monitoring import names
+from mgrpo.monitoring.run_log import Row, series
+from mgrpo.monitoring.stability import HELD_OUT_ACCURACY, WINDOW, stability
+
+TABLE_COLUMNS = ["variant", "seed", "step", "metric", "value"]
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+SIGNALS = {
+    "agreement, highest": (names.AGREEMENT, 1),
+    "entropy, lowest": (names.ENTROPY, -1),
+    "distinct labels, most": (names.DISTINCT, 1),
+    "momentum agreement, highest": (names.MOMENTUM_AGREEMENT, 1),
+    "KL, lowest": (names.KL, -1),
+}
+"""What a checkpoint can be picked by without a right answer: a training metric, and the sign of what is wanted."""
+LAST = "last"
+"""No signal: the last checkpoint."""
+
+MEASURES = (
+    *("start", "peak", "final", "final_to_peak", "collapse_step", "area", "picked"),
+    *("final_entropy", "final_agreement", "final_kl"),
+)
+"""Of one run; the summary has each as a mean over seeds, with its interval."""
+
+_METRICS = [
+    name
+    for constant, name in vars(names).items()
+    if constant.isupper() and not constant.startswith("TIME_") and constant != "EVAL_PREFIX"
+]
+_HELD_OUT = [names.EVAL_PREFIX + name for name in _METRICS if name.startswith("gold/")]
+
+
+@dataclass(frozen=True)
+class StudiedRun:
+    """A run as the tables see it: whose it is, and its metric rows at evaluations."""
+
+    variant: str
+    seed: int
+    rows: list[Row]
+
+
+def at_evaluations(rows: Sequence[Row]) -> list[Row]:
+    """One row an evaluation: its own metrics, and the means of the training metrics since the one before.
+
+    The evaluation before training has no training metrics. Without any evaluation the rows stay as they were logged.
+    Times, what TRL logs beside, and held-out metrics that know no right answer are left out. Values are rounded to
+    float32, so that the table, which is written in it, gives the same summary again.
+    """
+    kept = [{name: row[name] for name in _METRICS + _HELD_OUT if row.get(name) is not None} for row in rows]
+    with_step = list(zip((row["step"] for row in rows), kept, strict=True))
+    if not any(HELD_OUT_ACCURACY in row for row in kept):
+        return [{"step": step, **_rounded(row)} for step, row in with_step if row]
+    evaluations: list[Row] = []
+    since: list[Row] = []
+    for step, row in with_step:
+        since.append(row)
+        if HELD_OUT_ACCURACY in row:
+            means = {name: _mean_of(since, name) for name in _METRICS if any(name in earlier for earlier in since)}
+            held_out = {name: value for name, value in row.items() if name.startswith(names.EVAL_PREFIX)}
+            evaluations.append({"step": step, **_rounded(means | held_out)})
+            since = []
+    return evaluations
+
+
+def _rounded(row: Row) -> Row:
+    return {name: float(np.float32(value)) for name, value in row.items()}
+
+
+def _mean_of(rows: Sequence[Row], name: str) -> float:
+    values = [row[name] for row in rows if name in row]
+    return sum(values) / len(values)
+
+
+def tidy_table(runs: Sequence[StudiedRun]) -> pd.DataFrame:
+    """One line a value: variant, seed, step, metric, value; sorted.
+
+    A metric that is 0 in every run, as the filter's where none is used, is left out.
+    """
+    values = [
+        (run.variant, run.seed, row["step"], name, value)
+        for run in runs
+        for row in run.rows
+        for name, value in row.items()
+        if name != "step"
+    ]
+    table = pd.DataFrame(values, columns=TABLE_COLUMNS).astype({"seed": "int32", "step": "int32", "value": "float32"})
+    is_zero = table.groupby("metric")["value"].transform(lambda of_metric: (of_metric == 0).all())
+    table = table[~is_zero.astype(bool)]
+    return table.sort_values(TABLE_COLUMNS[:-1]).reset_index(drop=True)
+
+
+def write_table(table: pd.DataFrame, directory: Path) -> None:
+    """Write the tidy table as `table.parquet`, and as `table.csv` with five digits."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(arrow, directory / "table.parquet", compression="zstd")
+    table.to_csv(directory / "table.csv", index=False, float_format="%.5g")
+
+
+def picks(run: StudiedRun) -> dict[str, float]:
+    """The held-out accuracy of the checkpoint that each signal picks, where the run logged it.
+
+    Of several evaluations with the best value the first is picked. The evaluation before training is not a candidate:
+    no signal has a value there.
+    """
+    evaluated = [row for row in run.rows if HELD_OUT_ACCURACY in row]
+    picked = {}
+    for signal, (name, sign) in SIGNALS.items():
+        candidates = [row for row in evaluated if name in row]
+        if candidates:
+            picked[signal] = max(candidates, key=lambda row: sign * row[name])[HELD_OUT_ACCURACY]  # noqa: B023
+    if evaluated:
+        picked[LAST] = evaluated[-1][HELD_OUT_ACCURACY]
+    return picked
+
+
+def signal_table(runs: Sequence[StudiedRun]) -> pd.DataFrame:
+    """Each signal with the accuracy it picks, as a mean over the runs that logged it, the highest first."""
+    picked = pd.DataFrame([picks(run) for run in runs])
+    table = pd.DataFrame({"accuracy": picked.mean(), "runs": picked.count()})
+    return table.sort_values("accuracy", ascending=False, kind="stable").rename_axis("signal").reset_index()
+
+
+def best_signal(runs: Sequence[StudiedRun]) -> str | None:
+    """The signal with the highest mean, of those that every run logged; None where nothing was evaluated."""
+    table = signal_table(runs)
+    in_all = table[table["runs"] == len(runs)]
+    return None if in_all.empty else str(in_all["signal"].iloc[0])
+
+
+def measures(run: StudiedRun, signal: str | None) -> dict[str, float]:
+    """What the summary says about one run; nan where it does not apply."""
+    outcome = stability(run.rows)
+    found = dict.fromkeys(MEASURES, np.nan)
+    for measure, name in (
+        ("final_entropy", names.ENTROPY),
+        ("final_agreement", names.AGREEMENT),
+        ("final_kl", names.KL),
+    ):
+        values = series(run.rows, name)[1][-WINDOW:]
+        found[measure] = float(np.mean(values)) if values else np.nan
+    if outcome is not None:
+        steps, accuracies = series(run.rows, HELD_OUT_ACCURACY)
+        found |= {
+            "start": outcome.start,
+            "peak": outcome.peak,
+            "final": outcome.final,
+            "final_to_peak": outcome.final / outcome.peak if outcome.peak else np.nan,
+            "collapse_step": np.nan if outcome.collapse_step is None else outcome.collapse_step,
+            "area": area(steps, accuracies),
+            "picked": picks(run).get(signal or "", np.nan),
+        }
+    return found
+
+
+def area(steps: Sequence[int], values: Sequence[float]) -> float:
+    """The mean of a curve over its steps, by trapezoids; a single point's is its value."""
+    if len(steps) == 1:
+        return values[0]
+    of_trapezoids = np.diff(steps) * (np.asarray(values[1:]) + np.asarray(values[:-1])) / 2
+    return float(of_trapezoids.sum() / (steps[-1] - steps[0]))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The bootstrap's 95% interval of a mean; nan for fewer than two values."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    means = np.asarray(values)[drawn].mean(axis=1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def summarize(runs: Sequence[StudiedRun], baseline: str | None) -> pd.DataFrame:
+    """One line a variant, in the order of the runs: each measure's mean over seeds with its interval, and counts.
+
+    `collapse_step` is the mean over the runs that collapsed. `wins` and `losses` count the seeds in which the final
+    accuracy is above and below the baseline's; they are empty for the baseline and without one.
+    """
+    signal = best_signal(runs)
+    of_variants: dict[str, dict[int, dict[str, float]]] = {}
+    for run in runs:
+        of_variants.setdefault(run.variant, {})[run.seed] = measures(run, signal)
+    lines = []
+    for variant, of_seeds in of_variants.items():
+        line: dict[str, object] = {"variant": variant, "seeds": len(of_seeds)}
+        for measure in MEASURES:
+            values = [found[measure] for found in of_seeds.values() if not np.isnan(found[measure])]
+            low, high = interval(values)
+            mean = float(np.mean(values)) if values else np.nan
+            line |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
+            if measure == "collapse_step":
+                line["collapsed"] = len(values)
+        wins, losses = _wins_and_losses(of_seeds, of_variants.get(baseline or "", {}), is_baseline=variant == baseline)
+        lines.append(line | {"wins": wins, "losses": losses})
+    return pd.DataFrame(lines).astype({"wins": "Int64", "losses": "Int64"})
+
+
+def _wins_and_losses(
+    of_seeds: Mapping[int, dict[str, float]], baseline: Mapping[int, dict[str, float]], *, is_baseline: bool
+) -> tuple[int | None, int | None]:
+    shared = [] if is_baseline else [seed for seed in of_seeds if seed in baseline]
+    if not shared:
+        return None, None
+    differences = [of_seeds[seed]["final"] - baseline[seed]["final"] for seed in shared]
+    return sum(difference > 0 for difference in differences), sum(difference < 0 for difference in differences)
