@@ -1,0 +1,153 @@
+"""Write docs/stability.md: the text of stability.md.in, with every number taken from the tables in results/.
+
+    python studies/write.py                    write it
+    python studies/write.py STUDY RUNS         first take over the table, summary and curves that `mgrpo study` wrote
+
+A test asks that what is committed is what this script writes.
+"""
+
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+
+from mgrpo.monitoring.stability import HELD_OUT_ACCURACY
+from mgrpo.study.tables import StudiedRun, best_signal, measures, signal_table, summarize
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+TEMPLATE = HERE / "stability.md.in"
+DOCUMENT = HERE.parent / "docs" / "stability.md"
+KEPT = ("table.parquet", "summary.csv", "environment.json")
+
+COLUMNS = {
+    "start": "start",
+    "peak": "peak",
+    "final": "final",
+    "final_to_peak": "final/peak",
+    "final_agreement": "agreement",
+    "final_entropy": "entropy",
+    "final_kl": "KL",
+}
+
+
+@cache
+def runs_of(study: str) -> list[StudiedRun]:
+    """The runs of a committed table, as `mgrpo study` saw them."""
+    table = pd.read_parquet(RESULTS / study / "table.parquet")
+    runs = []
+    for (variant, seed), of_run in table.groupby(["variant", "seed"], sort=False):
+        steps = of_run.pivot(index="step", columns="metric", values="value").sort_index()
+        rows = [{"step": int(step), **row.dropna().to_dict()} for step, row in steps.iterrows()]
+        runs.append(StudiedRun(str(variant), int(seed), rows))
+    return runs
+
+
+def by_seed(study: str, variant: str, measure: str) -> list[float]:
+    """One measure of a variant's runs, in the order of the seeds."""
+    runs = [run for run in runs_of(study) if run.variant == variant]
+    if not runs:
+        raise KeyError(f"{study} has no variant {variant}")
+    signal = best_signal(runs_of(study))
+    return [measures(run, signal)[measure] for run in sorted(runs, key=lambda run: run.seed)]
+
+
+def mean(study: str, variant: str, measure: str = "final", digits: int = 2) -> str:
+    """The mean over seeds, as text."""
+    values = pd.Series(by_seed(study, variant, measure)).dropna()
+    return f"{values.mean():.{digits}f}"
+
+
+def seeds(study: str, variant: str, measure: str = "final", digits: int = 2) -> str:
+    """Every seed's value, as text: `.57 .60 .56`."""
+    values = by_seed(study, variant, measure)
+    if measure == "collapse_step":
+        return " ".join("none" if pd.isna(value) else f"{value:.0f}" for value in values)
+    return " ".join(f"{value:.{digits}f}".replace("0.", ".", 1) for value in values)
+
+
+def collapsed(study: str, variant: str) -> int:
+    """How many seeds collapsed."""
+    return sum(not pd.isna(step) for step in by_seed(study, variant, "collapse_step"))
+
+
+def num_runs(*studies: str) -> int:
+    """How many runs are in the tables."""
+    return sum(len(runs_of(study)) for study in studies or studies_there())
+
+
+def studies_there() -> list[str]:
+    """The studies that have a table."""
+    return sorted(path.parent.name for path in RESULTS.glob("*/table.parquet"))
+
+
+def metric(study: str, variant: str, name: str, digits: int = 2, last: int | None = None) -> str:
+    """The mean of a metric over a variant's runs, over all of their evaluations or the last few."""
+    values = []
+    for run in runs_of(study):
+        of_run = [row[name] for row in run.rows if name in row]
+        if run.variant == variant and of_run:
+            of_run = of_run[-last:] if last else of_run
+            values.append(sum(of_run) / len(of_run))
+    return f"{sum(values) / len(values):.{digits}f}"
+
+
+def summary(study: str, baseline: str | None = None, order: list[str] | None = None) -> str:
+    """A study's summary as a Markdown table: means over seeds, final accuracy with its interval and its seeds."""
+    frame = summarize(runs_of(study), baseline).set_index("variant")
+    head = ["variant", "seeds", *COLUMNS.values(), "collapsed", "final, seed by seed"]
+    if baseline:
+        head.insert(-1, f"won-lost against {baseline}")
+    lines = [head, ["---"] * len(head)]
+    for variant in order or sorted(frame.index, key=lambda name: -frame.loc[name, "final"]):
+        line = frame.loc[variant]
+        cells = [variant, str(line["seeds"])]
+        for measure in COLUMNS:
+            cell = f"{line[measure]:.2f}"
+            if measure == "final" and not pd.isna(line["final_low"]):
+                cell = f"**{cell}** [{line['final_low']:.2f}, {line['final_high']:.2f}]"
+            cells.append(cell if cell != "nan" else "")
+        at = f" at {line['collapse_step']:.0f}" if line["collapsed"] else ""
+        cells.append(f"{line['collapsed']} of {line['seeds']}{at}")
+        if baseline:
+            cells.append("" if pd.isna(line["wins"]) else f"{line['wins']}-{line['losses']}")
+        lines.append([*cells, seeds(study, variant)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def signals(study: str) -> str:
+    """What each label-free signal would have picked, as a Markdown table."""
+    table = signal_table(runs_of(study))
+    lines = ["| checkpoint picked by | mean held-out accuracy | runs |", "| --- | --- | --- |"]
+    lines += [f"| {line.signal} | {line.accuracy:.3f} | {line.runs} |" for line in table.itertuples()]
+    return "\n".join(lines)
+
+
+def write() -> str:
+    """The document's text."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    environment.globals |= {
+        function.__name__: function for function in (mean, seeds, collapsed, num_runs, metric, summary, signals)
+    }
+    environment.globals |= {"HELD_OUT": HELD_OUT_ACCURACY}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render()
+
+
+def take_over(study: str, runs: Path) -> None:
+    """Copy what is committed of a study's output directory."""
+    directory = RESULTS / study
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        if (runs / name).exists():
+            shutil.copy(runs / name, directory / name)
+    shutil.copy(runs / "curves.png", DOCUMENT.parent / f"stability-{study}.png")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        take_over(sys.argv[1], Path(sys.argv[2]))
+    DOCUMENT.write_text(write(), encoding="utf-8")
+    print(DOCUMENT)
