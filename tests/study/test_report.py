@@ -62,3 +62,9 @@ def test_nothing_was_evaluated():
     text = summary_markdown(summarize(runs, None), runs).splitlines()
     assert text[0] == "Nothing was evaluated."
     assert text[-1] == "| a |  |  |  |  |  |  |  |  | 0.500 | 0/1 |  |"
+
+
+def test_runs_on_right_answers_are_named():
+    runs = [*RUNS, StudiedRun("grpo-gold", 0, RUNS[0].rows, learns_from_gold=True)]
+    first = summary_markdown(summarize(runs, None), runs).splitlines()[0]
+    assert first.endswith("Not label-free, learns from right answers: grpo-gold.")

@@ -11,7 +11,7 @@ import yaml
 
 from mgrpo.errors import UserError, did_you_mean
 from mgrpo.monitoring.run_log import METRICS_FILE, read_run
-from mgrpo.study.report import FINAL_DIRECTORY, show_summary, write_report
+from mgrpo.study.report import FINAL_DIRECTORY, GOLD, show_summary, write_report
 from mgrpo.study.tables import StudiedRun, at_evaluations, summarize
 
 CONFIG_FILE = "config.yaml"
@@ -41,7 +41,9 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
     if unfinished:
         print(f"mgrpo: unfinished, and counted as far as they are: {', '.join(unfinished)}", file=sys.stderr)
     runs = [
-        StudiedRun(variant, seed, at_evaluations(read_run(directory)))
+        StudiedRun(
+            variant, seed, at_evaluations(read_run(directory)), _read_config(directory).get("label_source") == GOLD
+        )
         for variant, of_seeds in variants.items()
         for seed, directory in of_seeds.items()
     ]

@@ -54,7 +54,8 @@ def draw_study(runs: Sequence[StudiedRun], output: Path, baseline: str | None) -
             elif name == names.KL:
                 axis.set_yscale("log")
                 axis.set_ylim(bottom=SMALLEST_KL)
-        row[0].set_ylabel("\n".join(variant.split(",")), fontsize=8)
+        gold = ["(right answers)"] if any(run.learns_from_gold for run in of_variant) else []
+        row[0].set_ylabel("\n".join([*variant.split(","), *gold]), fontsize=8)
     for axis, title in zip(axes[0], columns, strict=True):
         axis.set_title(title, fontsize=9)
     for axis in axes[-1]:

@@ -25,6 +25,8 @@ from mgrpo.study.tables import (
 FINAL_DIRECTORY = "final"
 """Of a run; it is made when the run is complete."""
 
+GOLD = "gold"
+"""The label source of a run that learns from right answers."""
 HEADINGS = {
     "start": "start",
     "peak": "peak",
@@ -48,7 +50,9 @@ def read_finished(study: Study, output_directory: Path) -> list[StudiedRun]:
     """The finished runs of a study, variant by variant."""
     runs = [study.run(variant, seed, output_directory) for variant in study.variants for seed in study.seeds]
     return [
-        StudiedRun(run.variant, run.seed, at_evaluations(read_run(run.directory)))
+        StudiedRun(
+            run.variant, run.seed, at_evaluations(read_run(run.directory)), run.fields.get("label_source") == GOLD
+        )
         for run in runs
         if (run.directory / FINAL_DIRECTORY).exists()
     ]
@@ -105,7 +109,9 @@ def show_summary(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> None:
 
 def _caption(runs: Sequence[StudiedRun]) -> str:
     signal = best_signal(runs)
-    return "Nothing was evaluated." if signal is None else CAPTION.format(signal=signal)
+    caption = "Nothing was evaluated." if signal is None else CAPTION.format(signal=signal)
+    gold = dict.fromkeys(run.variant for run in runs if run.learns_from_gold)
+    return f"{caption} Not label-free, learns from right answers: {', '.join(gold)}." if gold else caption
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

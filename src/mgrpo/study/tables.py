@@ -46,11 +46,12 @@ _HELD_OUT = [names.EVAL_PREFIX + name for name in _METRICS if name.startswith("g
 
 @dataclass(frozen=True)
 class StudiedRun:
-    """A run as the tables see it: whose it is, and its metric rows at evaluations."""
+    """A run as the tables see it: whose it is, its metric rows at evaluations, and whether it learnt right answers."""
 
     variant: str
     seed: int
     rows: list[Row]
+    learns_from_gold: bool = False
 
 
 def at_evaluations(rows: Sequence[Row]) -> list[Row]:

@@ -1,0 +1,45 @@
+"""The studies that come along can be run, and docs/stability.md says what their tables say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from mgrpo.study.definition import read_study
+from mgrpo.training.recipe import load_recipe
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def write():
+    spec = importlib.util.spec_from_file_location("write", ROOT / "studies" / "write.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_variant_is_a_whole_recipe(path, tmp_path):
+    study = read_study(str(path))
+    for run in study.runs(tmp_path)[: len(study.variants)]:
+        load_recipe(run.fields, source=run.name)
+
+
+def test_the_document_is_what_the_tables_say(write):
+    assert write.DOCUMENT.read_text(encoding="utf-8") == write.write(), "run python studies/write.py"
+
+
+def test_a_table_read_back_is_what_the_study_saw(write):
+    """Against the summary that `mgrpo study` wrote from the runs themselves."""
+    import pandas as pd
+
+    from mgrpo.study.tables import summarize
+
+    for name in write.studies_there():
+        seen = pd.read_csv(write.RESULTS / name / "summary.csv").set_index("variant")
+        again = summarize(write.runs_of(name), read_study(str(ROOT / "studies" / f"{name}.yaml")).baseline)
+        again = again.set_index("variant").loc[seen.index]
+        for column in ("seeds", "start", "final", "peak", "collapsed", "wins", "losses"):
+            pd.testing.assert_series_equal(again[column], seen[column], check_dtype=False, rtol=1e-4)
