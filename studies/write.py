@@ -6,6 +6,7 @@
 A test asks that what is committed is what this script writes.
 """
 
+import json
 import shutil
 import sys
 from functools import cache
@@ -21,7 +22,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TEMPLATE = HERE / "stability.md.in"
 DOCUMENT = HERE.parent / "docs" / "stability.md"
-KEPT = ("table.parquet", "summary.csv", "environment.json")
+KEPT = ("table.parquet", "summary.csv")
 
 COLUMNS = {
     "start": "start",
@@ -144,6 +145,9 @@ def take_over(study: str, runs: Path) -> None:
         if (runs / name).exists():
             shutil.copy(runs / name, directory / name)
     shutil.copy(runs / "curves.png", DOCUMENT.parent / f"stability-{study}.png")
+    environments = [json.loads(path.read_text()) for path in sorted(runs.glob("*/seed-*/environment.json"))]
+    kept = {name: value for name, value in environments[0].items() if name in ("python", "packages", "git_commit")}
+    (directory / "environment.json").write_text(json.dumps(kept, indent=2) + "\n")
 
 
 if __name__ == "__main__":
