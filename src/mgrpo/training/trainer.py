@@ -138,11 +138,12 @@ class MGRPOTrainer(GRPOTrainer):
         self._gold_labels: list[Any] | None = None
         self._seconds: dict[str, float] = defaultdict(float)
         self._checkpoint: str | None = None
-        is_momentum_anchored = answer_fn is not None and config.kl_anchor == "momentum"
-        with _beta_zero(config) if is_momentum_anchored else nullcontext():  # TRL then loads no reference model
+        is_voting = answer_fn is not None and isinstance(config, MGRPOConfig)
+        anchored = config if is_voting and config.kl_anchor == "momentum" else None
+        with nullcontext() if anchored is None else _beta_zero(anchored):  # TRL then loads no reference model
             super().__init__(**given)
-        if is_momentum_anchored:
-            self.beta = config.beta
+        if anchored is not None:
+            self.beta = anchored.beta
         _fit_fused_head(self.model.config.get_text_config().vocab_size)
         if self._shares_prompts:
             _check_prompts_can_be_shared(self)
@@ -249,6 +250,7 @@ class MGRPOTrainer(GRPOTrainer):
 
     def _frozen_labels(self, prompts: list) -> Known:
         """What the initial model votes for, sampled when a prompt is first seen and remembered from then on."""
+        assert self.answer_fn is not None
         keys = [key_of(prompt) for prompt in prompts]
         is_new = torch.tensor([key not in self.label_memory for key in keys], device=self.accelerator.device)
         fresh: list[str | None] = [None] * len(prompts)
@@ -370,7 +372,7 @@ class MGRPOTrainer(GRPOTrainer):
         """Which tokens are learnt from, (B, T): those of `_loss_mask`'s rows, without the answer's where asked for."""
         mask = self._loss_mask().long()[:, None].repeat(1, completion_ids.shape[1])
         if self.args.mask_answer_span:
-            assert self._batch is not None
+            assert self._batch is not None and self.answer_fn is not None
             num_policy = self._batch.num_policy
             answers = [answer for group in self._batch.answers for answer in group[:num_policy]]
             for row, (ids, num_tokens, answer) in enumerate(
