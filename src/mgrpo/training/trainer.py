@@ -121,6 +121,11 @@ class MGRPOTrainer(GRPOTrainer):
                 f"num_momentum_generations is {num_momentum}, but without answer_fn there is no vote to take part in; "
                 "pass answer_fn, or set num_momentum_generations to 0."
             )
+        if answer_fn is None and getattr(config, "kl_anchor", "initial") == "momentum":
+            raise UserError(
+                "kl_anchor is momentum, but without answer_fn there is no momentum model; pass answer_fn, or set "
+                "kl_anchor to initial."
+            )
         if answer_fn is not None:
             if config is None:
                 config = given["args"] = MGRPOConfig()
@@ -138,8 +143,7 @@ class MGRPOTrainer(GRPOTrainer):
         self._gold_labels: list[Any] | None = None
         self._seconds: dict[str, float] = defaultdict(float)
         self._checkpoint: str | None = None
-        is_voting = answer_fn is not None and isinstance(config, MGRPOConfig)
-        anchored = config if is_voting and config.kl_anchor == "momentum" else None
+        anchored = config if isinstance(config, MGRPOConfig) and config.kl_anchor == "momentum" else None
         with nullcontext() if anchored is None else _beta_zero(anchored):  # TRL then loads no reference model
             super().__init__(**given)
         if anchored is not None:
