@@ -75,6 +75,19 @@ def collapsed(study: str, variant: str) -> int:
     return sum(not pd.isna(step) for step in by_seed(study, variant, "collapse_step"))
 
 
+def wins(study: str, variant: str, other: str) -> str:
+    """In how many seeds a variant ends above another: `4 of 5`."""
+    pairs = list(zip(by_seed(study, variant, "final"), by_seed(study, other, "final"), strict=True))
+    return f"{sum(ours > theirs for ours, theirs in pairs)} of {len(pairs)}"
+
+
+def share(study: str, variant: str, other_study: str, other: str, measure: str = "final") -> str:
+    """A variant's mean as a share of another's, in percent, over the seeds that both have."""
+    ours, theirs = by_seed(study, variant, measure), by_seed(other_study, other, measure)
+    num = min(len(ours), len(theirs))
+    return f"{100 * sum(ours[:num]) / sum(theirs[:num]):.0f}%"
+
+
 def num_runs(*studies: str) -> int:
     """How many runs are in the tables."""
     return sum(len(runs_of(study)) for study in studies or studies_there())
@@ -86,14 +99,14 @@ def studies_there() -> list[str]:
 
 
 def metric(study: str, variant: str, name: str, digits: int = 2, last: int | None = None) -> str:
-    """The mean of a metric over a variant's runs, over all of their evaluations or the last few."""
+    """The mean of a metric over a variant's runs, over all or the last evaluations; a dash where none logged it."""
     values = []
     for run in runs_of(study):
         of_run = [row[name] for row in run.rows if name in row]
         if run.variant == variant and of_run:
             of_run = of_run[-last:] if last else of_run
             values.append(sum(of_run) / len(of_run))
-    return f"{sum(values) / len(values):.{digits}f}"
+    return f"{sum(values) / len(values):.{digits}f}" if values else "–"
 
 
 def summary(study: str, baseline: str | None = None, order: list[str] | None = None) -> str:
@@ -105,16 +118,16 @@ def summary(study: str, baseline: str | None = None, order: list[str] | None = N
     lines = [head, ["---"] * len(head)]
     for variant in order or sorted(frame.index, key=lambda name: -frame.loc[name, "final"]):
         line = frame.loc[variant]
-        cells = [variant, str(line["seeds"])]
+        cells = [variant, f"{line['seeds']:.0f}"]
         for measure in COLUMNS:
             cell = f"{line[measure]:.2f}"
             if measure == "final" and not pd.isna(line["final_low"]):
                 cell = f"**{cell}** [{line['final_low']:.2f}, {line['final_high']:.2f}]"
             cells.append(cell if cell != "nan" else "")
         at = f" at {line['collapse_step']:.0f}" if line["collapsed"] else ""
-        cells.append(f"{line['collapsed']} of {line['seeds']}{at}")
+        cells.append(f"{line['collapsed']:.0f} of {line['seeds']:.0f}{at}")
         if baseline:
-            cells.append("" if pd.isna(line["wins"]) else f"{line['wins']}-{line['losses']}")
+            cells.append("" if pd.isna(line["wins"]) else f"{line['wins']:.0f}-{line['losses']:.0f}")
         lines.append([*cells, seeds(study, variant)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -131,7 +144,8 @@ def write() -> str:
     """The document's text."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     environment.globals |= {
-        function.__name__: function for function in (mean, seeds, collapsed, num_runs, metric, summary, signals)
+        function.__name__: function
+        for function in (mean, seeds, collapsed, wins, share, num_runs, metric, summary, signals, studies_there)
     }
     environment.globals |= {"HELD_OUT": HELD_OUT_ACCURACY}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render()

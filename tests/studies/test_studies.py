@@ -41,5 +41,22 @@ def test_a_table_read_back_is_what_the_study_saw(write):
         seen = pd.read_csv(write.RESULTS / name / "summary.csv").set_index("variant")
         again = summarize(write.runs_of(name), read_study(str(ROOT / "studies" / f"{name}.yaml")).baseline)
         again = again.set_index("variant").loc[seen.index]
-        for column in ("seeds", "start", "final", "peak", "collapsed", "wins", "losses"):
-            pd.testing.assert_series_equal(again[column], seen[column], check_dtype=False, rtol=1e-4)
+        columns = ["seeds", "start", "final", "peak", "collapsed", "wins", "losses"]
+        pd.testing.assert_frame_equal(again[columns].astype(float), seen[columns].astype(float), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("`grpo-gold`", "grpo-gold"),
+        ("`co-rewarding-ii`", "co-rewarding-ii"),
+        ("`label_source: frozen`", "frozen"),
+        ("`srt --beta 0.1`", "srt-kl-0.1"),
+        ("`m-grpo-no-filter`", "m-grpo-no-filter"),
+        ("`m-grpo`", "m-grpo"),
+        ("`srt`", "srt"),
+    ],
+)
+def test_the_readme_says_the_same(write, name, variant):
+    numbers = f"| {name} | {write.mean('headline', variant)} | {write.collapsed('headline', variant)} of 5 |"
+    assert numbers in (ROOT / "README.md").read_text(encoding="utf-8")
