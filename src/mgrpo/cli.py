@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run variants and seeds side by side, and put them into one table and one figure",
         description="Run a study: variants of recipes, each with several seeds. What is finished is skipped, what was "
         "interrupted goes on. docs/studies.md says how one is written, and what it leaves.",
+        allow_abbrev=False,
     )
     study.add_argument("study", metavar="STUDY.yaml")
     study.add_argument("--output_dir", type=Path, default=None, help="default: runs/ and the file's name")

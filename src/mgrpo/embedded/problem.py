@@ -96,16 +96,16 @@ class Problem(ABC, Generic[State, Step]):
         return tuple(states)
 
     @classmethod
-    def write_completion(cls, states: Sequence[State]) -> str:
-        """Write states as a completion.
+    def write_completion(cls, states: Sequence[State], *, answer: State | None = None) -> str:
+        """Write states as a completion, with the last of them as the answer unless another is given.
 
         Raises:
             ValueError: If there is no state.
         """
         if not states:
             raise ValueError("a completion needs at least one state")
-        written = [cls.write_state(state) for state in states]
-        return "".join(written) + f"#{written[-1]}{END_OF_TEXT}"
+        final = states[-1] if answer is None else answer
+        return "".join(map(cls.write_state, states)) + f"#{cls.write_state(final)}{END_OF_TEXT}"
 
 
 def draw_problems(kind: type[AnyProblem], num: int, *, seed: int, split: Split) -> list[AnyProblem]:

@@ -60,8 +60,8 @@ class Start:
         betas: AdamW's.
         max_grad_norm: Longer gradients are shortened to this.
         noise: Probability of a slip at each step of a demonstration.
-        skipping: Probability, for problems of 1, 2, ... steps, that a demonstration leaves out the last step and
-            answers with the state before it. None where it is empty.
+        guessing: Probability, for problems of 1, 2, ... steps, that a demonstration leaves out the last step and
+            guesses: it answers with a slip of the state before. Empty: none does.
         minutes: How long it takes on one CPU core, roughly.
     """
 
@@ -76,17 +76,20 @@ class Start:
     betas: tuple[float, float] = (0.9, 0.98)
     max_grad_norm: float = 1.0
     noise: float = DEMONSTRATION_NOISE
-    skipping: tuple[float, ...] = ()
+    guessing: tuple[float, ...] = ()
     minutes: int = 2
 
     def demonstrations(self, seed: int) -> Iterator[tuple[str, str]]:
         """Yield prompts with noisy completions, without end; they depend on the seed alone."""
         rng = random.Random(f"noise {seed}")
         for problem in stream_problems(PROBLEMS[self.task], seed=seed, split="train"):
-            states = problem.noisy_states(rng, noise=self.noise)
-            if self.skipping and rng.random() < self.skipping[len(problem.steps) - 1]:
-                states = states[:-1]
-            yield problem.prompt, problem.write_completion(states)
+            states = list(problem.noisy_states(rng, noise=self.noise))
+            if self.guessing and rng.random() < self.guessing[len(problem.steps) - 1]:
+                states.pop()
+                completion = problem.write_completion(states, answer=problem.slip(states[-1], rng))
+            else:
+                completion = problem.write_completion(states)
+            yield problem.prompt, completion
 
     @property
     def key(self) -> str:
@@ -103,7 +106,7 @@ STARTS = {
     "chains-50k": Start(task="chains", size=SIZES["50k"], num_steps=1000),
     "chains-200k": Start(task="chains", size=SIZES["200k"], num_steps=550, minutes=3),
     "chains-1m": Start(task="chains", size=SIZES["1m"], num_steps=475, learning_rate=2e-3, minutes=9),
-    "chains-headroom": Start(task="chains", skipping=(0, 0.2, 0.3, 0.4, 0.54)),
+    "chains-headroom": Start(task="chains", guessing=(0, 0.2, 0.35, 0.55, 0.69)),
     "swaps": Start(task="swaps", num_steps=680),
     "swaps-50k": Start(task="swaps", size=SIZES["50k"], num_steps=720),
     "swaps-200k": Start(task="swaps", size=SIZES["200k"], num_steps=370),
