@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
+from PIL import Image
 
 from mgrpo.monitoring.stability import HELD_OUT_ACCURACY
 from mgrpo.study.tables import StudiedRun, best_signal, measures, signal_table, summarize
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TEMPLATE = HERE / "stability.md.in"
 DOCUMENT = HERE.parent / "docs" / "stability.md"
+COLOURS = 48
 KEPT = ("table.parquet", "summary.csv")
 
 COLUMNS = {
@@ -158,7 +160,8 @@ def take_over(study: str, runs: Path) -> None:
     for name in KEPT:
         if (runs / name).exists():
             shutil.copy(runs / name, directory / name)
-    shutil.copy(runs / "curves.png", DOCUMENT.parent / f"stability-{study}.png")
+    curves = Image.open(runs / "curves.png").convert("RGB").quantize(COLOURS)  # a third of the size
+    curves.save(DOCUMENT.parent / f"stability-{study}.png", optimize=True)
     environments = [json.loads(path.read_text()) for path in sorted(runs.glob("*/seed-*/environment.json"))]
     kept = {name: value for name, value in environments[0].items() if name in ("python", "packages", "git_commit")}
     (directory / "environment.json").write_text(json.dumps(kept, indent=2) + "\n")
