@@ -3,8 +3,9 @@ import math
 import pytest
 
 from mgrpo.errors import UserError
+from mgrpo.monitoring.run_log import CONFIG_FILE
 from mgrpo.recipe_files import RECIPES, environment_of, read_recipe_file
-from mgrpo.training.recipe import CONFIG_FILE, load_recipe, write_config
+from mgrpo.training.recipe import load_recipe, write_config
 
 NEEDED = {
     "output_dir": "unused",

@@ -1,4 +1,4 @@
-"""The files that a run writes as it goes: one JSON line a step, one table of completions a logged step."""
+"""The files in a run's directory; its metrics are one JSON line a step, its completions one table a logged step."""
 
 import json
 import math
@@ -8,8 +8,11 @@ from typing import Any
 
 from mgrpo.errors import UserError
 
+CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
 COMPLETIONS_DIRECTORY = "completions"
+FINAL_DIRECTORY = "final"
+"""It is made when a run is complete."""
 
 Row = dict[str, Any]
 

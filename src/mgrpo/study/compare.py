@@ -10,11 +10,10 @@ from typing import Any
 import yaml
 
 from mgrpo.errors import UserError, did_you_mean
-from mgrpo.monitoring.run_log import METRICS_FILE, read_run
-from mgrpo.study.report import FINAL_DIRECTORY, GOLD, show_summary, write_report
+from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_run
+from mgrpo.study.report import GOLD, show_summary, write_report
 from mgrpo.study.tables import StudiedRun, at_evaluations, summarize
 
-CONFIG_FILE = "config.yaml"
 NOT_COMPARED = ("output_dir", "seed", "dataset_seed", "resume_from_checkpoint")
 """Fields in which runs of one variant may differ."""
 

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mgrpo.monitoring.run_log import read_run
+from mgrpo.monitoring.run_log import FINAL_DIRECTORY, read_run
 from mgrpo.study.definition import Study
 from mgrpo.study.figure import draw_study
 from mgrpo.study.tables import (
@@ -21,9 +21,6 @@ from mgrpo.study.tables import (
     tidy_table,
     write_table,
 )
-
-FINAL_DIRECTORY = "final"
-"""Of a run; it is made when the run is complete."""
 
 GOLD = "gold"
 """The label source of a run that learns from right answers."""

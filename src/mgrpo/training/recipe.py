@@ -13,10 +13,10 @@ import yaml
 from trl import ModelConfig
 
 from mgrpo.errors import UserError
+from mgrpo.monitoring.run_log import CONFIG_FILE
 from mgrpo.training.config import MGRPOConfig, check_loss_type
 from mgrpo.training.fields import COMMAND_LINE, Field, convert, known_fields
 
-CONFIG_FILE = "config.yaml"
 REPORTERS = ("clearml", "comet_ml", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
 """Values of `report_to` that are the name of a package which must be installed."""
 

@@ -29,17 +29,15 @@ from trl import get_peft_config
 import mgrpo
 from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import METRICS_FILE
+from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.data import load_data
 from mgrpo.training.memory import keep_freed_memory
 from mgrpo.training.models import find_model, load_model
 from mgrpo.training.progress import TrainingProgress
-from mgrpo.training.recipe import CONFIG_FILE, Recipe, write_config
+from mgrpo.training.recipe import Recipe, write_config
 from mgrpo.training.trainer import MGRPOTrainer
 from mgrpo.training.voting import equivalent_to_gold, is_known
-
-FINAL_DIRECTORY = "final"
 
 
 def train(recipe: Recipe) -> str | None:
