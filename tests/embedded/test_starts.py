@@ -67,18 +67,21 @@ def test_demonstrations_are_of_the_train_split_and_slip():
     assert num_right / 200 == pytest.approx(0.69, abs=0.08)
 
 
-def test_skipping_leaves_out_the_last_step():
-    start = replace(STARTS[SHIPPED], noise=0, skipping=(0, 1, 0, 0, 0))
+def test_guessing_leaves_out_the_last_step():
+    start = replace(STARTS[SHIPPED], noise=0, guessing=(0, 1, 0, 0, 0))
     problems = chains(100, seed=0, split="train")
     for problem, (prompt, completion) in zip(problems, start.demonstrations(seed=0), strict=False):
         assert prompt == problem.prompt
-        states = problem.states[:-1] if len(problem.steps) == 2 else problem.states
-        assert completion == problem.write_completion(states)
+        if len(problem.steps) == 2:
+            state = problem.states[0]
+            assert completion in {f"{state:02d}#{(state + slip) % 100:02d}$" for slip in (1, -1, 10, -10)}
+        else:
+            assert completion == problem.write_completion(problem.states)
 
 
-@pytest.mark.parametrize("name", [name for name, start in STARTS.items() if start.skipping])
-def test_a_problem_of_one_step_is_worked(name):
+@pytest.mark.parametrize("name", [name for name, start in STARTS.items() if start.guessing])
+def test_a_problem_of_one_step_is_not_guessed(name):
     start = STARTS[name]
     problems = draw_problems(PROBLEMS[start.task], 200, seed=0, split="train")
-    assert start.skipping[0] == 0
-    assert len(start.skipping) == max(len(problem.steps) for problem in problems)
+    assert start.guessing[0] == 0
+    assert len(start.guessing) == max(len(problem.steps) for problem in problems)
