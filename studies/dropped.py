@@ -2,8 +2,8 @@
 
     python studies/dropped.py RUNS    # the directory that `mgrpo study studies/filter.yaml` wrote
 
-Counted over the policy's completions of each logged step, by variant, third of the run, and agreement of the group:
-the share of its completions, dropped ones too, that give the pseudo-label.
+Counted over the completions of each logged step, by variant, model, third of the run, and agreement of the group: the
+share of its completions, dropped ones too, that give the pseudo-label. `twins`: the other model wrote the same text.
 """
 
 import sys
@@ -16,7 +16,7 @@ THIRDS = 3
 
 
 def of_run(variant: str, directory: Path) -> pd.DataFrame:
-    """The policy's completions of a run with their third and their group's agreement."""
+    """The completions of a run with their third and their group's agreement."""
     steps = sorted((directory / "completions").glob("step-*.parquet"))
     last = int(steps[-1].stem.removeprefix("step-"))
     tables = []
@@ -26,8 +26,9 @@ def of_run(variant: str, directory: Path) -> pd.DataFrame:
         table["group"] = (table["prompt"] != table["prompt"].shift()).cumsum()
         table["agrees"] = table["answer"].notna() & (table["answer"] == table["pseudo_label"])
         table["agreement"] = table.groupby("group")["agrees"].transform("mean")
+        table["is_twin"] = table.groupby(["group", "completion"])["model"].transform("nunique") == 2
         table["third"] = min((step - 1) * THIRDS // last + 1, THIRDS)
-        tables.append(table[table["model"] == "policy"])
+        tables.append(table)
     return pd.concat(tables).assign(variant=variant)
 
 
@@ -40,10 +41,13 @@ def count(runs: Path) -> pd.DataFrame:
     )
     edges = [0, 0.5, 0.8, 1.0]
     every["agreement"] = pd.cut(every["agreement"], edges, labels=["to 0.5", "0.5 to 0.8", "above 0.8"])
-    by = ["variant", "third", "agreement", "kept"]
+    by = ["variant", "model", "third", "agreement", "kept"]
     grouped = every.groupby(by, observed=True)
     return grouped.agg(
-        completions=("is_right", "size"), right=("is_right", "sum"), agree=("agrees", "sum")
+        completions=("is_right", "size"),
+        right=("is_right", "sum"),
+        agree=("agrees", "sum"),
+        twins=("is_twin", "sum"),
     ).reset_index()
 
 

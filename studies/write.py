@@ -90,6 +90,21 @@ def share(study: str, variant: str, other_study: str, other: str, measure: str =
     return f"{100 * sum(ours[:num]) / sum(theirs[:num]):.0f}%"
 
 
+def of_filtered(variant: str, model: str, kept: bool, what: str) -> str:
+    """Of a model's completions that the filter kept or dropped: a share of them.
+
+    Args:
+        variant: of the study filter.
+        model: `policy` or `momentum`.
+        kept: the kept or the dropped ones.
+        what: `right`, `agree` (with the pseudo-label), `twins` (of the other model's), or `completions`, their share.
+    """
+    table = pd.read_csv(RESULTS / "filter" / "dropped.csv").query("variant == @variant and model == @model")
+    counts = table[table["kept"] == kept]
+    total = table if what == "completions" else counts
+    return f"{counts[what].sum() / total['completions'].sum():.2f}"
+
+
 def num_runs(*studies: str) -> int:
     """How many runs are in the tables."""
     return sum(len(runs_of(study)) for study in studies or studies_there())
@@ -147,7 +162,19 @@ def write() -> str:
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     environment.globals |= {
         function.__name__: function
-        for function in (mean, seeds, collapsed, wins, share, num_runs, metric, summary, signals, studies_there)
+        for function in (
+            mean,
+            seeds,
+            collapsed,
+            wins,
+            share,
+            of_filtered,
+            num_runs,
+            metric,
+            summary,
+            signals,
+            studies_there,
+        )
     }
     environment.globals |= {"HELD_OUT": HELD_OUT_ACCURACY}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render()
