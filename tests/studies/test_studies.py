@@ -60,3 +60,9 @@ def test_a_table_read_back_is_what_the_study_saw(write):
 def test_the_readme_says_the_same(write, name, variant):
     numbers = f"| {name} | {write.mean('headline', variant)} | {write.collapsed('headline', variant)} of 5 |"
     assert numbers in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readmes_other_numbers(write):
+    assert write.share("stable-search", "12+4,T=0.5", "headline", "grpo-gold") == "98%"
+    assert 0.2 < float(write.of_filtered("k=0.75", "momentum", False, "completions")) < 0.3
+    assert float(write.of_filtered("k=0.75", "policy", False, "completions")) < 0.05
