@@ -83,6 +83,6 @@ def test_a_task_of_one_s_own_that_scores_its_gold(tmp_path, monkeypatch):
 
 def test_lora_leaves_two_adapters(tmp_path):
     lora = ["--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "q_proj", "v_proj"]
-    train("--config", "embedded", *SMALL, *lora, "--output_dir", str(tmp_path / "lora"))
+    train("--config", "embedded", *SMALL, *lora, "--share_prompts", "false", "--output_dir", str(tmp_path / "lora"))
     for directory in ("final", "final/momentum"):
         assert (tmp_path / "lora" / directory / "adapter_model.safetensors").exists()

@@ -24,6 +24,13 @@ def value(name, given):
     return load(**{name: given}).resolved[name]
 
 
+def test_an_adapter_shares_no_prompts():
+    with pytest.raises(
+        UserError, match="share_prompts is on, but the policy is an adapter .*set share_prompts to false"
+    ):
+        load(share_prompts=True, gradient_checkpointing=False, use_peft=True)
+
+
 # Values.
 
 

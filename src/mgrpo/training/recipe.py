@@ -179,6 +179,8 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
             f"reward_weights has {len(config.reward_weights)} numbers, but there are {num_rewards} rewards: the "
             "vote's, and then those of reward_funcs; give one number for each."
         )
+    if config.share_prompts and model.use_peft:
+        raise UserError("share_prompts is on, but the policy is an adapter (use_peft); set share_prompts to false.")
     for name in ("load_in_4bit", "load_in_8bit"):
         if getattr(model, name):
             raise UserError(f"{name} is on, but a policy is not trained in quantized weights here; set it to false.")
