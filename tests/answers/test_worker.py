@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -387,7 +388,10 @@ def test_workers_outlive_the_thread_that_started_them():
     assert set(in_workers("os:getpid", [[]] * 8)) <= set(pids)
 
 
-def test_an_interrupted_call_leaves_no_replies_to_the_next():
+def test_an_interrupted_call_leaves_no_replies_to_the_next(request):
+    # a shell starts background jobs with SIGINT ignored
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.4, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         in_workers(f"{HERE}:behave", [["value", 0], ["nap", 5], ["value", 1], ["nap", 5]] * 4, 10)
