@@ -105,6 +105,12 @@ def of_filtered(variant: str, model: str, kept: bool, what: str) -> str:
     return f"{counts[what].sum() / total['completions'].sum():.2f}"
 
 
+def greedy(study: str, variant: str) -> str:
+    """The mean greedy accuracy of a variant's final policies, or of the `start`."""
+    table = pd.read_csv(RESULTS / study / "greedy.csv")
+    return f"{table[table['variant'] == variant]['greedy'].mean():.2f}"
+
+
 def num_runs(*studies: str) -> int:
     """How many runs are in the tables."""
     return sum(len(runs_of(study)) for study in studies or studies_there())
@@ -169,6 +175,7 @@ def write() -> str:
             wins,
             share,
             of_filtered,
+            greedy,
             num_runs,
             metric,
             summary,
@@ -189,7 +196,7 @@ def take_over(study: str, runs: Path) -> None:
             shutil.copy(runs / name, directory / name)
     curves = Image.open(runs / "curves.png").convert("RGB").quantize(COLOURS)  # a third of the size
     curves.save(DOCUMENT.parent / f"stability-{study}.png", optimize=True)
-    environments = [json.loads(path.read_text()) for path in sorted(runs.glob("*/seed-*/environment.json"))]
+    environments = [json.loads(path.read_text()) for path in sorted(runs.glob("**/environment.json"))]
     kept = {name: value for name, value in environments[0].items() if name in ("python", "packages", "git_commit")}
     (directory / "environment.json").write_text(json.dumps(kept, indent=2) + "\n")
 
