@@ -41,7 +41,7 @@ SUMMARIES: dict[str, str] = {
     "choice:SOURCE": "multiple choice in the columns of GPQA, MMLU or MMLU-Pro",
     "reasoning_gym:NAME": "generated puzzles with a checker; `mgrpo tasks reasoning_gym` lists the names",
     "arithmetic": "generated: one- and two-digit sums, differences and products",
-    "embedded:chains": "generated: chained arithmetic, for the embedded model",
+    "embedded:NAME": "generated, for the embedded models: chains (chained arithmetic), swaps (letters that move)",
     "file:PATH": "your prompts in a .jsonl, .json, .parquet or .csv file",
     "hub:NAME": "prompts in a data set on the Hub",
 }
