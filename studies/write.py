@@ -16,7 +16,6 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from mgrpo.monitoring.stability import HELD_OUT_ACCURACY
 from mgrpo.study.tables import StudiedRun, best_signal, measures, signal_table, summarize
 
 HERE = Path(__file__).parent
@@ -132,14 +131,14 @@ def metric(study: str, variant: str, name: str, digits: int = 2, last: int | Non
     return f"{sum(values) / len(values):.{digits}f}" if values else "–"
 
 
-def summary(study: str, baseline: str | None = None, order: list[str] | None = None) -> str:
+def summary(study: str, baseline: str | None = None) -> str:
     """A study's summary as a Markdown table: means over seeds, final accuracy with its interval and its seeds."""
     frame = summarize(runs_of(study), baseline).set_index("variant")
     head = ["variant", "seeds", *COLUMNS.values(), "collapsed", "final, seed by seed"]
     if baseline:
         head.insert(-1, f"won-lost against {baseline}")
     lines = [head, ["---"] * len(head)]
-    for variant in order or sorted(frame.index, key=lambda name: -frame.loc[name, "final"]):
+    for variant in sorted(frame.index, key=lambda name: -frame.loc[name, "final"]):
         line = frame.loc[variant]
         cells = [variant, f"{line['seeds']:.0f}"]
         for measure in COLUMNS:
@@ -183,7 +182,6 @@ def write() -> str:
             studies_there,
         )
     }
-    environment.globals |= {"HELD_OUT": HELD_OUT_ACCURACY}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render()
 
 

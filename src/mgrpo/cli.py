@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo import __version__
-from mgrpo.errors import UserError
+from mgrpo.errors import EXIT_STOPPED, EXIT_USER_ERROR, UserError
 from mgrpo.recipe_files import PRESETS, RECIPES, environment_of, read_recipe_files
 
-EXIT_USER_ERROR = 2
-EXIT_STOPPED = 3
-"""The run stopped itself before its last step, with a checkpoint."""
 EXIT_BROKEN_PIPE = 141
 """As a shell reports a program that wrote into a closed pipe."""
 

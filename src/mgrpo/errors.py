@@ -1,7 +1,11 @@
-"""The one exception for a mistake that the user can mend."""
+"""The one exception for a mistake that the user can mend, and the exit codes of commands that end early."""
 
 import difflib
 from collections.abc import Iterable
+
+EXIT_USER_ERROR = 2
+EXIT_STOPPED = 3
+"""The run stopped itself before its last step, with a checkpoint."""
 
 
 class UserError(ValueError):

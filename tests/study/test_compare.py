@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from mgrpo.errors import UserError
-from mgrpo.study.compare import _variants, compare_runs
+from mgrpo.study.compare import _read_config, _variants, compare_runs
 
 
 @pytest.fixture
@@ -22,27 +22,31 @@ def make_run(tmp_path):
     return make
 
 
+def variants(runs):
+    return _variants({run: _read_config(run) for run in runs})
+
+
 def test_runs_that_differ_in_seeds_alone_are_one_variant(make_run):
     first = make_run("out/srt/seed-0", beta=0.1)
     second = make_run("out/srt/seed-1", beta=0.1, seed=1, dataset_seed=1, resume_from_checkpoint="last")
     other = make_run("out/m-grpo/seed-0", beta=0.2)
-    assert _variants([first, second, other]) == {"srt": {0: first, 1: second}, "m-grpo": {0: other}}
+    assert variants([first, second, other]) == {"srt": {0: first, 1: second}, "m-grpo": {0: other}}
 
 
 def test_names(make_run):
     runs = [make_run("srt-0", beta=1), make_run("srt-1", seed=1, beta=1), make_run("run10", beta=2)]
-    assert list(_variants(runs)) == ["srt", "run10"]
+    assert list(variants(runs)) == ["srt", "run10"]
 
 
 def test_equal_names_are_told_apart_by_their_paths(make_run, tmp_path):
     runs = [make_run("a/srt/seed-0", beta=1), make_run("b/srt/seed-0", beta=2)]
-    assert list(_variants(runs)) == [str(tmp_path / "a" / "srt"), str(tmp_path / "b" / "srt")]
+    assert list(variants(runs)) == [str(tmp_path / "a" / "srt"), str(tmp_path / "b" / "srt")]
 
 
 def test_the_same_run_twice(make_run):
     runs = [make_run("a/srt/seed-0"), make_run("b/srt/seed-0")]
     with pytest.raises(UserError, match="a/srt/seed-0 and .*b/srt/seed-0 are seed 0 of the same settings; leave one"):
-        _variants(runs)
+        variants(runs)
 
 
 def test_a_study_s_directory_and_a_run(make_run, tmp_path, capsys):

@@ -12,11 +12,9 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from mgrpo.errors import UserError
+from mgrpo.errors import EXIT_STOPPED, EXIT_USER_ERROR, UserError
 
 PRELOADED = ["mgrpo.training.recipe", "mgrpo.training.run"]
-EXIT_USER_ERROR = 2
-EXIT_STOPPED = 3
 
 
 def run(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
         UserError: if a directory holds no run, two runs are the same, or there is no such baseline.
     """
     found = list(dict.fromkeys(run.resolve() for directory in directories for run in _runs_in(directory)))
-    variants = _variants(found)
+    configs = {run: _read_config(run) for run in found}
+    variants = _variants(configs)
     if baseline is not None and baseline not in variants:
         raise UserError(
             f"--baseline is {baseline}{did_you_mean(baseline, variants)}, which is no variant of these runs; name one "
@@ -40,9 +41,7 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
     if unfinished:
         print(f"mgrpo: unfinished, and counted as far as they are: {', '.join(unfinished)}", file=sys.stderr)
     runs = [
-        StudiedRun(
-            variant, seed, at_evaluations(read_run(directory)), _read_config(directory).get("label_source") == GOLD
-        )
+        StudiedRun(variant, seed, at_evaluations(read_run(directory)), configs[directory].get("label_source") == GOLD)
         for variant, of_seeds in variants.items()
         for seed, directory in of_seeds.items()
     ]
@@ -61,11 +60,10 @@ def _runs_in(directory: Path) -> list[Path]:
     return runs
 
 
-def _variants(directories: Sequence[Path]) -> dict[str, dict[int, Path]]:
+def _variants(configs: Mapping[Path, dict[str, Any]]) -> dict[str, dict[int, Path]]:
     """The runs by variant and seed; runs of one variant agree in all fields but seeds and directory."""
     by_settings: dict[str, dict[int, Path]] = {}
-    for directory in directories:
-        config = _read_config(directory)
+    for directory, config in configs.items():
         settings = {name: value for name, value in config.items() if name not in NOT_COMPARED}
         of_seeds = by_settings.setdefault(json.dumps(settings, sort_keys=True, default=str), {})
         seed = config.get("seed", 0)

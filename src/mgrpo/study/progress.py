@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from mgrpo.errors import EXIT_STOPPED
 from mgrpo.monitoring.run_log import METRICS_FILE
-from mgrpo.study.child import EXIT_STOPPED
 from mgrpo.study.definition import StudyRun
 
 TAIL_BYTES = 65536

@@ -60,7 +60,13 @@ from mgrpo.training.voting import (
 )
 
 METHOD_FIELDS = (
-    *("label_source", "reward", "iqr_multiplier", "iqr_floor", "filter_scope", "min_agreement", "max_agreement"),
+    "label_source",
+    "reward",
+    "iqr_multiplier",
+    "iqr_floor",
+    "filter_scope",
+    "min_agreement",
+    "max_agreement",
 )
 """The configuration's fields that `label_group` takes."""
 
