@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from mgrpo.algorithm import group_advantage, iqr_keep_mask
+from mgrpo.algorithm import group_advantage, iqr_fence
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
 from mgrpo.monitoring.run_log import read_rows
@@ -84,8 +84,17 @@ def test_completions_are_kept_as_tables(make_trainer):
             assert (row["advantage"] is None) == (row["model"] == "momentum")
             if row["model"] == "policy" and not row["kept"]:
                 assert row["advantage"] == 0
-        keep = iqr_keep_mask(torch.tensor([[row["entropy"] for row in group]], dtype=torch.float32), 0.0)
-        assert keep[0].tolist() == [row["kept"] for row in group]
+        entropy = torch.tensor([[row["entropy"] for row in group]], dtype=torch.float32)
+        fence = iqr_fence(entropy, 0.0)
+        assert {row["fence"] for row in group} == {fence.item()}
+        assert (entropy >= fence)[0].tolist() == [row["kept"] for row in group]
+        assert {row["group"] for row in group} == {start // 8}
+        for row in group:
+            same_id = {other["answer"] for other in group if other["answer_id"] == row["answer_id"]}
+            assert same_id == {row["answer"]}
+            assert row["is_match"] == (row["answer"] is not None and row["answer"] == row["pseudo_label"])
+            assert row["is_right"] == (row["answer"] == row["right_answer"])
+            assert 1 <= row["num_tokens"] <= 14
 
 
 @pytest.mark.parametrize("with_lora", [False, True])

@@ -12,7 +12,7 @@ Imports torch and nothing else: no text, no model, no process, no file.
 
 from mgrpo.algorithm.advantage import group_advantage
 from mgrpo.algorithm.entropy import token_entropy, token_self_certainty, trajectory_mean
-from mgrpo.algorithm.entropy_filter import iqr_keep_mask
+from mgrpo.algorithm.entropy_filter import iqr_fence
 from mgrpo.algorithm.group import (
     FILTER_SCOPES,
     KNOWN_LABEL_SOURCES,
@@ -39,7 +39,7 @@ __all__ = [
     "ema_update_",
     "flip_weight",
     "group_advantage",
-    "iqr_keep_mask",
+    "iqr_fence",
     "label_group",
     "majority_vote",
     "match_reward",

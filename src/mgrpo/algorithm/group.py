@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mgrpo.algorithm.entropy_filter import iqr_keep_mask
+from mgrpo.algorithm.entropy_filter import iqr_fence
 from mgrpo.algorithm.pseudo_label import NO_ANSWER, Vote, majority_vote
 from mgrpo.algorithm.reward import (
     REWARDS,
@@ -45,6 +45,7 @@ class LabelledGroup:
 
     Attributes:
         keep: the completions that passed the entropy filter.
+        fence: the filter's lower limit, in nats per token; None without a filter.
         vote: pseudo-label, votes and tie of each group; None where the labels were known.
         match: 1 where a completion agrees with its group's label.
         reward: what each completion is rewarded with.
@@ -56,6 +57,7 @@ class LabelledGroup:
     """
 
     keep: Bool[Tensor, "P G"]
+    fence: Float[Tensor, "P 1"] | None
     vote: Vote | None
     match: Float[Tensor, "P G"]
     reward: Float[Tensor, "P G"]
@@ -87,7 +89,7 @@ def label_group(
         num_policy: M, in [1, G].
         entropy: trajectory entropies, in nats per token; needed for the filter and for the reward negative_entropy.
         iqr_multiplier: the filter's k; None switches the filter off.
-        iqr_floor: as in `iqr_keep_mask`.
+        iqr_floor: as in `iqr_fence`.
         filter_scope: what dropped completions are left out of, one of `FILTER_SCOPES`.
         label_source: whose completions vote, one of `LABEL_SOURCES`. With N = 0 the momentum model's vote is empty,
             and no group has a label.
@@ -112,13 +114,13 @@ def label_group(
         if value not in known:
             raise ValueError(f"{name} must be one of {known}, got {value!r}")
 
-    if iqr_multiplier is None:
-        keep = torch.ones_like(answer_ids, dtype=torch.bool)
-    elif entropy is None:
-        raise ValueError("the entropy filter needs the entropies: pass entropy, or iqr_multiplier=None")
-    else:
-        keep = iqr_keep_mask(entropy, iqr_multiplier, iqr_floor)
-    all_kept = torch.ones_like(keep)
+    all_kept = torch.ones_like(answer_ids, dtype=torch.bool)
+    keep, fence = all_kept, None
+    if iqr_multiplier is not None:
+        if entropy is None:
+            raise ValueError("the entropy filter needs the entropies: pass entropy, or iqr_multiplier=None")
+        fence = iqr_fence(entropy, iqr_multiplier, iqr_floor)
+        keep = entropy >= fence
 
     is_momentum = torch.arange(num_completions, device=answer_ids.device) >= num_policy
     is_voter = {"joined": torch.ones_like(is_momentum), "momentum": is_momentum}.get(label_source, ~is_momentum)
@@ -139,6 +141,7 @@ def label_group(
         has_signal &= is_labelled
     return LabelledGroup(
         keep=keep,
+        fence=fence,
         vote=vote,
         match=match,
         reward=_rewards(reward, answer_ids, voters, match, entropy, self_certainty),

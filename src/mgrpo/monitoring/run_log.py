@@ -13,6 +13,8 @@ METRICS_FILE = "metrics.jsonl"
 COMPLETIONS_DIRECTORY = "completions"
 FINAL_DIRECTORY = "final"
 """It is made when a run is complete."""
+RUN_FORMAT = 1
+"""Of the files in a run's directory, as written into its environment.json; raised when older readers would fail."""
 
 Row = dict[str, Any]
 

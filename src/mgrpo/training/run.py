@@ -29,7 +29,7 @@ from trl import get_peft_config
 import mgrpo
 from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE
+from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.data import load_data
 from mgrpo.training.memory import keep_freed_memory
@@ -177,6 +177,7 @@ def environment() -> dict[str, Any]:
     ]
     return {
         "mgrpo": mgrpo.__version__,
+        "run_format": RUN_FORMAT,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -460,8 +460,16 @@ class MGRPOTrainer(GRPOTrainer):
             if not math.isnan(value):
                 self._metrics[mode][name].append(value)
         if mode == "train" and self.args.log_completions:
-            rows = completion_rows(batch, prompts[:: batch.num_policy], advantages.tolist(), verdicts)
-            self.completion_rows = gather_object(rows)
+            self.completion_rows = gather_object(
+                completion_rows(
+                    batch,
+                    prompts[:: batch.num_policy],
+                    advantages.tolist(),
+                    gold[:: batch.num_policy],
+                    verdicts,
+                    first_group=self.accelerator.process_index * len(batch.labels),
+                )
+            )
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

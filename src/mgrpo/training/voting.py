@@ -252,7 +252,12 @@ def _mean(verdicts: list[bool]) -> float:
 
 
 def completion_rows(
-    batch: VotedBatch, prompts: list, advantages: list[float], verdicts: list[list[bool] | None]
+    batch: VotedBatch,
+    prompts: list,
+    advantages: list[float],
+    gold: list[Any],
+    verdicts: list[list[bool] | None],
+    first_group: int = 0,
 ) -> list[dict]:
     """The batch as table rows, a row for each completion of either model.
 
@@ -260,7 +265,9 @@ def completion_rows(
         batch: the batch.
         prompts: one for each group.
         advantages: one for each policy completion.
+        gold: the right answers, one for each group; None or empty: unknown.
         verdicts: from `gold_verdicts`.
+        first_group: the number of the batch's first group, among those of all processes.
     """
     num_policy, num_completions = batch.num_policy, batch.ids.shape[1]
     labelled = batch.labelled
@@ -270,22 +277,29 @@ def completion_rows(
         for g in range(num_completions):
             is_policy = g < num_policy
             if is_policy:
-                completion = batch.policy.completions[p * num_policy + g]
+                rollouts, row = batch.policy, p * num_policy + g
             else:
                 assert batch.momentum is not None
-                completion = batch.momentum.completions[p * (num_completions - num_policy) + g - num_policy]
+                rollouts, row = batch.momentum, p * (num_completions - num_policy) + g - num_policy
             rows.append(
                 {
+                    "group": first_group + p,
                     "prompt": prompt if isinstance(prompt, str) else "\n".join(text_of([m]) for m in prompt),
-                    "completion": text_of(completion),
+                    "completion": text_of(rollouts.completions[row]),
                     "answer": batch.answers[p][g],
+                    "answer_id": int(batch.ids[p, g]),
                     "model": "policy" if is_policy else "momentum",
+                    "num_tokens": rollouts.num_tokens[row],
                     "entropy": None if batch.entropy is None else batch.entropy[p, g].item(),
+                    "fence": None if labelled.fence is None else labelled.fence[p].item(),
                     "kept": bool(labelled.keep[p, g]),
                     "pseudo_label": batch.labels[p],
+                    "is_match": bool(labelled.match[p, g]),
+                    "is_tie": None if labelled.vote is None else bool(labelled.vote.is_tie[p]),
                     "reward": labelled.reward[p, g].item(),
                     "advantage": advantages[p * num_policy + g] if is_policy else None,
                     "is_right": None if right is None else right[g],
+                    "right_answer": str(gold[p]) if is_known(gold[p]) else None,
                 }
             )
     return rows
