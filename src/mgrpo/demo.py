@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mgrpo.monitoring.display import progress_bar, summary_line
+from mgrpo.monitoring.display import progress_bar, summary_line, visible
 from mgrpo.monitoring.plot import draw, require_matplotlib
 from mgrpo.monitoring.run_log import METRICS_FILE, Row, read_rows
 from mgrpo.monitoring.stability import stability, verdict
@@ -89,7 +89,7 @@ def run_demo(output_directory: Path, *, seed: int, max_steps: int | None, filter
                 run.process.wait()
     if failed is not None:
         log = (failed.directory / LOG_FILE).read_text().strip().splitlines()
-        print(f"mgrpo: {failed.label} failed: {log[-1] if log else 'no output'}", file=sys.stderr)
+        print(f"mgrpo: {failed.label} failed: {visible(log[-1]) if log else 'no output'}", file=sys.stderr)
         print(f"mgrpo: its whole output is in {failed.directory / LOG_FILE}", file=sys.stderr)
         return 1
 

@@ -1,5 +1,6 @@
-"""How a run's state is put into one line."""
+"""How a run's state is put into one line, and how text of others gets to a terminal."""
 
+import unicodedata
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +22,21 @@ _NUMBERS = {
     "entropy": names.ENTROPY,
     "held-out": names.EVAL_PREFIX + names.GOLD_ACCURACY,
 }
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories: control and format characters (escape, direction marks), lone surrogates, line separators."""
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Text of a model or a data set, safe for a terminal: control and format characters stand there as escapes.
+
+    Args:
+        text: the text.
+        keep: characters that stay as they are, the line break of a text of many lines.
+    """
+    return "".join(
+        c.encode("unicode_escape").decode() if c not in keep and unicodedata.category(c) in _INVISIBLE else c
+        for c in text
+    )
 
 
 def summary_line(row: dict[str, Any]) -> str:

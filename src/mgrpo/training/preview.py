@@ -4,6 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mgrpo.errors import UserError
+from mgrpo.monitoring.display import visible
 from mgrpo.tasks.check import encode_prompts
 from mgrpo.tasks.load import Prompt, last_text
 from mgrpo.tasks.task import Task
@@ -85,9 +86,9 @@ def describe(
     ]
     for row in list(kept or filled)[:NUM_SHOWN]:
         text, length = filled[row]
-        lines += ["", f"--- row {row}: {length} {unit}", text]
+        lines += ["", f"--- row {row}: {length} {unit}", visible(text, keep="\n\t")]
         if is_known(answers[row]):
-            lines.append(f"--- gold answer, never seen by training: {_one_line(answers[row])}")
+            lines.append(f"--- gold answer, never seen by training: {visible(_one_line(answers[row]))}")
     return "\n".join(lines)
 
 

@@ -1,35 +1,87 @@
-"""Progress of a run: a bar with rate, time left and the few numbers that matter; plain lines off a terminal."""
+"""Progress of a run: a live view on a terminal, elsewhere a plain line a logging step."""
 
+import logging
 import sys
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.live import Live
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mgrpo.monitoring import names
-from mgrpo.monitoring.display import progress_bar, summary_line
+from mgrpo.monitoring.display import summary_line, visible
+from mgrpo.monitoring.live import LiveView, number
+
+REFRESHES_PER_SECOND = 4
+EVAL_SECONDS = names.EVAL_PREFIX + "runtime"
 
 
 class TrainingProgress(TrainerCallback):
-    """Shows where a run is; the main process alone speaks."""
+    """Shows where a run is, on stderr.
 
-    def __init__(self) -> None:
+    Args:
+        is_main: whether this is the main process, the only one that speaks.
+        is_quiet: say nothing but what `show_event` is given.
+    """
+
+    def __init__(self, *, is_main: bool = True, is_quiet: bool = False) -> None:
+        self._is_main = is_main
+        self._shows_steps = is_main and not is_quiet
         self._console = Console(file=sys.stderr)
-        self._bar: Progress | None = None
+        self._view = LiveView()
+        self._live: Live | None = None
+        self._log_handlers: list[logging.StreamHandler] = []
         self._row: dict[str, Any] = {}
+        self._num_skipped = 0
+
+    def show_event(self, text: str) -> None:
+        """Say something that is to be seen in any case, above the live view if there is one."""
+        if self._is_main:
+            self._console.print(visible(text), soft_wrap=True, highlight=False, markup=False)
+
+    def set_alarm(self, text: str | None) -> None:
+        """Show what the collapse alarm says, from now on; None: nothing."""
+        self._view.alarm = None if text is None else visible(text)
+
+    def watch_from(self, step: int) -> None:
+        """Show that there is an alarm, which can say something from a step on."""
+        self._view.watched_from = step
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Put the bar up."""
-        if state.is_world_process_zero and self._console.is_terminal:
-            self._bar = progress_bar(self._console)
-            self._task = self._bar.add_task("train", total=state.max_steps, completed=state.global_step, numbers="")
-            self._bar.start()
+        """Put the view up."""
+        self._num_skipped = 0
+        batches_per_step = args.gradient_accumulation_steps / (args.steps_per_generation * args.num_iterations)
+        # What the initial model voted for is remembered: its completions are not sampled at every step.
+        num_momentum = args.num_momentum_generations if args.label_source not in ("frozen", "gold") else 0
+        self._view.begin(
+            step=state.global_step,
+            max_steps=state.max_steps,
+            batches_per_step=batches_per_step,
+            completions_per_step=batches_per_step
+            * args.generation_batch_size
+            * (1 + num_momentum / args.num_generations),
+        )
+        # rich takes FORCE_COLOR for a terminal
+        if self._shows_steps and self._console.is_interactive and self._console.file.isatty():
+            self._live = Live(
+                self._view,
+                console=self._console,
+                refresh_per_second=REFRESHES_PER_SECOND,
+                redirect_stdout=sys.stdout.isatty(),  # else what goes into a file would go to the terminal
+            )
+            self._live.start(refresh=True)
+            self._log_handlers = [
+                handler
+                for handler in logging.getLogger("transformers").handlers
+                if isinstance(handler, logging.StreamHandler) and handler.stream is self._console.file
+            ]
+            for handler in self._log_handlers:
+                handler.setStream(sys.stderr)  # by now rich's, which writes above the view
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Move it."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=state.global_step)
+        """Move the bar."""
+        self._view.end_step(state.global_step)
 
     def on_log(
         self,
@@ -40,16 +92,32 @@ class TrainingProgress(TrainerCallback):
         **_: Any,
     ) -> None:
         """Show the numbers, the last held-out accuracy with them."""
-        self._row |= logs or {}
-        if not state.is_world_process_zero:
-            return
-        line = summary_line(self._row)
-        if self._bar is not None:
-            self._bar.update(self._task, numbers=line)
-        elif names.AGREEMENT in (logs or {}) or state.global_step == 0:
-            self._console.print(f"step {state.global_step}/{state.max_steps}  {line}", soft_wrap=True, highlight=False)
+        row = logs or {}
+        self._row |= row
+        self._view.add_row(row)
+        skipped = int(row.get(names.SKIPPED_STEPS) or 0)
+        if skipped > self._num_skipped:
+            self.show_event(f"step {state.global_step}  a gradient was not finite: {skipped} steps skipped so far")
+            self._num_skipped = skipped
+        if self._live is not None:
+            if EVAL_SECONDS in row:
+                accuracy = row.get(names.EVAL_PREFIX + names.GOLD_ACCURACY)
+                held_out = "" if accuracy is None else f"held-out {number(accuracy)}, "
+                self.show_event(f"step {state.global_step}  evaluated: {held_out}{row[EVAL_SECONDS]:.1f} s")
+        elif self._shows_steps and (names.AGREEMENT in row or state.global_step == 0):
+            self.show_event(f"step {state.global_step}/{state.max_steps}  {summary_line(self._row)}")
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Say where a checkpoint is."""
+        if self._live is not None:
+            directory = f"{args.output_dir}/{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            self.show_event(f"step {state.global_step}  checkpoint: {directory}")
 
     def close(self) -> None:
-        """Take the bar down, leaving its last state; it hides the cursor for as long as it is up."""
-        if self._bar is not None:
-            self._bar.stop()
+        """Leave the view's last state; the cursor is hidden for as long as it is up."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        for handler in self._log_handlers:
+            handler.setStream(self._console.file)
+        self._log_handlers = []

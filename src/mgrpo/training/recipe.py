@@ -17,8 +17,9 @@ from mgrpo.monitoring.run_log import CONFIG_FILE
 from mgrpo.training.config import MGRPOConfig, check_loss_type
 from mgrpo.training.fields import COMMAND_LINE, Field, convert, known_fields
 
-REPORTERS = ("clearml", "comet_ml", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
-"""Values of `report_to` that are the name of a package which must be installed."""
+_NAMED_AS_PACKAGE = "clearml codecarbon comet_ml dagshub dvclive mlflow neptune swanlab tensorboard trackio wandb"
+REPORTERS = {name: name for name in _NAMED_AS_PACKAGE.split()} | {"azure_ml": "azureml", "flyte": "flytekit"}
+"""The package that a value of `report_to` needs."""
 
 
 @dataclass
@@ -191,9 +192,9 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
             "use_vllm is on, but vLLM is not installed: pip install 'mgrpo[vllm]', or set use_vllm to false."
         )
     for name in config.report_to:
-        if name in REPORTERS and find_spec(name) is None:
+        if name in REPORTERS and find_spec(REPORTERS[name]) is None:
             raise UserError(
-                f"report_to is {name}, which is not installed: pip install {name}, or set report_to to none."
+                f"report_to is {name}, which is not installed: pip install {REPORTERS[name]}, or set it to none."
             )
 
 

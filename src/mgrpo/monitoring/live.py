@@ -1,0 +1,171 @@
+"""A run while it trains, in seven lines of a terminal: where it is, what it does, and where its time goes."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from mgrpo.monitoring import names
+
+CURVES = (
+    (("agreement", names.AGREEMENT), ("held-out", names.EVAL_PREFIX + names.GOLD_ACCURACY)),
+    (("entropy", names.ENTROPY), ("distance", names.DISTANCE)),
+    (("distinct", names.DISTINCT), ("length", names.LENGTH)),
+)
+"""Label and metric of each cell, a line at a time."""
+PHASES = (("policy", names.TIME_POLICY), ("momentum", names.TIME_MOMENTUM), ("label", names.TIME_LABEL))
+
+NUM_VALUES = 30
+"""Logged values of which a trend is drawn."""
+NUM_STEPS_OF_RATE = 100
+"""Last steps of which the rate is taken, with the evaluations between them."""
+LEAST_SPAN = 0.2
+"""A trend's height is at least this share of its largest value, so that noise on a level curve looks level."""
+
+TREND, TREND_ASCII = "▁▂▃▄▅▆▇█", "_.:-=+*#"
+BAR, BAR_ASCII = ("━", "─"), ("#", "-")
+LABEL_WIDTH, VALUE_WIDTH = 10, 8
+
+
+class LiveView:
+    """What a live display shows; rich renders it, from a thread of its own if need be.
+
+    Args:
+        clock: seconds.
+
+    Attributes:
+        alarm: what the collapse alarm says; None: nothing.
+        watched_from: the first step after which the alarm can say something; None: nothing watches the run.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.alarm: str | None = None
+        self.watched_from: int | None = None
+        self._clock = clock
+        # Tuples, replaced whole: another thread reads them.
+        self._curves: dict[str, tuple[float, ...]] = {name: () for line in CURVES for _, name in line}
+        self._ends: tuple[tuple[int, float], ...] = ()
+        self._last: dict[str, float] = {}
+        self.begin(step=0, max_steps=0, batches_per_step=1.0, completions_per_step=0.0)
+
+    def begin(self, *, step: int, max_steps: int, batches_per_step: float, completions_per_step: float) -> None:
+        """Training begins, or begins again at an earlier step.
+
+        Args:
+            step: the step it begins behind, above 0 in a run that is resumed.
+            max_steps: its last step.
+            batches_per_step: batches sampled in an optimizer step; below 1 where one is learnt from several times.
+            completions_per_step: completions of both models sampled for an optimizer step.
+        """
+        self._step, self._max_steps = step, max_steps
+        self._batches_per_step, self._completions_per_step = batches_per_step, completions_per_step
+        self._began, self._ends = self._clock(), ()
+        self.alarm = None
+
+    def end_step(self, step: int) -> None:
+        """An optimizer step ended."""
+        self._step = step
+        self._ends = (*self._ends, (step, self._clock()))[-NUM_STEPS_OF_RATE - 1 :]
+
+    def add_row(self, row: dict[str, Any]) -> None:
+        """Take the numbers of a logged row."""
+        numbers = {name: value for name, value in row.items() if isinstance(value, int | float)}
+        self._last |= numbers
+        for name in self._curves.keys() & numbers.keys():
+            self._curves[name] = (*self._curves[name], numbers[name])[-NUM_VALUES:]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As many lines, whatever is known so far, so that nothing jumps."""
+        width, is_ascii = options.max_width, options.ascii_only
+        lines = [self._progress(width, is_ascii), *self._trends(width, is_ascii), self._speed(), self._time()]
+        if self.watched_from is not None:
+            lines.append(self._alarm())
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
+            yield line
+
+    def _progress(self, width: int, is_ascii: bool) -> Text:
+        now = self._clock()
+        head = f"step {self._step:{len(str(self._max_steps))}d}/{self._max_steps} "
+        rate, clock = "", f"{timedelta(seconds=int(now - self._began))} gone"
+        if len(self._ends) > 1:
+            (first, begun), (last, ended) = self._ends[0], self._ends[-1]
+            seconds = (ended - begun) / (last - first)
+            rate = f"  {1 / seconds:.1f} steps/s" if seconds < 1 else f"  {seconds:.1f} s/step"
+            if last < self._max_steps:
+                left = max(0.0, (self._max_steps - last) * seconds - (now - ended))
+                clock = f"{timedelta(seconds=round(left))} left"
+        tail = f"{rate}  {clock}"
+        room = max(0, width - len(head) - len(tail))
+        done = room * self._step // max(1, self._max_steps)
+        full, empty = BAR_ASCII if is_ascii else BAR
+        return Text.assemble(head, (full * done, "green"), (empty * (room - done), "dim"), tail)
+
+    def _trends(self, width: int, is_ascii: bool) -> Iterator[Text]:
+        column = (width - 2) // len(CURVES[0])
+        levels = TREND_ASCII if is_ascii else TREND
+        for line in CURVES:
+            text = Text()
+            for label, name in line:
+                values = self._curves[name]
+                room = max(0, column - LABEL_WIDTH - VALUE_WIDTH)
+                text.append(f"{label:{LABEL_WIDTH}}", "dim")
+                text.append(f"{number(values[-1]) if values else '-':{VALUE_WIDTH}}")
+                text.append(f"{trend(values[len(values) - min(room, len(values)) :], levels):{room + 2}}", "cyan")
+            text.rstrip()
+            yield text
+
+    def _speed(self) -> Text:
+        text = Text.assemble((f"{'speed':{LABEL_WIDTH}}", "dim"))
+        seconds, length = self._last.get(names.TIME_STEP), self._last.get(names.LENGTH)
+        if not seconds or not self._completions_per_step:
+            return text.append("-")
+        rate = self._completions_per_step / seconds
+        text.append(f"{_rate(rate)} completions/s")
+        return text if length is None else text.append(f"  {_rate(rate * length)} tokens/s")
+
+    def _time(self) -> Text:
+        text = Text.assemble((f"{'time':{LABEL_WIDTH}}", "dim"))
+        step = self._last.get(names.TIME_STEP)
+        if not step:
+            return text.append("-")
+        seconds = {
+            label: self._last[name] * self._batches_per_step
+            for label, name in PHASES
+            if self._last.get(name) is not None
+        }
+        seconds["learn"] = max(0.0, step - sum(seconds.values()))
+        return text.append("  ".join(f"{label} {value / step:.0%}" for label, value in seconds.items()))
+
+    def _alarm(self) -> Text:
+        label = (f"{'alarm':{LABEL_WIDTH}}", "dim")
+        if self.alarm is not None:
+            return Text.assemble(label, (self.alarm, "bold red"))
+        assert self.watched_from is not None
+        is_watched = self._step >= self.watched_from
+        return Text.assemble(label, ("none", "green") if is_watched else f"watching from step {self.watched_from}")
+
+
+def trend(values: tuple[float, ...], levels: str = TREND) -> str:
+    """The values as a row of blocks, one a value, from the smallest to the largest of them."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    span = max(high - low, LEAST_SPAN * max(abs(low), abs(high)))
+    if not span:
+        return levels[0] * len(values)
+    low = (low + high - span) / 2
+    heights = [round((value - low) / span * len(levels), 6) for value in values]  # 4, not 3.9999999
+    return "".join(levels[min(len(levels) - 1, int(height))] for height in heights)
+
+
+def number(value: float) -> str:
+    """Three digits, and all of a number with more before the point."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
