@@ -50,6 +50,7 @@ def make_config(tmp_path):
             "per_device_train_batch_size": 24,
             "gradient_accumulation_steps": 1,
             "max_completion_length": 14,
+            "probe_prompts": 4,
             "learning_rate": 1e-3,
             "lr_scheduler_type": "constant",
             "warmup_steps": 0,

@@ -287,13 +287,13 @@ def test_generators_of_reasoning_gym(capsys, monkeypatch):
 
 def test_exit_codes(monkeypatch, capsys):
     arguments = ["train", "--config", "mine.yaml"]
-    monkeypatch.setattr(run, "train", lambda recipe: None)
+    monkeypatch.setattr(run, "train", lambda recipe, **_: None)
     assert main(arguments) == 0
-    monkeypatch.setattr(run, "train", lambda recipe: "the gradients were not finite")
+    monkeypatch.setattr(run, "train", lambda recipe, **_: run.Stop("the gradients were not finite", 3))
     assert main(arguments) == 3
     assert capsys.readouterr().err == "mgrpo: stopped: the gradients were not finite\n"
 
-    def interrupt(recipe):
+    def interrupt(recipe, **_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "train", interrupt)
@@ -303,7 +303,7 @@ def test_exit_codes(monkeypatch, capsys):
 
 def test_the_recipe_s_environment(monkeypatch, workplace):
     recipes = []
-    monkeypatch.setattr(run, "train", recipes.append)
+    monkeypatch.setattr(run, "train", lambda recipe, **_: recipes.append(recipe))
     monkeypatch.setenv("MGRPO_TEST_SET", "by the shell")
     monkeypatch.setenv("MGRPO_TEST_UNSET", "")  # so that it is removed after the test
     del os.environ["MGRPO_TEST_UNSET"]

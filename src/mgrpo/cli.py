@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo import __version__
-from mgrpo.errors import EXIT_STOPPED, EXIT_USER_ERROR, UserError
+from mgrpo.errors import EXIT_USER_ERROR, UserError
 from mgrpo.recipe_files import PRESETS, RECIPES, environment_of, read_recipe_files
 
 EXIT_BROKEN_PIPE = 141
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="train a model from a recipe",
-        usage="mgrpo train --config RECIPE [RECIPE ...] [--FIELD VALUE ...]",
+        usage="mgrpo train --config RECIPE [RECIPE ...] [--quiet] [--FIELD VALUE ...]",
         description="Train a model from a recipe; any field of it can be set on the command line, where it wins. "
         f"Recipes that come along: {_stems(RECIPES)}. Methods to lay over them: {_stems(PRESETS)}. "
         "docs/recipes.md lists the fields.",
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RECIPE",
         help="YAML files, or names of recipes; of a field that several set, the last one's value stands",
     )
+    train.add_argument("--quiet", action="store_true", help="say nothing but warnings, errors and the last line")
     train.set_defaults(run=_train, takes_fields=True)
 
     tasks = commands.add_parser("tasks", help="list the tasks, or show one's prompts as a model will see them")
@@ -92,6 +93,17 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("-o", "--output", type=Path, default=Path("curves.png"), help="default: %(default)s")
     plot.set_defaults(run=_plot)
 
+    report = commands.add_parser("report", help="write the curves and completions of runs into one HTML file")
+    report.add_argument("run_directories", nargs="+", type=Path, metavar="RUN_DIR")
+    report.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: %(default)s")
+    report.set_defaults(run=_report)
+
+    watch = commands.add_parser("watch", help="serve the same page on this machine while runs go on")
+    watch.add_argument("run_directories", nargs="+", type=Path, metavar="RUN_DIR")
+    watch.add_argument("--port", type=int, default=0, help="of 127.0.0.1; default: a free one")
+    watch.add_argument("--open", action="store_true", help="open the page in a browser")
+    watch.set_defaults(run=_watch)
+
     study = commands.add_parser(
         "study",
         help="run variants and seeds side by side, and put them into one table and one figure",
@@ -119,7 +131,7 @@ def _stems(directory: Path) -> str:
 
 def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
     fields, overrides = _fields(arguments.config, rest)
-    if not sys.stderr.isatty():
+    if arguments.quiet or not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
     # Deprecations inside transformers and TRL are for those who develop with them, not for a run's user.
     warnings.simplefilter("ignore", FutureWarning)
@@ -127,11 +139,12 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
     from mgrpo.training.recipe import load_recipe
     from mgrpo.training.run import train
 
-    stop_reason = train(load_recipe(fields, source=" + ".join(arguments.config), overrides=overrides))
-    if stop_reason:
-        print(f"mgrpo: stopped: {stop_reason}", file=sys.stderr)
-        return EXIT_STOPPED
-    return 0
+    recipe = load_recipe(fields, source=" + ".join(arguments.config), overrides=overrides)
+    stop = train(recipe, is_quiet=arguments.quiet)
+    if stop is None:
+        return 0
+    print(f"mgrpo: stopped: {stop.reason}", file=sys.stderr)
+    return stop.exit_code
 
 
 def _fields(recipes: list[str], rest: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -194,6 +207,21 @@ def _plot(arguments: argparse.Namespace, _: list[str]) -> int:
 
     plot_runs(arguments.run_directories, arguments.output)
     print(arguments.output)
+    return 0
+
+
+def _report(arguments: argparse.Namespace, _: list[str]) -> int:
+    from mgrpo.monitoring.report.page import write_report
+
+    write_report(arguments.run_directories, arguments.output)
+    print(arguments.output)
+    return 0
+
+
+def _watch(arguments: argparse.Namespace, _: list[str]) -> int:
+    from mgrpo.monitoring.report.serve import watch
+
+    watch(arguments.run_directories, port=arguments.port, open_browser=arguments.open)
     return 0
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 3
 """The run stopped itself before its last step, with a checkpoint."""
+EXIT_COLLAPSED = 4
+"""The run stopped itself since its collapse alarm went off (on_collapse), with a checkpoint."""
 
 
 class UserError(ValueError):

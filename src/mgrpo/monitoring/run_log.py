@@ -10,6 +10,8 @@ from mgrpo.errors import UserError
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
+ALARMS_FILE = "alarms.jsonl"
+"""What the collapse alarm said and what was done about it, an object an event; absent where it said nothing."""
 COMPLETIONS_DIRECTORY = "completions"
 FINAL_DIRECTORY = "final"
 """It is made when a run is complete."""

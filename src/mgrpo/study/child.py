@@ -12,7 +12,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from mgrpo.errors import EXIT_STOPPED, EXIT_USER_ERROR, UserError
+from mgrpo.errors import EXIT_USER_ERROR, UserError
 
 PRELOADED = ["mgrpo.training.recipe", "mgrpo.training.run"]
 
@@ -39,13 +39,13 @@ def run(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None
     from mgrpo.training.run import train
 
     try:
-        stop_reason = train(load_recipe(fields, source))
+        stop = train(load_recipe(fields, source))
     except UserError as error:
         print(f"mgrpo: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
-    if stop_reason:
-        print(f"mgrpo: stopped: {stop_reason}", file=sys.stderr)
-        sys.exit(EXIT_STOPPED)
+    if stop is not None:
+        print(f"mgrpo: stopped: {stop.reason}", file=sys.stderr)
+        sys.exit(stop.exit_code)
 
 
 def _end_with_parent() -> None:

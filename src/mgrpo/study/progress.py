@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mgrpo.errors import EXIT_STOPPED
+from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED
+from mgrpo.monitoring.display import visible
 from mgrpo.monitoring.run_log import METRICS_FILE
 from mgrpo.study.definition import StudyRun
 
@@ -79,10 +80,10 @@ class StudyProgress:
     def ended(self, run: StudyRun, exit_code: int) -> None:
         """Count a run that ended, and say how."""
         _, began = self._going.pop(run.name)
-        if exit_code in (0, EXIT_STOPPED):
+        if exit_code in (0, EXIT_STOPPED, EXIT_COLLAPSED):
             self._num_done += 1
             how = f"done in {self._clock() - began:.0f} s"
-            if exit_code == EXIT_STOPPED:
+            if exit_code:
                 how = f"stopped itself: {_last_line(run.log).removeprefix('mgrpo: stopped: ')}"
         else:
             self.num_failed += 1
@@ -103,7 +104,7 @@ class StudyProgress:
             self._live.update(self._line())
 
     def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+        self._console.print(visible(text), soft_wrap=True, highlight=False, markup=False)
 
     def _line(self) -> Text:
         done = self._num_skipped + self._num_done

@@ -75,12 +75,15 @@ class MomentumUpdate(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start it now that the parameters are final: wrapped, adapted, resumed."""
         self._trainer.start_momentum_model()
+        self._trainer.start_probe()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Follow the policy, unless the policy stood still because its step was skipped."""
         momentum_model = self._trainer.momentum_model
         if control.should_log:
             self._trainer.log_metric(names.SKIPPED_STEPS, self._guard.num_skipped)
+            if (change := self._trainer.probe_change()) is not None:
+                self._trainer.log_metric(names.PROBE, change)
         if momentum_model is None:
             return
         # global_step counts this step already

@@ -6,6 +6,7 @@ from trl import GRPOConfig
 
 from mgrpo.algorithm import FILTER_SCOPES, LABEL_SOURCES, MOMENTUM_SCHEDULES, REWARDS
 from mgrpo.errors import UserError
+from mgrpo.training.collapse_watch import ON_COLLAPSE
 
 MASK_EXACT_LOSSES = ("dapo", "bnpo", "cispo", "vespo")
 """TRL's losses that divide by the tokens that are learnt from. The others divide by rows, dropped ones included."""
@@ -107,6 +108,28 @@ class MGRPOConfig(GRPOConfig):
             "less: its advantages are multiplied by patience / flips. Needs several epochs. none: off."
         },
     )
+    probe_prompts: int = field(
+        default=64,
+        metadata={
+            "help": "Training prompts that the initial model answers 8 times before the first step. How likely the "
+            "policy still is to answer as it mostly did is logged, the earliest sign of a collapse. 0: off."
+        },
+    )
+    on_collapse: str = field(
+        default="warn",
+        metadata={
+            "help": "When the collapse alarm goes off (docs/monitoring.md): 'warn'; 'stop', with a checkpoint; "
+            "'rollback' to the last healthy checkpoint, and on from there.",
+            "choices": ON_COLLAPSE,
+        },
+    )
+    max_rollbacks: int = field(default=3, metadata={"help": "Rollbacks in a run; the next alarm stops it."})
+    rollback_lr_scale: float = field(
+        default=0.5, metadata={"help": "Each rollback multiplies the learning rate by this; 1 leaves it."}
+    )
+    rollback_momentum: float | None = field(
+        default=None, metadata={"help": "m from the first rollback on. none: as before."}
+    )
     entropy_source: str = field(
         default="exact",
         metadata={
@@ -142,6 +165,7 @@ class MGRPOConfig(GRPOConfig):
         """Check the settings that M-GRPO adds, before TRL and any model see them."""
         _check_method(self)
         _check_numbers(self)
+        _check_rollback(self)
         if self.generation_batch_size is None:
             _check_groups_stay_whole(self, self.steps_per_generation or self.gradient_accumulation_steps)
         super().__post_init__()
@@ -218,6 +242,7 @@ def _check_choices(config: MGRPOConfig) -> None:
         ("reward", REWARDS),
         ("momentum_schedule", MOMENTUM_SCHEDULES),
         ("kl_anchor", KL_ANCHORS),
+        ("on_collapse", ON_COLLAPSE),
     ):
         if getattr(config, name) not in known:
             raise UserError(f"{name} is {getattr(config, name)!r}; set it to one of {', '.join(known)}.")
@@ -265,6 +290,32 @@ def _check_voters(config: MGRPOConfig) -> None:
         )
 
 
+def _check_rollback(config: MGRPOConfig) -> None:
+    if not 0 < config.rollback_lr_scale <= 1:
+        raise UserError(f"rollback_lr_scale is {config.rollback_lr_scale}; set it above 0 and to 1 at most.")
+    if config.rollback_momentum is not None and not 0 <= config.rollback_momentum < 1:
+        raise UserError(
+            f"rollback_momentum is {config.rollback_momentum}; set it to 0 or more and below 1, or to none."
+        )
+    if config.on_collapse != "rollback":
+        return
+    if config.save_strategy == "no":
+        raise UserError(
+            "on_collapse is rollback, but save_strategy is no, so there is nothing to go back to; set save_strategy "
+            "to steps, or on_collapse to stop."
+        )
+    if config.save_total_limit is not None and config.save_total_limit < 3:
+        raise UserError(
+            f"on_collapse is rollback, but save_total_limit is {config.save_total_limit}, so the last healthy "
+            "checkpoint would be gone when the alarm comes; set save_total_limit to 3 or more, or to none."
+        )
+    if config.use_vllm:
+        raise UserError(
+            "on_collapse is rollback, but use_vllm is on, whose engine cannot be started a second time in a process; "
+            "set on_collapse to stop, and go on from the checkpoint that it names."
+        )
+
+
 def _check_numbers(config: MGRPOConfig) -> None:
     """TRL's own numbers that it would take, and stumble over once the model is loaded."""
     for name, smallest in (
@@ -275,6 +326,8 @@ def _check_numbers(config: MGRPOConfig) -> None:
         ("num_generations_eval", 1),
         ("steps_per_generation", 1),
         ("num_iterations", 1),
+        ("probe_prompts", 0),
+        ("max_rollbacks", 0),
         ("learning_rate", 0),
         ("beta", 0),
         ("seed", 0),

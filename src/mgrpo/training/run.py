@@ -4,17 +4,23 @@ config.yaml        the resolved recipe; runs again as it is
 environment.json   versions, git commit, device
 metrics.jsonl      one object a logged step
 completions/       a table for each logged step
+alarms.jsonl       what the collapse alarm said, if it did
+probe.json         what the initial model mostly answered, which the alarm watches
 checkpoint-*/      transformers' checkpoints, each with the momentum weights
 initial/           a plain copy of the model the run began with, where it came from a GGUF file
 final/             the policy; final/momentum/ the momentum model
 """
 
+import gc
 import importlib.metadata
 import json
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,9 +34,11 @@ from trl import get_peft_config
 
 import mgrpo
 from mgrpo.answers import get_extractor, import_function
-from mgrpo.errors import UserError
+from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError
+from mgrpo.monitoring.collapse import EARLY_ROWS, Event
 from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
 from mgrpo.tasks.check import check_prompts
+from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.data import load_data
 from mgrpo.training.memory import keep_freed_memory
 from mgrpo.training.models import find_model, load_model
@@ -40,14 +48,92 @@ from mgrpo.training.trainer import MGRPOTrainer
 from mgrpo.training.voting import equivalent_to_gold, is_known
 
 
-def train(recipe: Recipe) -> str | None:
+@dataclass(frozen=True)
+class Stop:
+    """Why a run stopped before its last step.
+
+    Attributes:
+        reason: a sentence.
+        exit_code: what the command ends with.
+    """
+
+    reason: str
+    exit_code: int
+
+
+def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
     """Run a recipe to its end, and save the policy and the momentum model.
+
+    Args:
+        recipe: the run.
+        is_quiet: say nothing but warnings and the last line.
 
     Returns:
         Why the run stopped before its last step, or None.
 
     Raises:
         UserError: for what cannot work, before a model is loaded where it can be known then.
+    """
+    make_trainer, checkpoint = _prepare(recipe)
+    config, run_directory = recipe.config, Path(recipe.config.output_dir)
+    is_main = config.process_index == 0
+    progress = TrainingProgress(is_main=is_main, is_quiet=is_quiet)
+    past = rollbacks(run_directory) if checkpoint is not None else []
+    while True:
+        trainer = make_trainer(past[-1]["settings"] if past else {})
+        if is_main:
+            write_config(recipe, run_directory)
+            (run_directory / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+        watch = trainer.collapse_watch
+        watch.tell = partial(_tell, progress)
+        if len(past) >= config.max_rollbacks and config.on_collapse == "rollback":
+            watch.on_collapse = "stop"
+        trainer.add_callback(progress)
+        progress.watch_from(EARLY_ROWS * max(int(config.logging_steps), 1))
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        finally:
+            progress.close()
+        if watch.stop_event is None or watch.on_collapse != "rollback":
+            break
+        settings = {"learning_rate": trainer.args.learning_rate * config.rollback_lr_scale}
+        if config.rollback_momentum is not None:
+            settings["momentum"] = config.rollback_momentum
+        with config.main_process_first(local=False, desc="rolling back"):
+            if is_main:
+                roll_back(run_directory, watch.stop_event, settings)
+        past = rollbacks(run_directory)
+        checkpoint = get_last_checkpoint(run_directory)
+        if is_main:
+            progress.show_event(f"rolled back: {past[-1]['message']}")
+        del trainer, watch  # their memory is the next one's
+        gc.collect()
+    # Written beside it and renamed: a run that has final/ is finished.
+    unfinished = run_directory / f"{FINAL_DIRECTORY}.unfinished"
+    trainer.save_model(str(unfinished))
+    if trainer.momentum_model is not None:
+        trainer.save_momentum_model(unfinished / "momentum")
+    if is_main:
+        final = run_directory / FINAL_DIRECTORY
+        shutil.rmtree(final, ignore_errors=True)  # of a run that was finished, and was then resumed for more steps
+        unfinished.rename(final)
+        print(f"trained {trainer.state.global_step} steps; the model is in {run_directory / FINAL_DIRECTORY}")
+    if watch.stop_event is not None:
+        return Stop(f"the collapse alarm went off at step {watch.stop_event.step}, with a checkpoint", EXIT_COLLAPSED)
+    reason = trainer.gradient_guard.stop_reason
+    return None if reason is None else Stop(reason, EXIT_STOPPED)
+
+
+def _tell(progress: TrainingProgress, event: Event, text: str) -> None:
+    progress.set_alarm(None if event.kind == "cleared" else ", ".join(event.signals))
+    progress.show_event(text)
+
+
+def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer], str | None]:
+    """Check what can be checked and load data.
+
+    Returns:
+        What makes a trainer, given what a rollback changes; and the checkpoint to go on from.
     """
     config, data = recipe.config, recipe.data
     run_directory = Path(config.output_dir)
@@ -77,54 +163,42 @@ def train(recipe: Recipe) -> str | None:
     revision = None if recipe.model.model_revision == "main" else recipe.model.model_revision
     if revision is not None:
         config.model_init_kwargs = {"revision": revision}  # TRL loads the reference model by name, with these
-    with config.main_process_first(local=False, desc="loading the model"):
-        model, tokenizer = load_model(
-            recipe.model.model_name_or_path,
-            dtype=recipe.model.dtype or "float32",
-            attn_implementation=recipe.model.attn_implementation,
-            revision=revision,
-            trust_remote_code=config.trust_remote_code,
-            pad_token=data.pad_token,
-            copy_dir=run_directory / "initial",
+
+    def make_trainer(changed: dict[str, float]) -> MGRPOTrainer:
+        args = copy(config)  # the recipe stays what was asked for, and leads to the same rollbacks again
+        for name, value in changed.items():
+            setattr(args, name, value)
+        with config.main_process_first(local=False, desc="loading the model"):
+            model, tokenizer = load_model(
+                recipe.model.model_name_or_path,
+                dtype=recipe.model.dtype or "float32",
+                attn_implementation=recipe.model.attn_implementation,
+                revision=revision,
+                trust_remote_code=config.trust_remote_code,
+                pad_token=data.pad_token,
+                copy_dir=run_directory / "initial",
+            )
+        train_prompts, eval_prompts = (
+            _without_bad_prompts(dataset, tokenizer, recipe) for dataset in (train_dataset, eval_dataset)
         )
-    train_dataset, eval_dataset = (
-        _without_bad_prompts(dataset, tokenizer, recipe) for dataset in (train_dataset, eval_dataset)
-    )
-    trainer = MGRPOTrainer(
-        model,
-        reward_funcs=reward_funcs,
-        args=config,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(recipe.model),
-        answer_fn=get_extractor(task.extractor),
-        equivalence=task.equivalence,
-        gold_scorer=task.score,
-        eval_gold_scorer=eval_task.score or partial(equivalent_to_gold, equivalence=task.equivalence),
-    )
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
-    progress = TrainingProgress()
-    trainer.add_callback(progress)
-    if config.process_index == 0:
-        write_config(recipe, run_directory)
-        (run_directory / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
-    try:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    finally:
-        progress.close()
-    # Written beside it and renamed: a run that has final/ is finished.
-    unfinished = run_directory / f"{FINAL_DIRECTORY}.unfinished"
-    trainer.save_model(str(unfinished))
-    if trainer.momentum_model is not None:
-        trainer.save_momentum_model(unfinished / "momentum")
-    if config.process_index == 0:
-        final = run_directory / FINAL_DIRECTORY
-        shutil.rmtree(final, ignore_errors=True)  # of a run that was finished, and was then resumed for more steps
-        unfinished.rename(final)
-        print(f"trained {trainer.state.global_step} steps; the model is in {run_directory / FINAL_DIRECTORY}")
-    return trainer.gradient_guard.stop_reason
+        trainer = MGRPOTrainer(
+            model,
+            reward_funcs=reward_funcs,
+            args=args,
+            train_dataset=train_prompts,
+            eval_dataset=eval_prompts,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(recipe.model),
+            answer_fn=get_extractor(task.extractor),
+            equivalence=task.equivalence,
+            gold_scorer=task.score,
+            eval_gold_scorer=eval_task.score or partial(equivalent_to_gold, equivalence=task.equivalence),
+        )
+        for callback in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(callback)
+        return trainer
+
+    return make_trainer, checkpoint
 
 
 def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe) -> Dataset | None:

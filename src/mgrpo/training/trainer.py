@@ -19,8 +19,9 @@ import inspect
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer import utils as trl_utils
 
-from mgrpo.algorithm import flip_weight
+from mgrpo.algorithm import flip_weight, trajectory_mean
 from mgrpo.answers import get_equivalence
 from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
@@ -40,9 +41,11 @@ from mgrpo.monitoring import names
 from mgrpo.tasks.task import Scorer
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
+from mgrpo.training.collapse_watch import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_model
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.probe import NUM_GENERATIONS, ProbeRow, is_majority, load_rows, padded, save_rows
 from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_probs
 from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, score_with_shared_prompts
 from mgrpo.training.voting import (
@@ -147,6 +150,7 @@ class MGRPOTrainer(GRPOTrainer):
         self._batch: VotedBatch | None = None
         self._visits: list[Seen] = []
         self._gold_labels: list[Any] | None = None
+        self._probe: list[ProbeRow] | None = None
         self._seconds: dict[str, float] = defaultdict(float)
         self._checkpoint: str | None = None
         anchored = config if isinstance(config, MGRPOConfig) and config.kl_anchor == "momentum" else None
@@ -161,7 +165,13 @@ class MGRPOTrainer(GRPOTrainer):
             # TRL's own table has no momentum completions, votes or entropies; `completion_rows` has.
             self.log_completions = False
             self.gradient_guard = FiniteGradients()
-            for callback in (self.gradient_guard, MomentumUpdate(self, self.gradient_guard), RunFiles(self)):
+            self.collapse_watch = CollapseWatch(self.args.on_collapse)
+            for callback in (
+                self.gradient_guard,
+                MomentumUpdate(self, self.gradient_guard),
+                RunFiles(self),
+                self.collapse_watch,
+            ):
                 self.add_callback(callback)
 
     def start_momentum_model(self) -> None:
@@ -187,14 +197,86 @@ class MGRPOTrainer(GRPOTrainer):
         with self.momentum_model.in_place_of_policy():
             self.save_model(str(directory))
 
+    def start_probe(self) -> None:
+        """Let the initial model answer the probe's prompts; or take its answers from the run that is resumed."""
+        if self.answer_fn is None or not self.args.probe_prompts or not isinstance(self.train_dataset, Sized):
+            return
+        rows = None if self._checkpoint is None else load_rows(Path(self._checkpoint).parent)
+        if rows is None:
+            rows = self._sample_probe()
+        if self.accelerator.is_main_process:
+            save_rows(rows, Path(self.args.output_dir))
+        self._probe = rows[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def _sample_probe(self) -> list[ProbeRow]:
+        """Completions of all processes that agree with the majority of their prompt's, by the weights as they are."""
+        assert self.answer_fn is not None
+        size = len(self.train_dataset)
+        rank, num_processes = self.accelerator.process_index, self.accelerator.num_processes
+        # on every process as many, since engines sample together
+        num_local = max(min(self.args.probe_prompts, size) // num_processes, 1)
+        indices = [(rank + i * num_processes) * size // (num_local * num_processes) for i in range(num_local)]
+        prompts = [prompt for prompt in self.train_dataset[indices]["prompt"] for _ in range(NUM_GENERATIONS)]
+        self.model.train()  # TRL counts completions by this mode
+        with self._uncounted(NUM_GENERATIONS), self._without_trace():
+            prompt_ids, completion_ids, _, completions, *_ = self._generate(prompts)
+        kept = is_majority(completions, self.answer_fn, self.equivalence)
+        local = [
+            ProbeRow(prompt, completion, log_prob=0.0)
+            for prompt, completion, keep in zip(prompt_ids, completion_ids, kept, strict=True)
+            if keep and completion
+        ]
+        log_probs = self._log_probs_of(local).tolist() if local else []
+        local = [replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)]
+        return gather_object(local)
+
+    def probe_change(self) -> float | None:
+        """Mean change in log-probability of the probe's completions, nats per token; None where there is no probe."""
+        if self._probe is None:
+            return None
+        device = self.accelerator.device
+        changes = torch.zeros(0, device=device)
+        if self._probe:
+            before = torch.tensor([row.log_prob for row in self._probe], device=device)
+            changes = self._log_probs_of(self._probe) - before
+        total, count = (
+            gather(torch.stack([changes.sum(), torch.tensor(float(len(changes)), device=device)]))
+            .view(-1, 2)
+            .sum(dim=0)
+        )
+        return (total / count).item() if count else None
+
+    def _log_probs_of(self, rows: list[ProbeRow]) -> Tensor:
+        """Mean log-probability of each completion under the policy, nats per token, (B,)."""
+        batch = (part.to(self.accelerator.device) for part in padded(rows, self.processing_class.pad_token_id))
+        input_ids, attention_mask, completion_mask = batch
+        was_training = self.model.training
+        self.model.eval()  # the initial model's dropout must not differ from today's
+        with torch.no_grad():
+            log_probs, _, _ = self._get_per_token_logps_and_entropies(
+                self.model,
+                input_ids,
+                attention_mask,
+                completion_mask.shape[1],
+                batch_size=self.args.per_device_train_batch_size,
+            )
+        self.model.train(was_training)
+        return trajectory_mean(log_probs, completion_mask.sum(dim=1))
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as TRL does, without a trace in training: the random state is put back afterwards."""
         if self.answer_fn is None:
             return super().evaluate(*args, **kwargs)
+        with self._without_trace():
+            return super().evaluate(*args, **kwargs)
+
+    @contextmanager
+    def _without_trace(self) -> Iterator[None]:
+        """Within the block a random state of its own; afterwards training's again."""
         device = self.accelerator.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(self.args.seed + self.accelerator.process_index)
-            return super().evaluate(*args, **kwargs)
+            yield
 
     def log_metric(self, name: str, value: float) -> None:
         """Add a training metric to the next row that is logged."""
@@ -474,6 +556,17 @@ class MGRPOTrainer(GRPOTrainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         self._checkpoint = checkpoint
+        if checkpoint is not None:
+            self._take_learning_rate()
+
+    def _take_learning_rate(self) -> None:
+        """Let a resumed run go on with its configuration's learning rate, where that is not the checkpoint's."""
+        saved = self.lr_scheduler.base_lrs
+        self.lr_scheduler.base_lrs = [self.args.learning_rate] * len(saved)
+        for group, before in zip(self.optimizer.param_groups, saved, strict=True):
+            if before not in (0, self.args.learning_rate):
+                group["initial_lr"] = self.args.learning_rate
+                group["lr"] *= self.args.learning_rate / before
 
 
 @contextmanager

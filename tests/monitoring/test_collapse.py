@@ -1,0 +1,81 @@
+import math
+
+from mgrpo.monitoring.collapse import EARLY_ROWS, SIGNS, CollapseAlarm, Sign
+
+FALLING = Sign("a", "below", -0.2, "a falls", num_rows=2)
+GROWING = Sign("b", "above", 2.0, "b grows", is_relative=True, num_rows=3)
+
+
+def feed(alarm, metric, values, step=10):
+    """The events of rows at steps 10, 20, ..."""
+    return [
+        event
+        for i, value in enumerate(values)
+        if (event := alarm.update({"step": step * (i + 1), metric: value})) is not None
+    ]
+
+
+def test_a_limit_must_hold_for_its_rows():
+    # Beyond -0.2 at 20 (alone), then at 40 and 50.
+    (event,) = feed(CollapseAlarm([FALLING]), "a", [0.0, -0.3, -0.1, -0.3, -0.25, -0.3])
+    assert (event.step, event.kind, event.signals) == (50, "alarm", ["a"])
+    assert event.message == "a falls (a -0.25, limit -0.2)"
+
+
+def test_healthy_is_what_was_not_half_way():
+    # Half way is -0.1: steps 10 to 30 are healthy, 40 is not.
+    (event,) = feed(CollapseAlarm([FALLING]), "a", [0.0, -0.05, -0.09, -0.15, -0.3, -0.3])
+    assert (event.step, event.healthy_step) == (60, 30)
+
+
+def test_a_run_that_starts_beyond_its_limit_has_no_healthy_step():
+    (event,) = feed(CollapseAlarm([FALLING]), "a", [-1.0, -1.0])
+    assert event.healthy_step == 0
+
+
+def test_relative_limits_are_multiples_of_the_early_median():
+    # The first 5 rows have the median 3, so the limit is 6 and half way 4.5.
+    early = [1.0, 2.0, 3.0, 4.0, 100.0]
+    assert len(early) == EARLY_ROWS
+    events = feed(CollapseAlarm([GROWING]), "b", [*early, 4.0, 5.0, 7.0, 7.0, 5.9, 7.0, 7.0, 7.0])
+    assert [(event.step, event.healthy_step) for event in events] == [(130, 60)]
+    assert "limit 6" in events[0].message
+
+
+def test_the_alarm_ends_when_all_signs_do():
+    alarm = CollapseAlarm([FALLING])
+    events = feed(alarm, "a", [-0.3, -0.3, -0.1, -0.3, -0.1, -0.1, -0.1])
+    # on at 20; within the limit at 30 alone, then at 50 and 60
+    assert [(event.step, event.kind) for event in events] == [(20, "alarm"), (60, "cleared")]
+    assert not alarm.is_on
+
+
+def test_another_sign_joins_an_alarm():
+    alarm = CollapseAlarm([FALLING, Sign("c", "above", 1.0, "c grows", num_rows=1)])
+    assert alarm.update({"step": 1, "c": 2.0}).signals == ["c"]
+    assert alarm.update({"step": 2, "c": 2.0, "a": -1.0}) is None
+    assert alarm.update({"step": 3, "c": 2.0, "a": -1.0}).signals == ["a"]
+
+
+def test_values_that_are_missing_are_no_look():
+    alarm = CollapseAlarm([FALLING])
+    values = [-1.0, None, math.nan, "x", -1.0]
+    assert [event.step for event in feed(alarm, "a", values)] == [50]
+    assert alarm.update({"step": 60}) is None
+
+
+def test_rows_of_held_out_numbers_are_no_look_either():
+    alarm = CollapseAlarm()
+    for step in range(100):
+        assert alarm.update({"step": step, **{f"eval_{sign.metric}": 100.0 for sign in SIGNS}}) is None
+
+
+def test_as_row_leaves_out_what_is_not_there():
+    (event,) = feed(CollapseAlarm([FALLING]), "a", [-1.0, -1.0])
+    assert event.as_row() == {
+        "step": 20,
+        "kind": "alarm",
+        "signals": ["a"],
+        "message": "a falls (a -1, limit -0.2)",
+        "healthy_step": 0,
+    }

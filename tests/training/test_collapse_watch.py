@@ -1,0 +1,148 @@
+import json
+
+import pytest
+from transformers import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from mgrpo.cli import main
+from mgrpo.errors import UserError
+from mgrpo.monitoring.collapse import Event
+from mgrpo.monitoring.run_log import read_rows
+from mgrpo.training.collapse_watch import CollapseWatch, healthy_checkpoint, roll_back, rollbacks
+
+FAST = [
+    *("--config", "embedded", "srt", "--learning_rate", "3e-3", "--warmup_steps", "0", "--probe_prompts", "16"),
+    *("--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", "2"),
+]
+"""At fifteen times the recipe's learning rate the embedded model forgets its answers within some steps."""
+
+
+def alarm(step, healthy_step):
+    return Event(step, "alarm", ["probe/log_prob_change"], "it falls", healthy_step)
+
+
+@pytest.fixture
+def run_directory(tmp_path):
+    """A run of 8 steps with checkpoints at 2, 4, 6 and 8."""
+    for step in (2, 4, 6, 8):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"step": step}) + "\n" for step in range(1, 9)))
+    (tmp_path / "completions").mkdir()
+    for step in range(1, 9):
+        (tmp_path / "completions" / f"step-{step:06d}.parquet").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("healthy_step", "name"), [(5, "checkpoint-4"), (4, "checkpoint-4"), (1, None)])
+def test_a_checkpoint_is_healthy_that_no_alarm_condemns(run_directory, healthy_step, name):
+    found = healthy_checkpoint(run_directory, alarm(8, healthy_step))
+    assert (found and found.name) == name
+
+
+def test_rolling_back_keeps_the_numbers_and_takes_the_checkpoints(run_directory):
+    assert roll_back(run_directory, alarm(8, 5), {"learning_rate": 1e-4}) == run_directory / "checkpoint-4"
+    assert sorted(path.name for path in run_directory.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
+    kept = run_directory / "rolled-back" / "1"
+    assert [row["step"] for row in read_rows(kept / "metrics.jsonl")] == [5, 6, 7, 8]
+    assert len(list((kept / "completions").iterdir())) == 4 == len(list((run_directory / "completions").iterdir()))
+    (row,) = rollbacks(run_directory)
+    assert row["message"] == "back to checkpoint-4, on with learning_rate 0.0001"
+    assert (row["step"], row["healthy_step"], row["settings"]) == (8, 4, {"learning_rate": 1e-4})
+
+
+def test_rolling_back_before_the_first_checkpoint_begins_anew(run_directory):
+    assert roll_back(run_directory, alarm(3, 1), {}) is None
+    assert not list(run_directory.glob("checkpoint-*"))
+    assert "back to the beginning" in rollbacks(run_directory)[0]["message"]
+
+
+def test_warns_and_goes_on(capsys, tmp_path):
+    assert main(["train", *FAST, "--max_steps", "12", "--output_dir", str(tmp_path / "run")]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("collapse alarm")]
+    events = read_rows(tmp_path / "run" / "alarms.jsonl")
+    assert len(said) == len(events) >= 1 and events[0]["kind"] == "alarm"
+    healthy = events[0]["healthy_step"] // 2 * 2
+    where = f"last healthy checkpoint is {tmp_path}/run/checkpoint-{healthy}" if healthy else "no healthy checkpoint"
+    assert events[0]["message"] in said[0] and where in said[0]
+    assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == list(range(1, 13))
+
+
+def test_stops_with_a_checkpoint_and_a_code_of_its_own(capsys, tmp_path):
+    arguments = ["train", *FAST, "--max_steps", "30", "--on_collapse", "stop", "--output_dir", str(tmp_path / "run")]
+    assert main(arguments) == 4
+    step = read_rows(tmp_path / "run" / "alarms.jsonl")[0]["step"]
+    assert 1 < step < 30
+    assert f"stopped: the collapse alarm went off at step {step}, with a checkpoint" in capsys.readouterr().err
+    assert (tmp_path / "run" / f"checkpoint-{step}" / "model.safetensors").exists()
+
+
+def test_rolls_back_and_goes_on_more_slowly(capsys, tmp_path):
+    run = tmp_path / "run"
+    settings = ["--on_collapse", "rollback", "--rollback_lr_scale", "0.01", "--max_steps", "14"]
+    assert main(["train", *FAST, *settings, "--output_dir", str(run)]) == 0
+    events = read_rows(run / "alarms.jsonl")
+    assert [event["kind"] for event in events] == ["alarm", "rollback"]
+    back_to = events[1]["healthy_step"]
+    assert back_to <= events[0]["healthy_step"] < events[0]["step"]
+    rows = read_rows(run / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, 15))
+    assert {row["learning_rate"] for row in rows if row["step"] <= back_to} <= {3e-3}
+    assert all(row["learning_rate"] == pytest.approx(3e-5) for row in rows if row["step"] > back_to)
+    rolled_back = read_rows(run / "rolled-back" / "1" / "metrics.jsonl")
+    assert [row["step"] for row in rolled_back] == list(range(back_to + 1, events[0]["step"] + 1))
+    assert "rolled back: back to" in capsys.readouterr().err
+    # The recipe is still the one that was asked for, and a resumed run goes on as slowly.
+    assert "learning_rate: 0.003" in (run / "config.yaml").read_text()
+    more = ["--max_steps", "15", "--resume_from_checkpoint", "last"]
+    assert main(["train", *FAST, *settings, *more, "--output_dir", str(run)]) == 0
+    assert read_rows(run / "metrics.jsonl")[-1]["learning_rate"] == pytest.approx(3e-5)
+    assert [event["kind"] for event in read_rows(run / "alarms.jsonl")] == ["alarm", "rollback"]
+
+
+def test_the_last_rollback_is_followed_by_a_stop(tmp_path):
+    settings = ["--on_collapse", "rollback", "--rollback_lr_scale", "1", "--max_rollbacks", "1", "--max_steps", "30"]
+    assert main(["train", *FAST, *settings, "--output_dir", str(tmp_path / "run")]) == 4
+    kinds = [event["kind"] for event in read_rows(tmp_path / "run" / "alarms.jsonl")]
+    assert kinds == ["alarm", "rollback", "alarm"]
+
+
+def test_works_in_trl_s_own_trainer(embedded, chain_data, tmp_path):
+    """A reward for sevens: soon each completion has nothing else."""
+    model, tokenizer = embedded()
+    said = []
+    watch = CollapseWatch("stop", tell=lambda event, text: said.append(text))
+    trainer = GRPOTrainer(
+        model,
+        reward_funcs=lambda completions, **_: [float(text.count("7")) for text in completions],
+        args=GRPOConfig(
+            str(tmp_path / "run"),
+            **{"per_device_train_batch_size": 32, "num_generations": 8, "max_completion_length": 14},
+            **{"learning_rate": 3e-3, "max_steps": 60, "logging_steps": 1, "report_to": "none", "use_cpu": True},
+            **{"bf16": False, "gradient_checkpointing": False, "disable_tqdm": True, "save_strategy": "no", "seed": 0},
+        ),
+        train_dataset=chain_data(),
+        processing_class=tokenizer,
+        callbacks=[watch],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    assert watch.stop_event.signals == ["reward_std"]
+    assert trainer.state.global_step == watch.stop_event.step < 60
+    assert "nearly all completions have the same reward" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"on_collapse": "panic"}, "on_collapse is 'panic'; set it to one of warn, stop, rollback"),
+        ({"on_collapse": "rollback", "save_strategy": "no"}, "save_strategy is no"),
+        ({"on_collapse": "rollback", "save_strategy": "steps", "save_total_limit": 2}, "save_total_limit is 2"),
+        ({"rollback_lr_scale": 0.0}, "rollback_lr_scale is 0.0"),
+        ({"rollback_momentum": 1.0}, "rollback_momentum is 1.0"),
+        ({"max_rollbacks": -1}, "max_rollbacks is -1"),
+        ({"probe_prompts": -1}, "probe_prompts is -1"),
+    ],
+)
+def test_refuses(make_config, settings, message):
+    with pytest.raises(UserError, match=message):
+        make_config(**settings)
