@@ -1,0 +1,151 @@
+"""Some runs as one JSON object: what the page shows, but for the completions' texts."""
+
+import json
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from mgrpo.monitoring import names
+from mgrpo.monitoring.report.completions import Summary
+from mgrpo.monitoring.report.panels import ENTROPY_HIGH, ENTROPY_LOW, panels_with_data, with_derived
+from mgrpo.monitoring.report.read import RunRecord
+from mgrpo.monitoring.run_log import Row, series
+from mgrpo.monitoring.stability import stability, verdict
+
+MAX_IN_TITLE = 3
+DIGITS = 6
+"""Significant ones of metrics."""
+NOT_COMPARED = ("output_dir", "resume_from_checkpoint")
+"""Fields of a recipe that say nothing about the run."""
+LABEL_FREE = {names.AGREEMENT: "agreement", names.DISTINCT: "different labels in a batch", names.ENTROPY: "entropy"}
+"""What a run is judged by where right answers are not known."""
+
+Data = dict[str, Any]
+
+
+def bundle(records: Sequence[RunRecord], summaries: Sequence[dict[int, Summary]], live: bool = False) -> Data:
+    """The object that the page shows, as it stands in the page or is sent to it.
+
+    Args:
+        records: the runs.
+        summaries: of each run's tables, by their steps.
+        live: whether it is served by `mgrpo watch`.
+    """
+    rows = [_all_rows(record, its) for record, its in zip(records, summaries, strict=True)]
+    panels = panels_with_data(rows)
+    metrics = [line["metric"] for panel in panels for line in panel["lines"]]
+    labels = [record.label for record in records]
+    more = f" and {len(labels) - MAX_IN_TITLE} more" if len(labels) > MAX_IN_TITLE else ""
+    return {
+        "live": live,
+        "title": ", ".join(labels[:MAX_IN_TITLE]) + more,
+        "mgrpo": version("mgrpo"),
+        "notes": _notes(records),
+        "panels": panels,
+        "differences": _differences(records),
+        "runs": [_run(*run, metrics, live) for run in zip(records, rows, summaries, strict=True)],
+    }
+
+
+def to_json(data: Any) -> str:
+    """As JSON in ASCII; a value that JSON does not know, as YAML's dates and infinities, becomes its text."""
+    return json.dumps(_plain(data), separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    is_known = value is None or isinstance(value, str | int) or isinstance(value, float) and math.isfinite(value)
+    return value if is_known else str(value)
+
+
+def _all_rows(record: RunRecord, summaries: dict[int, Summary]) -> list[Row]:
+    rows = []
+    for row in map(with_derived, record.rows):
+        summary = summaries.get(row["step"])
+        if summary is not None:
+            row = {**row, ENTROPY_LOW: summary.entropy_low, ENTROPY_HIGH: summary.entropy_high}
+        rows.append(row)
+    return rows
+
+
+def _run(
+    record: RunRecord, rows: list[Row], summaries: dict[int, Summary], metrics: Sequence[str], live: bool
+) -> Data:
+    recipe = record.recipe
+    return {
+        "label": record.label,
+        "directory": str(record.directory),
+        "state": "finished" if record.is_finished else "unfinished" if rows else "starting",
+        "step": rows[-1]["step"] if rows else None,
+        "max_steps": _max_steps(record),
+        "updated": record.updated if live else None,
+        "verdict": verdict_of(record),
+        "alarms": record.alarms,
+        "notes": list(record.notes),
+        "recipe": recipe and {"set": recipe.given, "defaults": recipe.defaults, "fields": recipe.fields},
+        "environment": record.environment,
+        "steps": [row["step"] for row in rows],
+        "metrics": {name: [_short(row.get(name)) for row in rows] for name in metrics},
+        "completions": {
+            "recorded": len(record.tables),
+            "steps": list(summaries),
+            "flags": [summary.flags for summary in summaries.values()],
+            "chunks": [],
+            "cut": None,
+        },
+    }
+
+
+def _short(value: Any) -> float | None:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _max_steps(record: RunRecord) -> int | None:
+    max_steps = record.recipe.fields.get("max_steps") if record.recipe else None
+    return max_steps if isinstance(max_steps, int) and max_steps > 0 else None
+
+
+def verdict_of(record: RunRecord) -> str:
+    """Say in a sentence or two how a run went, or goes; without right answers by what else is known."""
+    rows, label = record.rows, record.label
+    if not rows:
+        return f"{label}: no step is logged yet."
+    outcome = stability(rows)
+    if outcome is not None:
+        sentence = verdict(label, outcome)
+    else:
+        courses = {words: series(rows, name)[1] for name, words in LABEL_FREE.items()}
+        told = [f"{words} {values[0]:.2f} to {values[-1]:.2f}" for words, values in courses.items() if values]
+        alarms = [event["step"] for event in record.alarms if event.get("kind") == "alarm"]
+        alarm = f"the collapse alarm came at step {alarms[0]}" if alarms else "no collapse alarm was raised"
+        sentence = f"{label}: right answers were not measured; {', '.join([*told, alarm])}."
+    if record.is_finished:
+        return sentence
+    max_steps = _max_steps(record)
+    of_all = f" of {max_steps}" if max_steps else ""
+    return f"{sentence} Logged up to step {rows[-1]['step']}{of_all}: it is running, or ended early."
+
+
+def _notes(records: Sequence[RunRecord]) -> list[str]:
+    tasks = dict.fromkeys(record.recipe.fields.get("task") for record in records if record.recipe)
+    if len(tasks) < 2:
+        return []
+    return [f"The runs are of different tasks ({', '.join(map(str, tasks))}): their accuracies are not comparable."]
+
+
+def _differences(records: Sequence[RunRecord]) -> list[Data]:
+    recipes = [record.recipe for record in records if record.recipe is not None]
+    given = frozenset[str]().union(*(recipe.given_names for recipe in recipes))
+    differences = []
+    for field in dict.fromkeys(name for recipe in recipes for name in recipe.fields):
+        values = [to_json(recipe.fields[field]) for recipe in recipes if field in recipe.fields]
+        # A field that is new since one of the runs, and was not set in another, makes no difference.
+        is_missing = len(values) < len(recipes) and field in given
+        if field not in NOT_COMPARED and (is_missing or len(set(values)) > 1):
+            of_all = [record.recipe.fields.get(field) if record.recipe else None for record in records]
+            differences.append({"field": field, "values": of_all})
+    return differences

@@ -1,0 +1,269 @@
+"""A run's directory as the report needs it: finished, running, killed, or written by an older version."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from mgrpo.errors import UserError
+from mgrpo.monitoring.run_log import (
+    ALARMS_FILE,
+    COMPLETIONS_DIRECTORY,
+    CONFIG_FILE,
+    FINAL_DIRECTORY,
+    METRICS_FILE,
+    RUN_FORMAT,
+    Row,
+    read_rows,
+)
+
+ENVIRONMENT_FILE = "environment.json"
+DEFAULTS_HEADING = "\n# defaults of this version\n"
+"""In a config.yaml: what was set stands before it, every default behind."""
+SECRET_NAMES = re.compile(r"(?<!pad_)token$|secret|password|api_?key", re.IGNORECASE)
+"""Of fields and environment variables whose values are shown to nobody."""
+SECRET = "(left out)"
+LEAST_SECRET = 4
+"""Characters: a shorter value would be struck out of every other word."""
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run's config.yaml.
+
+    Attributes:
+        given: the text of the fields that were set.
+        defaults: the text of the others; empty where all were set.
+        fields: all of them.
+        given_names: the names of those that were set.
+    """
+
+    given: str
+    defaults: str
+    fields: dict[str, Any]
+    given_names: frozenset[str]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run's directory holds.
+
+    Attributes:
+        directory: as it was named.
+        label: by which it is told from the other runs.
+        rows: its metric rows; empty where no step is logged yet.
+        alarms: the collapse alarm's events.
+        recipe: its config.yaml, or None.
+        environment: its environment.json, or None.
+        tables: its tables of completions by their steps, ascending.
+        is_finished: whether it came to its end.
+        updated: when its metrics were last written, in seconds since 1970; None where there are none.
+        metrics_file: tells the metrics file from one that was begun anew when a run was resumed.
+        notes: sentences about what could not be read.
+    """
+
+    directory: Path
+    label: str
+    rows: list[Row]
+    alarms: list[Row]
+    recipe: Recipe | None
+    environment: dict[str, Any] | None
+    tables: dict[int, Path]
+    is_finished: bool
+    updated: float | None
+    metrics_file: int
+    notes: list[str] = field(default_factory=list)
+
+
+class FileCache(Generic[Content]):
+    """What a function makes of a file, made again only when the file has changed.
+
+    Args:
+        read: the function.
+    """
+
+    def __init__(self, read: Callable[[Path], Content]) -> None:
+        self._read = read
+        self._kept: dict[Path, tuple[tuple[int, int, int], Content]] = {}
+
+    def __call__(self, path: Path) -> Content:
+        """Read the file, or remember what was read."""
+        status = path.stat()
+        signature = (status.st_ino, status.st_mtime_ns, status.st_size)
+        kept = self._kept.get(path)
+        if kept is None or kept[0] != signature:
+            kept = self._kept[path] = (signature, self._read(path))
+        return kept[1]
+
+
+class RunReader:
+    """Reads a run's directory, again and again while the run goes on.
+
+    Args:
+        directory: the run's.
+        label: by which it is told from the other runs.
+
+    Raises:
+        UserError: if there is no run in the directory.
+    """
+
+    def __init__(self, directory: Path, label: str) -> None:
+        self.directory = directory
+        self.label = label
+        if not any((directory / name).exists() for name in (METRICS_FILE, CONFIG_FILE)):
+            raise UserError(f"{directory} holds no run: there is no {METRICS_FILE} in it; name a run's output_dir.")
+        self._rows = FileCache(_read_metrics)
+        self._alarms = FileCache(_read_alarms)
+        self._recipe = FileCache(_read_recipe)
+        self._environment = FileCache(_read_environment)
+
+    def read(self) -> RunRecord:
+        """Read what is there now.
+
+        Raises:
+            UserError: if it was written by a newer version, or is not what a run writes.
+        """
+        directory, notes = self.directory, list[str]()
+        environment, recipe = None, None
+        if (directory / ENVIRONMENT_FILE).exists():
+            environment = self._environment(directory / ENVIRONMENT_FILE)
+            if environment is None:
+                notes.append(f"{ENVIRONMENT_FILE} is not whole, and is left out.")
+        if (directory / CONFIG_FILE).exists():
+            recipe = self._recipe(directory / CONFIG_FILE)
+            if recipe is None:
+                notes.append(f"{CONFIG_FILE} is not whole, and is left out.")
+        secrets = _secrets(recipe)
+        metrics, alarms = directory / METRICS_FILE, directory / ALARMS_FILE
+        rows, num_lost = self._rows(metrics) if metrics.exists() else ([], 0)
+        if num_lost:
+            notes.append(
+                f"{METRICS_FILE} is broken behind step {rows[-1]['step'] if rows else 0}: "
+                f"{num_lost} more lines are left out."
+            )
+        return RunRecord(
+            directory,
+            self.label,
+            rows,
+            self._alarms(alarms) if alarms.exists() else [],
+            _without(recipe, secrets),
+            _without(environment, secrets),
+            _tables(directory, {row["step"] for row in rows}),
+            (directory / FINAL_DIRECTORY).exists(),
+            metrics.stat().st_mtime if metrics.exists() else None,
+            metrics.stat().st_ino if metrics.exists() else 0,
+            notes,
+        )
+
+
+def _read_metrics(path: Path) -> tuple[list[Row], int]:
+    """The rows of a metrics file, and how many whole lines stand behind one that is broken."""
+    try:
+        rows = read_rows(path)
+        num_lines = path.read_bytes().count(b"\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no file of metrics: byte {error.start} is not UTF-8; name a run.") from error
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise UserError(f"{path} is no file of metrics: line {number} has no step; name a run.")
+    return rows, max(num_lines - len(rows), 0)
+
+
+def _read_alarms(path: Path) -> list[Row]:
+    try:
+        events = read_rows(path)
+    except UnicodeDecodeError:
+        return []
+    return [event for event in events if isinstance(event, dict) and isinstance(event.get("step"), int)]
+
+
+def _read_environment(path: Path) -> dict[str, Any] | None:
+    try:
+        environment = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # neither JSON nor UTF-8: a run that starts is still writing it
+        return None
+    if not isinstance(environment, dict):
+        return None
+    run_format = environment.get("run_format", 1)
+    if run_format != RUN_FORMAT:
+        raise UserError(
+            f"{path.parent} was written in run format {run_format} (mgrpo {environment.get('mgrpo')}), and this "
+            f"version reads format {RUN_FORMAT}; install the newer one."
+        )
+    return environment
+
+
+def _read_recipe(path: Path) -> Recipe | None:
+    import yaml
+
+    try:
+        given, _, defaults = path.read_text(encoding="utf-8").partition(DEFAULTS_HEADING)
+        given_fields, default_fields = (yaml.safe_load(text) or {} for text in (given, defaults))
+        return Recipe(given, defaults, default_fields | given_fields, frozenset(given_fields))
+    except (yaml.YAMLError, ValueError, TypeError):
+        return None
+
+
+def _secrets(recipe: Recipe | None) -> list[str]:
+    """The values of a recipe that must not be shared with its report."""
+    if recipe is None:
+        return []
+    fields = recipe.fields | (recipe.fields.get("env") or {})
+    values = [str(value) for name, value in fields.items() if value and SECRET_NAMES.search(str(name))]
+    return [value for value in values if len(value) >= LEAST_SECRET]
+
+
+def _without(content: Any, secrets: Sequence[str]) -> Any:
+    """The same with every secret value replaced, wherever it stands."""
+    if not secrets:
+        return content
+    if isinstance(content, str):
+        for secret in secrets:
+            content = content.replace(secret, SECRET)
+        return content
+    if isinstance(content, Recipe):
+        given, defaults, fields = (_without(p, secrets) for p in (content.given, content.defaults, content.fields))
+        return Recipe(given, defaults, fields, content.given_names)
+    if isinstance(content, dict):
+        return {name: _without(value, secrets) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_without(value, secrets) for value in content]
+    return SECRET if str(content) in secrets else content
+
+
+def _tables(directory: Path, logged: set[int]) -> dict[int, Path]:
+    """The tables of the logged steps; one of another step was left when the run was resumed before it."""
+    names = ((path.stem.removeprefix("step-"), path) for path in (directory / COMPLETIONS_DIRECTORY).glob("*.parquet"))
+    tables = {int(step): path for step, path in names if step.isdecimal()}
+    return {step: tables[step] for step in sorted(tables) if step in logged}
+
+
+def open_runs(directories: Sequence[Path]) -> list[RunReader]:
+    """Readers of some runs, with the shortest labels that tell them apart.
+
+    Raises:
+        UserError: if a directory holds no run, or is named twice.
+    """
+    return [RunReader(*pair) for pair in zip(directories, run_labels(directories), strict=True)]
+
+
+def run_labels(directories: Sequence[Path]) -> list[str]:
+    """As many of the last parts of each path as it takes to tell all of them apart.
+
+    Raises:
+        UserError: if one is named twice.
+    """
+    parts = [Path(os.path.abspath(directory)).parts for directory in directories]
+    for directory, its in zip(directories, parts, strict=True):
+        if parts.count(its) > 1:
+            raise UserError(f"{directory} is named twice; name each run once.")
+    for length in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(its[-length:]) for its in parts]
+        if len(set(labels)) == len(labels):
+            break
+    return labels

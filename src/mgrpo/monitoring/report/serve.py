@@ -1,0 +1,185 @@
+"""The page while runs go on: served to this machine alone, and nothing can be changed through it."""
+
+import re
+import secrets
+import threading
+import webbrowser
+from collections.abc import Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from mgrpo.errors import UserError
+from mgrpo.monitoring.report.bundle import Data, bundle, to_json
+from mgrpo.monitoring.report.completions import compress, read_groups, step_text, summarize_table, summarize_tables
+from mgrpo.monitoring.report.page import content_security_policy, page, plotly_block, require_plotly
+from mgrpo.monitoring.report.read import FileCache, RunReader, RunRecord, open_runs
+
+ADDRESS = "127.0.0.1"
+HOSTS = ("127.0.0.1", "localhost")
+COMPLETIONS_PATH = re.compile(r"/completions/([0-9]{1,4})/([0-9]{1,12})\.json")
+
+
+def watch(run_directories: Sequence[Path], port: int = 0, open_browser: bool = False) -> None:
+    """Serve the page of some runs until it is interrupted; the address is printed.
+
+    Args:
+        run_directories: the runs'; they may have logged nothing yet.
+        port: of 127.0.0.1; 0: a free one.
+        open_browser: open the page.
+
+    Raises:
+        UserError: if a directory holds no run, or one of a newer version; if plotly is not installed; or if the port
+            cannot be had.
+    """
+    require_plotly()
+    live_runs = LiveRuns(run_directories)
+    live_runs.data()
+    with open_server(live_runs, port) as server:
+        url = f"http://{ADDRESS}:{server.server_address[1]}/"
+        print(f"{url} (Ctrl-C ends it)", flush=True)
+        if open_browser:
+            webbrowser.open(url)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+class LiveRuns:
+    """Some runs that go on: what the page shows of them now.
+
+    Args:
+        run_directories: the runs'.
+
+    Raises:
+        UserError: if a directory holds no run.
+    """
+
+    def __init__(self, run_directories: Sequence[Path]) -> None:
+        self._readers: list[RunReader] = open_runs(run_directories)
+        self._summarize_table = FileCache(summarize_table)
+        self._lock = threading.Lock()  # each request has its thread
+
+    def data(self, have: Sequence[str] = ()) -> Data:
+        """The page's data, without the metric rows that it has already.
+
+        Args:
+            have: the token of each run's last answer; none: everything is sent.
+        """
+        with self._lock:
+            records = [reader.read() for reader in self._readers]
+            summaries = [summarize_tables(record.tables, self._summarize_table) for record in records]
+            data = bundle(records, summaries, live=True)
+        tokens = have if len(have) == len(records) else [""] * len(records)
+        for run, record, token in zip(data["runs"], records, tokens, strict=True):
+            run["from"] = _first_new(record, token)
+            run["steps"] = run["steps"][run["from"] :]
+            run["metrics"] = {name: values[run["from"] :] for name, values in run["metrics"].items()}
+            run["token"] = f"{record.metrics_file}-{len(record.rows)}"
+        return data
+
+    def step(self, r: int, step: int) -> str | None:
+        """The completions of a run's step as JSON, None where there are none, or they are still being written."""
+        with self._lock:
+            path = self._readers[r].read().tables.get(step) if r < len(self._readers) else None
+        groups = None if path is None else read_groups(path)
+        return None if groups is None else step_text(step, groups)
+
+
+def _first_new(record: RunRecord, token: str) -> int:
+    """The first row to send again: the last one that the page has, which an evaluation may have joined since."""
+    metrics_file, _, known = token.partition("-")
+    num_known = int(known) if re.fullmatch(r"[0-9]{1,9}", known) else 0
+    if metrics_file != str(record.metrics_file) or num_known > len(record.rows):
+        return 0  # another file: the run was resumed, from an earlier step perhaps
+    return max(num_known - 1, 0)
+
+
+def open_server(live_runs: LiveRuns, port: int = 0) -> ThreadingHTTPServer:
+    """A server of the page, which does not serve yet.
+
+    Raises:
+        UserError: if the port cannot be had.
+    """
+
+    class Handler(_Handler):
+        runs = live_runs
+
+    try:
+        return ThreadingHTTPServer((ADDRESS, port), Handler)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "it is none"
+        raise UserError(f"port {port} of {ADDRESS} cannot be had ({reason}); give another --port.") from error
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers what the page asks, to the page alone; any other method than GET and HEAD is answered 501."""
+
+    runs: LiveRuns
+    server_version = "mgrpo"
+    sys_version = ""
+
+    def do_GET(self) -> None:  # noqa: N802
+        """Answer."""
+        # A page of another site whose name was bound to 127.0.0.1 asks by that name. The port may be another one
+        # where it is forwarded, by ssh from a machine with a GPU.
+        if self.headers.get("Host", "").partition(":")[0] not in HOSTS:
+            return self._refuse(HTTPStatus.FORBIDDEN, "this page is for 127.0.0.1 and localhost alone.")
+        path, _, query = self.path.partition("?")
+        try:
+            if path == "/":
+                return self._send_page()
+            if path == "/data.json":
+                have = parse_qs(query).get("have", [""])[0]
+                return self._send(to_json(self.runs.data(have.split(",") if have else [])))
+            if asked := COMPLETIONS_PATH.fullmatch(path):
+                text = self.runs.step(int(asked[1]), int(asked[2]))
+                if text is None:
+                    return self._refuse(HTTPStatus.NOT_FOUND, "this step has no completions, or not yet.")
+                return self._send(text)
+        except (UserError, OSError) as error:  # a run's directory was taken away or written anew
+            return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here.")
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the terminal quiet: the page asks every other second."""
+
+    def _send_page(self) -> None:
+        data, nonce = self.runs.data(), secrets.token_urlsafe(18)
+        blocks = {"data": compress(to_json(data)), "plotly": plotly_block()}
+        policy = f"{content_security_policy(nonce, live=True)}; frame-ancestors 'none'"
+        self._send(page(data["title"], blocks, nonce, live=True), "text/html; charset=utf-8", policy=policy)
+
+    def _refuse(self, status: HTTPStatus, sentence: str) -> None:
+        self._send(to_json({"error": sentence}), status=status)
+
+    def _send(
+        self,
+        text: str,
+        content_type: str = "application/json",
+        status: HTTPStatus = HTTPStatus.OK,
+        policy: str = "default-src 'none'; frame-ancestors 'none'",
+    ) -> None:
+        body = text.encode("utf-8")
+        headers = {
+            "Content-Type": content_type,
+            "Content-Length": str(len(body)),
+            "Content-Security-Policy": policy,
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+        try:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+        except ConnectionError:  # the page was closed meanwhile
+            self.close_connection = True
