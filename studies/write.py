@@ -1,6 +1,6 @@
-"""Write docs/stability.md: the text of stability.md.in, with every number taken from the tables in results/.
+"""Write docs/stability.md and docs/monitoring.md: their texts are in *.md.in, every number is taken from results/.
 
-    python studies/write.py                    write it
+    python studies/write.py                    write them
     python studies/write.py STUDY RUNS         first take over the table, summary and curves that `mgrpo study` wrote
 
 A test asks that what is committed is what this script writes.
@@ -12,6 +12,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import alarms
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
@@ -20,8 +21,8 @@ from mgrpo.study.tables import StudiedRun, best_signal, measures, signal_table, 
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-TEMPLATE = HERE / "stability.md.in"
-DOCUMENT = HERE.parent / "docs" / "stability.md"
+DOCS = HERE.parent / "docs"
+DOCUMENTS = ("stability.md", "monitoring.md")
 COLOURS = 48
 KEPT = ("table.parquet", "summary.csv")
 
@@ -162,8 +163,8 @@ def signals(study: str) -> str:
     return "\n".join(lines)
 
 
-def write() -> str:
-    """The document's text."""
+def write(document: str) -> str:
+    """A document's text."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     environment.globals |= {
         function.__name__: function
@@ -182,7 +183,8 @@ def write() -> str:
             studies_there,
         )
     }
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render()
+    template = (HERE / f"{document}.in").read_text(encoding="utf-8")
+    return environment.from_string(template).render(alarms=alarms)
 
 
 def take_over(study: str, runs: Path) -> None:
@@ -193,7 +195,7 @@ def take_over(study: str, runs: Path) -> None:
         if (runs / name).exists():
             shutil.copy(runs / name, directory / name)
     curves = Image.open(runs / "curves.png").convert("RGB").quantize(COLOURS)  # a third of the size
-    curves.save(DOCUMENT.parent / f"stability-{study}.png", optimize=True)
+    curves.save(DOCS / f"stability-{study}.png", optimize=True)
     environments = [json.loads(path.read_text()) for path in sorted(runs.glob("**/environment.json"))]
     kept = {name: value for name, value in environments[0].items() if name in ("python", "packages", "git_commit")}
     (directory / "environment.json").write_text(json.dumps(kept, indent=2) + "\n")
@@ -202,5 +204,6 @@ def take_over(study: str, runs: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         take_over(sys.argv[1], Path(sys.argv[2]))
-    DOCUMENT.write_text(write(), encoding="utf-8")
-    print(DOCUMENT)
+    for document in DOCUMENTS:
+        (DOCS / document).write_text(write(document), encoding="utf-8")
+        print(DOCS / document)

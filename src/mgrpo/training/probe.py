@@ -21,6 +21,9 @@ FILE_NAME = "probe.json"
 """In a run's directory, written when training begins: a list of `ProbeRow`."""
 NUM_GENERATIONS = 8
 """Completions for each prompt that vote on what is kept."""
+LARGEST_CHANGE = 0.05
+"""Nats per token: what a completion counts for at most. Some completions that are wholly forgotten, at -3 nats per
+token each, say as much as many that begin to be, and happen in runs that hold."""
 
 
 @dataclass(frozen=True)

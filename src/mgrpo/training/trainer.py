@@ -45,7 +45,7 @@ from mgrpo.training.collapse_watch import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_model
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
-from mgrpo.training.probe import NUM_GENERATIONS, ProbeRow, is_majority, load_rows, padded, save_rows
+from mgrpo.training.probe import LARGEST_CHANGE, NUM_GENERATIONS, ProbeRow, is_majority, load_rows, padded, save_rows
 from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_probs
 from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, score_with_shared_prompts
 from mgrpo.training.voting import (
@@ -231,14 +231,17 @@ class MGRPOTrainer(GRPOTrainer):
         return gather_object(local)
 
     def probe_change(self) -> float | None:
-        """Mean change in log-probability of the probe's completions, nats per token; None where there is no probe."""
+        """Mean change in log-probability of the probe's completions, nats per token; None where there is no probe.
+
+        A completion counts for `LARGEST_CHANGE` at most.
+        """
         if self._probe is None:
             return None
         device = self.accelerator.device
         changes = torch.zeros(0, device=device)
         if self._probe:
             before = torch.tensor([row.log_prob for row in self._probe], device=device)
-            changes = self._log_probs_of(self._probe) - before
+            changes = (self._log_probs_of(self._probe) - before).clamp(-LARGEST_CHANGE, LARGEST_CHANGE)
         total, count = (
             gather(torch.stack([changes.sum(), torch.tensor(float(len(changes)), device=device)]))
             .view(-1, 2)

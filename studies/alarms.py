@@ -1,0 +1,210 @@
+"""How often the collapse alarm comes in time, late, or for nothing; its signals are in results/alarm/signals.parquet.
+
+    python studies/alarms.py RUNS ...     # output directories of studies; takes over the signals of their runs
+
+`outcomes` judges the alarm of this version by them; studies/write.py puts it into docs/monitoring.md.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from mgrpo.monitoring import names
+from mgrpo.monitoring.collapse import SIGNS, CollapseAlarm, Sign
+from mgrpo.monitoring.run_log import FINAL_DIRECTORY, read_run
+from mgrpo.monitoring.stability import HELD_OUT_ACCURACY, WINDOW, stability
+
+SIGNALS = Path(__file__).parent / "results" / "alarm" / "signals.parquet"
+METRICS = [*dict.fromkeys(sign.metric for sign in SIGNS), HELD_OUT_ACCURACY]
+LOSS = 0.9
+"""A tenth of its peak is what a run has lost below this share of it."""
+
+CALIBRATION = "alarm"
+"""The study on whose runs the limits were chosen; all others judge them."""
+
+
+COLLAPSED, DIPPED, HELD = "collapsed", "dipped", "held"
+
+
+def gather(directories: list[Path]) -> pd.DataFrame:
+    """The signals of all finished runs, a row a run, step and metric."""
+    rows = []
+    for directory in directories:
+        for run in sorted(path.parent for path in directory.glob(f"*/seed-*/{FINAL_DIRECTORY}")):
+            key = (directory.name, run.parent.name, int(run.name.removeprefix("seed-")))
+            for row in read_run(run):
+                rows += [(*key, row["step"], name, row[name]) for name in METRICS if row.get(name) is not None]
+    table = pd.DataFrame(rows, columns=["study", "variant", "seed", "step", "metric", "value"])
+    return table.astype({"value": "float32", "study": "category", "variant": "category", "metric": "category"})
+
+
+def rows_of(table: pd.DataFrame) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
+    """Each run's rows, by study, variant and seed."""
+    runs = {}
+    for key, of_run in table.groupby(["study", "variant", "seed"], observed=True, sort=False):
+        steps = of_run.pivot(index="step", columns="metric", values="value").sort_index()
+        runs[key] = [{"step": int(step), **row.dropna().to_dict()} for step, row in steps.iterrows()]
+    return runs
+
+
+def outcomes(signs: Sequence[Sign] = SIGNS) -> pd.DataFrame:
+    """How each committed run went, and what an alarm of these signs made of it."""
+    runs = rows_of(pd.read_parquet(SIGNALS))
+    return pd.DataFrame(
+        {"study": study, "variant": variant, "seed": seed, "is_calibration": study == CALIBRATION}
+        | judge(rows, CollapseAlarm(signs))
+        for (study, variant, seed), rows in runs.items()
+    )
+
+
+def judge(rows: list[dict[str, Any]], alarm: CollapseAlarm) -> dict[str, Any]:
+    """One run: `collapsed`; `dipped`, it lost a tenth of its peak at some time, without a collapse; or `held`.
+
+    Accuracies are held-out, `lost_step` is the first evaluation from which on a collapsing run never again reaches 90%
+    of its highest mean of three evaluations so far. `early` counts the steps from the alarm to it.
+    """
+    outcome = stability(rows)
+    assert outcome is not None
+    accuracy = pd.Series({row["step"]: row[HELD_OUT_ACCURACY] for row in rows if HELD_OUT_ACCURACY in row})
+    smooth = accuracy.rolling(WINDOW, min_periods=1).mean()
+    peak = smooth.cummax()
+    kind = HELD if (smooth >= LOSS * peak).all() else DIPPED
+    lost_step = None
+    if outcome.collapse_step is not None:
+        kind = COLLAPSED
+        fine = accuracy[accuracy >= LOSS * peak]
+        lost_step = int(accuracy.index[accuracy.index > fine.index[-1]][0])
+    events = [event for row in rows if (event := alarm.update(row)) is not None]
+    first = events[0] if events else None
+    return {
+        "outcome": kind,
+        "final": outcome.final,
+        "lost_step": lost_step,
+        "collapse_step": outcome.collapse_step,
+        "alarm_step": first.step if first else None,
+        "signal": first.signals[0] if first else None,
+        "early": lost_step - first.step if lost_step is not None and first else None,
+    }
+
+
+def is_in_time(runs: pd.DataFrame) -> pd.Series:
+    """Which runs' alarm came at or before the evaluation that shows the loss."""
+    return runs["alarm_step"] <= runs["lost_step"]
+
+
+def counts(runs: pd.DataFrame) -> dict[str, str]:
+    """What the alarm did in some runs, as text."""
+    collapsed, held, dipped = (runs[runs["outcome"] == kind] for kind in (COLLAPSED, HELD, DIPPED))
+    early = collapsed["early"].dropna()
+    return {
+        "collapsing runs": f"{len(collapsed)}",
+        "alarm in time": _of(is_in_time(collapsed)),
+        "before 80% of the start": _of(collapsed["alarm_step"] <= collapsed["collapse_step"]),
+        "never": f"{collapsed['alarm_step'].isna().sum()}",
+        "steps early, median": f"{early.median():.0f}" if len(early) else "–",
+        "alarms in runs that hold": _of(held["alarm_step"].notna()),
+        "in runs that dip": _of(dipped["alarm_step"].notna()),
+    }
+
+
+def _of(mask: pd.Series) -> str:
+    return f"{mask.sum()} of {len(mask)}" if len(mask) else "–"
+
+
+def rate_table() -> str:
+    """The alarm on the runs that its limits were chosen on, and on each other study."""
+    judged = outcomes()
+    others = judged[~judged["is_calibration"]]
+    groups = {"chosen on (`alarm`)": judged[judged["is_calibration"]]}
+    groups |= {f"`{study}`": others[others["study"] == study] for study in dict.fromkeys(others["study"])}
+    return _table("runs", {name: counts(runs) for name, runs in groups.items()} | {"**all others**": counts(others)})
+
+
+def sign_table() -> str:
+    """Each sign alone, on all runs that the limits were not chosen on."""
+    lines = {}
+    for sign in SIGNS:
+        judged = outcomes([sign])
+        by = counts(judged[~judged["is_calibration"]])
+        multiple = " x early median" if sign.is_relative else ""
+        what = f"`{sign.metric}` {sign.direction} {sign.limit:g}{multiple}, {sign.num_rows} rows"
+        lines[what] = {name: by[name] for name in ("alarm in time", "never", "alarms in runs that hold")}
+    return _table("sign", lines)
+
+
+def early() -> str:
+    """Median steps from the alarm to the loss, in collapsing runs that the limits were not chosen on."""
+    judged = outcomes()
+    return f"{judged[~judged['is_calibration']]['early'].median():.0f}"
+
+
+def num_runs(kind: str) -> int:
+    """How many runs of a kind there are, of those that the limits were not chosen on."""
+    judged = outcomes()
+    return int((~judged["is_calibration"] & (judged["outcome"] == kind)).sum())
+
+
+def share_of(kind: str, what: str) -> str:
+    """Of the runs of a kind, in percent: alarm `in time`, `before collapse`, or at all: `alarmed`.
+
+    Runs that the limits were chosen on are not among them.
+    """
+    judged = outcomes()
+    runs = judged[~judged["is_calibration"] & (judged["outcome"] == kind)]
+    masks = {
+        "in time": is_in_time(runs),
+        "before collapse": runs["alarm_step"] <= runs["collapse_step"],
+        "alarmed": runs["alarm_step"].notna(),
+    }
+    return f"{100 * masks[what].mean():.0f}%"
+
+
+def _table(first: str, lines: dict[str, dict[str, str]]) -> str:
+    head = [first, *next(iter(lines.values()))]
+    rows = [head, ["---"] * len(head), *([name, *line.values()] for name, line in lines.items())]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def draw_misses(path: Path, columns: int = 4) -> int:
+    """Draw held-out accuracy and probe of each run that the alarm was late for or that it disturbed for nothing.
+
+    Calibration runs are not among them.
+
+    Returns:
+        How many there are.
+    """
+    judged = outcomes()
+    judged = judged[~judged["is_calibration"]]
+    late = (judged["outcome"] == COLLAPSED) & ~is_in_time(judged)
+    misses = judged[late | ((judged["outcome"] == HELD) & judged["alarm_step"].notna())]
+    runs = rows_of(pd.read_parquet(SIGNALS))
+    num_rows = max(-(-len(misses) // columns), 1)
+    figure, axes = plt.subplots(num_rows, columns, figsize=(3 * columns, 2.2 * num_rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, run in zip(axes.flat, misses.itertuples(), strict=False):
+        rows = runs[run.study, run.variant, run.seed]
+        axis.axis("on")
+        for name, colour, on in ((HELD_OUT_ACCURACY, "C0", axis), (names.PROBE, "C1", axis.twinx())):
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            on.plot(*zip(*points, strict=True), color=colour, linewidth=1)
+            on.tick_params(labelsize=6, labelcolor=colour, axis="y")
+        for step, colour in ((run.alarm_step, "C3"), (run.lost_step, "0.4")):
+            if not pd.isna(step):
+                axis.axvline(step, color=colour, linestyle="--", linewidth=1)
+        axis.tick_params(labelsize=6, axis="x")
+        axis.set_title(f"{run.study}: {run.variant}, seed {run.seed} ({run.outcome})", fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    return len(misses)
+
+
+if __name__ == "__main__":
+    SIGNALS.parent.mkdir(parents=True, exist_ok=True)
+    gather([Path(argument) for argument in sys.argv[1:]]).to_parquet(SIGNALS, compression="zstd")
+    print(SIGNALS, draw_misses(Path(__file__).parents[1] / "docs" / "monitoring-misses.png"), "misses drawn")
