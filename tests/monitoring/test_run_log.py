@@ -93,3 +93,10 @@ def test_completions(tmp_path):
     rows = [{"completion": "7", "reward": 1.0, "entropy": None}, {"completion": "8", "reward": 0.0, "entropy": 0.5}]
     write_completions(rows, tmp_path, step=20)
     assert pq.read_table(tmp_path / "completions" / "step-000020.parquet").to_pylist() == rows
+
+
+def test_a_lone_surrogate_does_not_end_a_run(tmp_path):
+    write_completions([{"completion": "a\ud800b", "answer": None, "kept": True}], tmp_path, step=3)
+    assert pq.read_table(tmp_path / "completions" / "step-000003.parquet").to_pylist() == [
+        {"completion": "a?b", "answer": None, "kept": True}
+    ]

@@ -47,6 +47,7 @@ def label(preset):
         # the filter drops the first completion, and its vote
         ("m-grpo", [0, 1, 0, 0], [0, 1, 1, 1]),
         ("co-rewarding-ii", [0, 1, 0, 0], [1, 1, 1, 1]),
+        ("lagged-voters", [0, 1, 0, 0], [1, 1, 1, 1]),
         # shares of three answers
         ("om-grpo", [2 / 3, 1 / 3, 2 / 3, 0], [1, 1, 1, 1]),
         ("intuitor", [5, 4, 3, 2], [1, 1, 1, 1]),
@@ -73,6 +74,7 @@ def test_what_else_presets_set():
     co_rewarding = load("co-rewarding-ii").config
     assert (co_rewarding.momentum_schedule, co_rewarding.kl_anchor) == ("cosine", "momentum")
     assert load("om-grpo").config.mask_answer_span
+    assert load("lagged-voters").config.momentum_temperature == 0.5 < load("lagged-voters").config.temperature
 
 
 def test_presets_set_the_method_alone():

@@ -95,10 +95,18 @@ def series(rows: list[Row], name: str) -> tuple[list[int], list[float]]:
 
 
 def write_completions(rows: list[Row], run_directory: Path, step: int) -> None:
-    """Write the completions of one logged step as `completions/step-NNNNNN.parquet`."""
+    """Write the completions of one logged step as `completions/step-NNNNNN.parquet`.
+
+    A lone surrogate, which no file can hold, becomes a question mark.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     directory = run_directory / COMPLETIONS_DIRECTORY
     directory.mkdir(parents=True, exist_ok=True)
+    rows = [{name: _encodable(value) for name, value in row.items()} for row in rows]
     pq.write_table(pa.Table.from_pylist(rows), directory / f"step-{step:06d}.parquet")
+
+
+def _encodable(value: Any) -> Any:
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
