@@ -11,7 +11,6 @@ initial/           a plain copy of the model the run began with, where it came f
 final/             the policy; final/momentum/ the momentum model
 """
 
-import gc
 import importlib.metadata
 import json
 import platform
@@ -106,8 +105,8 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
         checkpoint = get_last_checkpoint(run_directory)
         if is_main:
             progress.show_event(f"rolled back: {past[-1]['message']}")
+        trainer.accelerator.free_memory()
         del trainer, watch  # their memory is the next one's
-        gc.collect()
     # Written beside it and renamed: a run that has final/ is finished.
     unfinished = run_directory / f"{FINAL_DIRECTORY}.unfinished"
     trainer.save_model(str(unfinished))

@@ -216,16 +216,21 @@ class MGRPOTrainer(GRPOTrainer):
         # on every process as many, since engines sample together
         num_local = max(min(self.args.probe_prompts, size) // num_processes, 1)
         indices = [(rank + i * num_processes) * size // (num_local * num_processes) for i in range(num_local)]
-        prompts = [prompt for prompt in self.train_dataset[indices]["prompt"] for _ in range(NUM_GENERATIONS)]
+        prompts = self.train_dataset[indices]["prompt"]
+        # no more completions at once than in training
+        at_once = max(self.args.generation_batch_size // num_processes // NUM_GENERATIONS, 1)
+        local: list[ProbeRow] = []
         self.model.train()  # TRL counts completions by this mode
         with self._uncounted(NUM_GENERATIONS), self._without_trace():
-            prompt_ids, completion_ids, _, completions, *_ = self._generate(prompts)
-        kept = is_majority(completions, self.answer_fn, self.equivalence)
-        local = [
-            ProbeRow(prompt, completion, log_prob=0.0)
-            for prompt, completion, keep in zip(prompt_ids, completion_ids, kept, strict=True)
-            if keep and completion
-        ]
+            for start in range(0, num_local, at_once):
+                repeated = [prompt for prompt in prompts[start : start + at_once] for _ in range(NUM_GENERATIONS)]
+                prompt_ids, completion_ids, _, completions, *_ = self._generate(repeated)
+                kept = is_majority(completions, self.answer_fn, self.equivalence)
+                local += [
+                    ProbeRow(prompt, completion, log_prob=0.0)
+                    for prompt, completion, keep in zip(prompt_ids, completion_ids, kept, strict=True)
+                    if keep and completion
+                ]
         log_probs = self._log_probs_of(local).tolist() if local else []
         local = [replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)]
         return gather_object(local)
@@ -570,6 +575,7 @@ class MGRPOTrainer(GRPOTrainer):
             if before not in (0, self.args.learning_rate):
                 group["initial_lr"] = self.args.learning_rate
                 group["lr"] *= self.args.learning_rate / before
+        self.lr_scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]  # which is logged
 
 
 @contextmanager
