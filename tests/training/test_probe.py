@@ -1,5 +1,4 @@
 import json
-import math
 
 import pytest
 import torch
@@ -48,24 +47,27 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(make_trainer, tmp_p
             log_p = torch.log_softmax(model(tokens).logits[0].float() / temperature, dim=-1)
         start = len(row.prompt_ids) - 1
         of_tokens = [log_p[start + i, token].item() for i, token in enumerate(row.completion_ids)]
-        changes.append(min(max(sum(of_tokens) / len(of_tokens) - row.log_prob, -0.05), 0.05))
-    assert trainer.probe_change() == pytest.approx(sum(changes) / len(changes), abs=1e-5)
+        changes.append(sum(of_tokens) / len(of_tokens) - row.log_prob)
+    measured = trainer.probe_metrics()
+    mean = sum(min(max(change, -0.05), 0.05) for change in changes) / len(changes)
+    assert measured[names.PROBE] == pytest.approx(mean, abs=1e-5)
+    assert measured[names.FORGOTTEN] == sum(change < -0.15 for change in changes) / len(changes)
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     # within rounding of a batched pass; the step has moved it
-    assert logged[0][names.PROBE] == pytest.approx(trainer.probe_change(), abs=1e-5)
+    assert logged[0][names.PROBE] == pytest.approx(mean, abs=1e-5)
     assert abs(logged[0][names.PROBE]) > 1e-4
 
 
 def test_begins_at_zero_and_leaves_no_trace_in_training(make_trainer, weights_of, tmp_path):
     with_probe = make_trainer(output_dir=str(tmp_path / "with"), learning_rate=0.0)
     with_probe.train()
-    assert with_probe.probe_change() == pytest.approx(0.0, abs=1e-6)
+    assert with_probe.probe_metrics() == {names.PROBE: pytest.approx(0.0, abs=1e-6), names.FORGOTTEN: 0.0}
     runs = []
     for prompts in (0, 4):
         trainer = make_trainer(output_dir=str(tmp_path / f"{prompts}"), probe_prompts=prompts)
         trainer.train()
         runs.append(weights_of(trainer))
-        assert (trainer.probe_change() is None) == (prompts == 0)
+        assert bool(trainer.probe_metrics()) == bool(prompts)
     for name, weight in runs[0].items():
         assert torch.equal(weight, runs[1][name]), name
 
@@ -78,5 +80,5 @@ def test_a_resumed_run_goes_on_from_the_same_answers(make_trainer, tmp_path):
     resumed = make_trainer(**settings)
     resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
     assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
-    assert resumed.probe_change() == whole.probe_change() != 0
-    assert not math.isnan(whole.probe_change())
+    assert resumed.probe_metrics() == whole.probe_metrics()
+    assert whole.probe_metrics()[names.PROBE] != 0

@@ -37,6 +37,8 @@ LENGTH = "completion/length"
 PROBE = "probe/log_prob_change"
 """Change since training began in the log-probability of what the initial model mostly answered, nats per token; of
 each of its completions 0.05 at most."""
+FORGOTTEN = "probe/forgotten"
+"""Share of what the initial model mostly answered that has become less likely by more than 0.15 nats per token."""
 DISTANCE = "momentum/distance"
 """|theta_k - theta_q| / |theta_q| over the trained weights."""
 MOMENTUM = "momentum/m"

@@ -82,8 +82,8 @@ class MomentumUpdate(TrainerCallback):
         momentum_model = self._trainer.momentum_model
         if control.should_log:
             self._trainer.log_metric(names.SKIPPED_STEPS, self._guard.num_skipped)
-            if (change := self._trainer.probe_change()) is not None:
-                self._trainer.log_metric(names.PROBE, change)
+            for name, value in self._trainer.probe_metrics().items():
+                self._trainer.log_metric(name, value)
         if momentum_model is None:
             return
         # global_step counts this step already

@@ -22,8 +22,10 @@ FILE_NAME = "probe.json"
 NUM_GENERATIONS = 8
 """Completions for each prompt that vote on what is kept."""
 LARGEST_CHANGE = 0.05
-"""Nats per token: what a completion counts for at most. Some completions that are wholly forgotten, at -3 nats per
-token each, say as much as many that begin to be, and happen in runs that hold."""
+"""Nats per token: what a completion's change counts for at most in their mean, which some that are wholly forgotten,
+at -3 each, would rule otherwise."""
+FORGOTTEN_CHANGE = -0.15
+"""Nats per token: a completion that has become this much less likely is forgotten."""
 
 
 @dataclass(frozen=True)

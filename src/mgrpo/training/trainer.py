@@ -45,7 +45,16 @@ from mgrpo.training.collapse_watch import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_model
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
-from mgrpo.training.probe import LARGEST_CHANGE, NUM_GENERATIONS, ProbeRow, is_majority, load_rows, padded, save_rows
+from mgrpo.training.probe import (
+    FORGOTTEN_CHANGE,
+    LARGEST_CHANGE,
+    NUM_GENERATIONS,
+    ProbeRow,
+    is_majority,
+    load_rows,
+    padded,
+    save_rows,
+)
 from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_probs
 from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, score_with_shared_prompts
 from mgrpo.training.voting import (
@@ -235,24 +244,18 @@ class MGRPOTrainer(GRPOTrainer):
         local = [replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)]
         return gather_object(local)
 
-    def probe_change(self) -> float | None:
-        """Mean change in log-probability of the probe's completions, nats per token; None where there is no probe.
-
-        A completion counts for `LARGEST_CHANGE` at most.
-        """
+    def probe_metrics(self) -> dict[str, float]:
+        """How the log-probabilities of the probe's completions changed; nothing where there is no probe."""
         if self._probe is None:
-            return None
-        device = self.accelerator.device
-        changes = torch.zeros(0, device=device)
+            return {}
+        changes = torch.zeros(0, device=self.accelerator.device)
         if self._probe:
-            before = torch.tensor([row.log_prob for row in self._probe], device=device)
-            changes = (self._log_probs_of(self._probe) - before).clamp(-LARGEST_CHANGE, LARGEST_CHANGE)
-        total, count = (
-            gather(torch.stack([changes.sum(), torch.tensor(float(len(changes)), device=device)]))
-            .view(-1, 2)
-            .sum(dim=0)
-        )
-        return (total / count).item() if count else None
+            before = torch.tensor([row.log_prob for row in self._probe], device=self.accelerator.device)
+            changes = self._log_probs_of(self._probe) - before
+        limited = changes.clamp(-LARGEST_CHANGE, LARGEST_CHANGE).sum()
+        local = torch.stack([limited, (changes < FORGOTTEN_CHANGE).sum(), torch.ones_like(changes).sum()])
+        change, forgotten, count = gather(local).view(-1, 3).sum(dim=0).tolist()
+        return {names.PROBE: change / count, names.FORGOTTEN: forgotten / count} if count else {}
 
     def _log_probs_of(self, rows: list[ProbeRow]) -> Tensor:
         """Mean log-probability of each completion under the policy, nats per token, (B,)."""

@@ -50,6 +50,7 @@ def _shares(id: str, title: str, lines: dict[str, str]) -> Panel:
 PANELS = [
     _shares("held-out", "Held-out accuracy", {HELD_OUT_ACCURACY: "held-out accuracy"}),
     Panel("probe", "Log-probability of the initial answers", "nats per token", {names.PROBE: "change"}),
+    _shares("forgotten", "Initial answers that are forgotten", {names.FORGOTTEN: "forgotten"}),
     _shares(
         "agreement",
         "Agreement with the label",
