@@ -41,7 +41,7 @@ class Sign:
 
 
 SIGNS = (
-    Sign(names.PROBE, "below", -0.013, "the policy is forgetting what the initial model mostly answered", num_rows=1),
+    Sign(names.PROBE, "below", -0.015, "the policy is forgetting what the initial model mostly answered", num_rows=1),
     Sign(
         names.FORGOTTEN, "above", 0.26, "the policy has forgotten what the initial model mostly answered", num_rows=1
     ),
