@@ -46,7 +46,7 @@ def test_rolling_back_keeps_the_numbers_and_takes_the_checkpoints(run_directory)
     assert [row["step"] for row in read_rows(kept / "metrics.jsonl")] == [5, 6, 7, 8]
     assert len(list((kept / "completions").iterdir())) == 4 == len(list((run_directory / "completions").iterdir()))
     (row,) = rollbacks(run_directory)
-    assert row["message"] == "back to checkpoint-4, on with learning_rate 0.0001"
+    assert row["message"] == "rolled back to checkpoint-4, on with learning_rate 0.0001"
     assert (row["step"], row["healthy_step"], row["settings"]) == (8, 4, {"learning_rate": 1e-4})
 
 
@@ -91,7 +91,7 @@ def test_rolls_back_and_goes_on_more_slowly(capsys, tmp_path):
     for before, after in zip(rolled_back, rows[back_to:], strict=False):
         assert after["learning_rate"] == pytest.approx(0.01 * before["learning_rate"])
     assert rows[-1]["learning_rate"] == pytest.approx(1e-5)
-    assert "rolled back: back to" in capsys.readouterr().err
+    assert "rolled back to checkpoint-" in capsys.readouterr().err
     # The recipe is still the one that was asked for, and a resumed run goes on as slowly.
     assert "learning_rate: 0.001" in (run / "config.yaml").read_text()
     more = ["--max_steps", "25", "--resume_from_checkpoint", "last"]

@@ -131,7 +131,7 @@ def roll_back(run_directory: Path, event: Event, settings: dict[str, Any]) -> Pa
             step=event.step,
             kind="rollback",
             signals=event.signals,
-            message=f"back to {healthy.name if healthy else 'the beginning'}, on with "
+            message=f"rolled back to {healthy.name if healthy else 'the beginning'}, on with "
             + ", ".join(f"{name} {value:g}" for name, value in settings.items()),
             healthy_step=step,
             settings=settings,

@@ -34,7 +34,7 @@ from trl import get_peft_config
 import mgrpo
 from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError
-from mgrpo.monitoring.collapse import EARLY_ROWS, Event
+from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.collapse_watch import roll_back, rollbacks
@@ -88,7 +88,7 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
         if len(past) >= config.max_rollbacks and config.on_collapse == "rollback":
             watch.on_collapse = "stop"
         trainer.add_callback(progress)
-        progress.watch_from(EARLY_ROWS * max(int(config.logging_steps), 1))
+        progress.watch_from(max(int(config.logging_steps), 1))
         try:
             trainer.train(resume_from_checkpoint=checkpoint)
         finally:
@@ -104,7 +104,7 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
         past = rollbacks(run_directory)
         checkpoint = get_last_checkpoint(run_directory)
         if is_main:
-            progress.show_event(f"rolled back: {past[-1]['message']}")
+            progress.show_event(past[-1]["message"])
         trainer.accelerator.free_memory()
         del trainer, watch  # their memory is the next one's
     # Written beside it and renamed: a run that has final/ is finished.
