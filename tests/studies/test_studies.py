@@ -72,6 +72,9 @@ def test_the_readmes_other_numbers(write):
     lagged, gold = (write.mean("stable", variant) for variant in ("lagged-cool-voters", "grpo-gold"))
     assert f"no run collapsed; it ended at {lagged}, right answers at {gold}" in readme
     assert write.collapsed("stable", "lagged-cool-voters") == 0
+    alone, back = (write.mean("rollback", variant) for variant in ("warn", "rollback"))
+    assert f"5 of 5 seeds and ends at {alone}, ends at {back} when it is rolled back" in readme
+    assert write.collapsed("rollback", "warn") == 5
     assert float(write.mean("long", "m-grpo-no-filter")) < float(write.mean("long", "m-grpo-no-filter", "start"))
     assert 0.2 < float(write.of_filtered("k=0.75", "momentum", False, "completions")) < 0.3
     assert float(write.of_filtered("k=0.75", "policy", False, "completions")) < 0.05
