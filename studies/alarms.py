@@ -136,20 +136,8 @@ def sign_table() -> str:
     return _table("sign", lines)
 
 
-def early() -> str:
-    """Median steps from the alarm to the loss, in collapsing runs that the limits were not chosen on."""
-    judged = outcomes()
-    return f"{judged[~judged['is_calibration']]['early'].median():.0f}"
-
-
-def num_runs(kind: str) -> int:
-    """How many runs of a kind there are, of those that the limits were not chosen on."""
-    judged = outcomes()
-    return int((~judged["is_calibration"] & (judged["outcome"] == kind)).sum())
-
-
-def share_of(kind: str, what: str) -> str:
-    """Of the runs of a kind, in percent: alarm `in time`, `before collapse`, or at all: `alarmed`.
+def judged_by(kind: str, what: str) -> str:
+    """Of the runs of a kind, how many had their alarm `in time`, `before collapse`, or at all: `alarmed`; as text.
 
     Runs that the limits were chosen on are not among them.
     """
@@ -160,7 +148,7 @@ def share_of(kind: str, what: str) -> str:
         "before collapse": runs["alarm_step"] <= runs["collapse_step"],
         "alarmed": runs["alarm_step"].notna(),
     }
-    return f"{100 * masks[what].mean():.0f}%"
+    return _of(masks[what])
 
 
 def _table(first: str, lines: dict[str, dict[str, str]]) -> str:
