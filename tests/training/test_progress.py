@@ -117,7 +117,7 @@ def test_on_a_terminal(capsys):
     # 8 prompts x (12 + 4)
     assert speed.split()[1] == f"{8 * 16 / row['step_time']:,.0f}"
     assert re.fullmatch(r"time +policy \d+%  momentum \d+%  label \d+%  learn \d+%", time)
-    assert alarm.startswith("alarm     watching from step ")
+    assert alarm == "alarm     none"
     assert last == ""
     output = capsys.readouterr().out  # which somebody may have sent into a file
     assert "read '" in output and "read '" not in written

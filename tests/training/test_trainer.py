@@ -394,7 +394,7 @@ def test_an_extractor_that_fails_at_times_is_counted(make_trainer):
 
 
 def test_an_extractor_that_fails_always_ends_the_run(make_trainer):
-    with pytest.raises(UserError, match="32 of 32 completions"):
+    with pytest.raises(UserError, match="24 of 24 completions"):
         make_trainer({"answer_fn": lambda text: text.nothing}).train()
 
 
