@@ -7,6 +7,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,6 @@ LOSS = 0.9
 
 CALIBRATION = "alarm"
 """The study on whose runs the limits were chosen; all others judge them."""
-
-
 COLLAPSED, DIPPED, HELD = "collapsed", "dipped", "held"
 
 
@@ -42,22 +41,26 @@ def gather(directories: list[Path]) -> pd.DataFrame:
     return table.astype({"value": "float32", "study": "category", "variant": "category", "metric": "category"})
 
 
-def rows_of(table: pd.DataFrame) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
-    """Each run's rows, by study, variant and seed."""
-    runs = {}
-    for key, of_run in table.groupby(["study", "variant", "seed"], observed=True, sort=False):
-        steps = of_run.pivot(index="step", columns="metric", values="value").sort_index()
-        runs[key] = [{"step": int(step), **row.dropna().to_dict()} for step, row in steps.iterrows()]
-    return runs
+def rows_of(of_run: pd.DataFrame) -> list[dict[str, Any]]:
+    """A run's metric rows, from its part of a tidy table."""
+    steps = of_run.pivot(index="step", columns="metric", values="value").sort_index()
+    return [{"step": int(step), **row.dropna().to_dict()} for step, row in steps.iterrows()]
 
 
+@cache
+def committed_runs() -> dict[tuple[str, str, int], list[dict[str, Any]]]:
+    """Each committed run's rows, by study, variant and seed."""
+    groups = pd.read_parquet(SIGNALS).groupby(["study", "variant", "seed"], observed=True, sort=False)
+    return {key: rows_of(of_run) for key, of_run in groups}
+
+
+@cache
 def outcomes(signs: Sequence[Sign] = SIGNS) -> pd.DataFrame:
     """How each committed run went, and what an alarm of these signs made of it."""
-    runs = rows_of(pd.read_parquet(SIGNALS))
     return pd.DataFrame(
         {"study": study, "variant": variant, "seed": seed, "is_calibration": study == CALIBRATION}
         | judge(rows, CollapseAlarm(signs))
-        for (study, variant, seed), rows in runs.items()
+        for (study, variant, seed), rows in committed_runs().items()
     )
 
 
@@ -128,7 +131,7 @@ def sign_table() -> str:
     """Each sign alone, on all runs that the limits were not chosen on."""
     lines = {}
     for sign in SIGNS:
-        judged = outcomes([sign])
+        judged = outcomes((sign,))
         by = counts(judged[~judged["is_calibration"]])
         multiple = " x early median" if sign.is_relative else ""
         what = f"`{sign.metric}` {sign.direction} {sign.limit:g}{multiple}, {sign.num_rows} rows"
@@ -169,13 +172,12 @@ def draw_misses(path: Path, columns: int = 4) -> int:
     judged = judged[~judged["is_calibration"]]
     late = (judged["outcome"] == COLLAPSED) & ~is_in_time(judged)
     misses = judged[late | ((judged["outcome"] == HELD) & judged["alarm_step"].notna())]
-    runs = rows_of(pd.read_parquet(SIGNALS))
     num_rows = max(-(-len(misses) // columns), 1)
     figure, axes = plt.subplots(num_rows, columns, figsize=(3 * columns, 2.2 * num_rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, run in zip(axes.flat, misses.itertuples(), strict=False):
-        rows = runs[run.study, run.variant, run.seed]
+        rows = committed_runs()[run.study, run.variant, run.seed]
         axis.axis("on")
         for name, colour, on in ((HELD_OUT_ACCURACY, "C0", axis), (names.PROBE, "C1", axis.twinx())):
             points = [(row["step"], row[name]) for row in rows if name in row]

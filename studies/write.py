@@ -43,9 +43,7 @@ def runs_of(study: str) -> list[StudiedRun]:
     table = pd.read_parquet(RESULTS / study / "table.parquet")
     runs = []
     for (variant, seed), of_run in table.groupby(["variant", "seed"], sort=False):
-        steps = of_run.pivot(index="step", columns="metric", values="value").sort_index()
-        rows = [{"step": int(step), **row.dropna().to_dict()} for step, row in steps.iterrows()]
-        runs.append(StudiedRun(str(variant), int(seed), rows))
+        runs.append(StudiedRun(str(variant), int(seed), alarms.rows_of(of_run)))
     return runs
 
 

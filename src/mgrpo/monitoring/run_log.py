@@ -9,6 +9,11 @@ from typing import Any
 from mgrpo.errors import UserError
 
 CONFIG_FILE = "config.yaml"
+DEFAULTS_HEADING = "\n# defaults of this version\n"
+"""In a config.yaml: what was set stands before it, every default behind."""
+NOT_COMPARED = ("output_dir", "resume_from_checkpoint")
+"""Fields of a config.yaml that say nothing about what is run."""
+ENVIRONMENT_FILE = "environment.json"
 METRICS_FILE = "metrics.jsonl"
 ALARMS_FILE = "alarms.jsonl"
 """What the collapse alarm said and what was done about it, an object an event; absent where it said nothing."""
@@ -35,10 +40,7 @@ class MetricsWriter:
         kept = [row for row in read_rows(path) if row["step"] <= last_step] if last_step and path.exists() else []
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(row) + "\n" for row in kept]
-        # Written beside it and renamed: a crash in between loses no row.
-        unfinished = path.with_name(path.name + ".unfinished")
-        unfinished.write_text("".join(lines), encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, "".join(lines))
         self._file = path.open("r+", encoding="utf-8")
         self._file.seek(0, os.SEEK_END)
         self._last: Row = kept[-1] if kept else {}
@@ -59,6 +61,13 @@ class MetricsWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it: a crash in between loses nothing of an earlier one."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
 
 
 def _finite(value: Any) -> Any:

@@ -13,15 +13,12 @@ from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY
+from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, NOT_COMPARED
 from mgrpo.study.definition import StudyRun
 from mgrpo.training.config import has_momentum_model
 from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.momentum_model import FILE_NAME as MOMENTUM_FILE
 from mgrpo.training.recipe import Recipe, load_fields
-
-NOT_COMPARED = ("output_dir", "resume_from_checkpoint")
-"""Fields in which a run and its study may differ."""
 
 
 @dataclass(frozen=True)

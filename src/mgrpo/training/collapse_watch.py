@@ -21,6 +21,7 @@ from mgrpo.monitoring.run_log import (
     COMPLETIONS_DIRECTORY,
     METRICS_FILE,
     read_rows,
+    write_whole,
 )
 
 ON_COLLAPSE = ("warn", "stop", "rollback")
@@ -96,8 +97,9 @@ class CollapseWatch(TrainerCallback):
 
 def healthy_checkpoint(run_directory: Path, event: Event) -> Path | None:
     """The last checkpoint of a run that an alarm does not condemn, or None."""
-    steps = [step for step in _checkpoints(run_directory) if step <= (event.healthy_step or 0)]
-    return _checkpoints(run_directory)[max(steps)] if steps else None
+    checkpoints = _checkpoints(run_directory)
+    steps = [step for step in checkpoints if step <= (event.healthy_step or 0)]
+    return checkpoints[max(steps)] if steps else None
 
 
 def roll_back(run_directory: Path, event: Event, settings: dict[str, Any]) -> Path | None:
@@ -166,6 +168,4 @@ def _drop_events_after(run_directory: Path, step: int) -> None:
     rows = read_rows(path)
     last = max((i for i, row in enumerate(rows) if row["kind"] == "rollback"), default=-1)
     kept = [row for i, row in enumerate(rows) if i <= last or row["step"] <= step]
-    unfinished = path.with_name(f"{ALARMS_FILE}.unfinished")
-    unfinished.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))

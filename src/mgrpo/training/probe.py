@@ -16,6 +16,7 @@ from torch import Tensor
 from mgrpo.answers.completions import Completion, read_answers
 from mgrpo.answers.equivalence import number_answers
 from mgrpo.answers.extract import Extractor
+from mgrpo.monitoring.run_log import write_whole
 
 FILE_NAME = "probe.json"
 """In a run's directory, written when training begins: a list of `ProbeRow`."""
@@ -74,10 +75,7 @@ def padded(rows: list[ProbeRow], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
 def save_rows(rows: list[ProbeRow], run_directory: Path) -> None:
     """Write them into a run's directory."""
     run_directory.mkdir(parents=True, exist_ok=True)
-    path = run_directory / FILE_NAME
-    unfinished = path.with_name(f"{FILE_NAME}.unfinished")
-    unfinished.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(run_directory / FILE_NAME, json.dumps([asdict(row) for row in rows]))
 
 
 def load_rows(run_directory: Path) -> list[ProbeRow] | None:

@@ -13,7 +13,7 @@ import yaml
 from trl import ModelConfig
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import CONFIG_FILE
+from mgrpo.monitoring.run_log import CONFIG_FILE, DEFAULTS_HEADING
 from mgrpo.training.config import MGRPOConfig, check_loss_type
 from mgrpo.training.fields import COMMAND_LINE, Field, convert, known_fields
 
@@ -211,7 +211,7 @@ def write_config(recipe: Recipe, run_directory: Path) -> None:
     rest = {name: plain[name] for name in sorted(plain) if name not in recipe.given}
     text = yaml.safe_dump(given, sort_keys=False)
     if rest:  # all are given where config.yaml itself was run
-        text += "\n# defaults of this version\n" + yaml.safe_dump(rest)
+        text += DEFAULTS_HEADING + yaml.safe_dump(rest)
     (run_directory / CONFIG_FILE).write_text(text, encoding="utf-8")
 
 

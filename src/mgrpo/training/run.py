@@ -35,7 +35,7 @@ import mgrpo
 from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError
 from mgrpo.monitoring.collapse import Event
-from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
+from mgrpo.monitoring.run_log import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.data import load_data
@@ -82,7 +82,7 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
         trainer = make_trainer(past[-1]["settings"] if past else {})
         if is_main:
             write_config(recipe, run_directory)
-            (run_directory / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+            (run_directory / ENVIRONMENT_FILE).write_text(json.dumps(environment(), indent=2) + "\n")
         watch = trainer.collapse_watch
         watch.tell = partial(_tell, progress)
         if len(past) >= config.max_rollbacks and config.on_collapse == "rollback":

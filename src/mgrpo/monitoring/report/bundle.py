@@ -10,14 +10,12 @@ from mgrpo.monitoring import names
 from mgrpo.monitoring.report.completions import Summary
 from mgrpo.monitoring.report.panels import ENTROPY_HIGH, ENTROPY_LOW, panels_with_data, with_derived
 from mgrpo.monitoring.report.read import RunRecord
-from mgrpo.monitoring.run_log import Row, series
+from mgrpo.monitoring.run_log import NOT_COMPARED, Row, series
 from mgrpo.monitoring.stability import stability, verdict
 
 MAX_IN_TITLE = 3
 DIGITS = 6
 """Significant ones of metrics."""
-NOT_COMPARED = ("output_dir", "resume_from_checkpoint")
-"""Fields of a recipe that say nothing about the run."""
 LABEL_FREE = {names.AGREEMENT: "agreement", names.DISTINCT: "different labels in a batch", names.ENTROPY: "entropy"}
 """What a run is judged by where right answers are not known."""
 

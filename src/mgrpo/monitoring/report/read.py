@@ -13,6 +13,8 @@ from mgrpo.monitoring.run_log import (
     ALARMS_FILE,
     COMPLETIONS_DIRECTORY,
     CONFIG_FILE,
+    DEFAULTS_HEADING,
+    ENVIRONMENT_FILE,
     FINAL_DIRECTORY,
     METRICS_FILE,
     RUN_FORMAT,
@@ -20,9 +22,6 @@ from mgrpo.monitoring.run_log import (
     read_rows,
 )
 
-ENVIRONMENT_FILE = "environment.json"
-DEFAULTS_HEADING = "\n# defaults of this version\n"
-"""In a config.yaml: what was set stands before it, every default behind."""
 SECRET_NAMES = re.compile(r"(?<!pad_)token$|secret|password|api_?key", re.IGNORECASE)
 """Of fields and environment variables whose values are shown to nobody."""
 SECRET = "(left out)"
