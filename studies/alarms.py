@@ -72,8 +72,7 @@ def judge(rows: list[dict[str, Any]], alarm: CollapseAlarm) -> dict[str, Any]:
     """
     outcome = stability(rows)
     assert outcome is not None
-    accuracy = pd.Series({row["step"]: row[HELD_OUT_ACCURACY] for row in rows if HELD_OUT_ACCURACY in row})
-    smooth = accuracy.rolling(WINDOW, min_periods=1).mean()
+    accuracy, smooth = held_out(rows)
     peak = smooth.cummax()
     kind = HELD if (smooth >= LOSS * peak).all() else DIPPED
     lost_step = None
@@ -92,6 +91,26 @@ def judge(rows: list[dict[str, Any]], alarm: CollapseAlarm) -> dict[str, Any]:
         "signal": first.signals[0] if first else None,
         "early": lost_step - first.step if lost_step is not None and first else None,
     }
+
+
+def held_out(rows: list[dict[str, Any]]) -> tuple[pd.Series, pd.Series]:
+    """Held-out accuracy by step, and its mean over three evaluations."""
+    accuracy = pd.Series({row["step"]: row[HELD_OUT_ACCURACY] for row in rows if HELD_OUT_ACCURACY in row})
+    return accuracy, accuracy.rolling(WINDOW, min_periods=1).mean()
+
+
+@cache
+def watched(fall: float) -> pd.DataFrame:
+    """`outcomes` of an alarm that knows the right answers: held-out accuracy is this share below its peak so far."""
+    judged = outcomes().copy()
+    steps = []
+    for rows in committed_runs().values():
+        accuracy, smooth = held_out(rows)
+        fallen = accuracy.index[accuracy < (1 - fall) * smooth.cummax()]
+        steps.append(fallen[0] if len(fallen) else None)
+    judged["alarm_step"] = pd.array(steps, dtype="Int64").astype(float)
+    judged["early"] = judged["lost_step"] - judged["alarm_step"]
+    return judged
 
 
 def is_in_time(runs: pd.DataFrame) -> pd.Series:
@@ -125,6 +144,15 @@ def rate_table() -> str:
     groups = {"chosen on (`alarm`)": judged[judged["is_calibration"]]}
     groups |= {f"`{study}`": others[others["study"] == study] for study in dict.fromkeys(others["study"])}
     return _table("runs", {name: counts(runs) for name, runs in groups.items()} | {"**all others**": counts(others)})
+
+
+def limit_table(falls: Sequence[float] = (0.1, 0.125, 0.15, 0.175, 0.2)) -> str:
+    """The alarm beside alarms that watch held-out accuracy itself, on all runs that its limits were not chosen on."""
+    judged = {"the alarm": outcomes()}
+    judged |= {f"held-out accuracy {fall:.1%} below its peak": watched(fall) for fall in falls}
+    by = {name: counts(runs[~runs["is_calibration"]]) for name, runs in judged.items()}
+    columns = ("alarm in time", "never", "alarms in runs that hold", "in runs that dip")
+    return _table("what is watched", {name: {column: of[column] for column in columns} for name, of in by.items()})
 
 
 def sign_table() -> str:
