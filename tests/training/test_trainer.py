@@ -40,8 +40,9 @@ def test_every_metric_is_logged_and_makes_sense(make_trainer, chain_data):
     expected = [
         names.AGREEMENT, names.TIE_RATE, names.UNLABELLED_RATE, names.MOMENTUM_AGREEMENT, names.DROPPED_RATE,
         names.ENTROPY, names.NONE_RATE, names.FAILED_RATE, names.TIMEOUT_RATE, names.DISTINCT, names.TOP_SHARE,
-        names.LENGTH, names.DISTANCE, names.SKIPPED_STEPS, names.GRAD_NORM, names.KL, names.GOLD_ACCURACY,
-        names.GOLD_LABEL_ACCURACY, names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL, names.TIME_STEP,
+        names.LENGTH, names.DISTANCE, names.SKIPPED_STEPS, names.ROWS_SKIPPED, names.GRAD_NORM, names.KL,
+        names.GOLD_ACCURACY, names.GOLD_LABEL_ACCURACY, names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL,
+        names.TIME_STEP,
     ]  # fmt: skip
     for row in rows:
         for name in expected:

@@ -20,7 +20,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sized
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,9 +43,10 @@ from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.collapse_watch import CollapseWatch
-from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_model
+from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_model, skips_zero_advantage
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.packing import rows_to_compute, take_rows
 from mgrpo.training.probe import (
     FORGOTTEN_CHANGE,
     LARGEST_CHANGE,
@@ -515,22 +516,51 @@ class MGRPOTrainer(GRPOTrainer):
                 mask[row, span.start : span.stop] = 0
         return mask
 
-    def _momentum_log_probs(self, output: dict) -> Tensor:
-        """Log-probabilities of the completions' tokens under the momentum model, for the KL, (B, T)."""
+    def _anchor_log_probs(self, output: dict) -> Tensor:
+        """Log-probabilities of the completions' tokens under the model that the KL holds the policy to, (B, T).
+
+        0 in rows that do not go through the model.
+        """
         is_training = self.model.training
+        size, num_tokens = output["completion_ids"].shape
+        rows = rows_to_compute(output) if is_training and self._skips_rows else torch.arange(size)
+        batch = take_rows(output, rows)
+        policy = self.accelerator.unwrap_model(self.model)
+        anchor: AbstractContextManager = nullcontext()
+        if self.args.kl_anchor == "momentum" and self.momentum_model is not None:
+            anchor = self.momentum_model.in_place_of_policy()
+        elif self.args.kl_anchor == "initial" and self.ref_model is None:
+            # as TRL has it: the base, or a copy of the adapter that training began with
+            anchor = trl_utils.use_adapter(policy, "ref" if "ref" in policy.peft_config else None)
         arguments = self.args.gradient_checkpointing_kwargs
-        in_place = nullcontext() if self.momentum_model is None else self.momentum_model.in_place_of_policy()
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, arguments), in_place:
-            log_probs, _, _ = self._get_per_token_logps_and_entropies(
-                self.model,
-                torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
-                torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
-                output["completion_ids"].shape[1],
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, arguments), anchor:
+            computed, _, _ = self._get_per_token_logps_and_entropies(
+                self.model if self.ref_model is None else self.ref_model,
+                torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+                torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+                num_tokens,
                 batch_size=(
                     self.args.per_device_train_batch_size if is_training else self.args.per_device_eval_batch_size
                 ),
             )
+        log_probs = computed.new_zeros(size, num_tokens)
+        log_probs[rows] = computed
         return log_probs
+
+    def compute_loss(self, model: nn.Module, inputs: dict, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute the loss as TRL does, from the rows that are learnt from where the others are skipped."""
+        if self._skips_rows and self.model.training:
+            rows = rows_to_compute(inputs)
+            self.log_metric(names.ROWS_SKIPPED, 1 - len(rows) / len(inputs["completion_ids"]))
+            inputs = take_rows(inputs, rows)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    @property
+    def _skips_rows(self) -> bool:
+        if self.answer_fn is None or self.args.skip_zero_advantage is False:
+            return False
+        # every token is in a router's loss, and images are not counted by rows
+        return not (self.aux_loss_enabled or self._is_vlm)
 
     def _loss_mask(self) -> Tensor:
         assert self._batch is not None
@@ -546,11 +576,8 @@ class MGRPOTrainer(GRPOTrainer):
         self._gold_labels = gold if self.args.label_source == "gold" else None
         samples_both = self.model.training and self._paired_layers and self.args.label_source != "frozen"
         self._num_along = self.args.num_momentum_generations if samples_both else 0
-        if self.args.kl_anchor == "momentum":
-            with _beta_zero(self):  # TRL then asks no reference model
-                output = super()._generate_and_score_completions(blind_inputs)
-            output["ref_per_token_logps"] = self._momentum_log_probs(output)
-        else:
+        is_anchor_ours = self.args.kl_anchor == "momentum" or (self.model.training and self._skips_rows)
+        with _beta_zero(self) if is_anchor_ours else nullcontext():  # TRL then asks no reference model
             output = super()._generate_and_score_completions(blind_inputs)
         if self.model.training:
             weights = self._flip_weights()
@@ -559,6 +586,11 @@ class MGRPOTrainer(GRPOTrainer):
             output["tool_mask"] = self._token_mask(output["completion_ids"]) * output.get("tool_mask", 1)
             num_tokens = (output["completion_mask"] * output["tool_mask"]).sum()
             output["num_items_in_batch"] = self.accelerator.gather(num_tokens).sum()
+            if self._skips_rows and skips_zero_advantage(self.args):
+                # after the count: the loss is divided by their tokens all the same
+                output["tool_mask"] = output["tool_mask"] * (output["advantages"] != 0)[:, None]
+        if is_anchor_ours and self.beta != 0:
+            output["ref_per_token_logps"] = self._anchor_log_probs(output)
         self._log_batch([row["prompt"] for row in inputs], gold, output["advantages"])
         return output
 
