@@ -61,6 +61,28 @@ def test_vote_and_log_over_both(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
+@pytest.mark.parametrize(
+    "overrides",
+    [("--beta", "0"), ("--use_peft", "true", "--lora_r", "4", "--lora_dropout", "0")],
+    ids=["full-no-kl", "lora-kl"],
+)
+def test_processes_skip_different_rows_together(tmp_path, overrides):
+    # plain descent, and more filtering: test_packing.py says why
+    settings = ("--max_steps", "3", "--save_strategy", "no", "--optim", "sgd", "--learning_rate", "0.1")
+    settings += ("--share_prompts", "false", "--iqr_multiplier", "0.0", "--gradient_accumulation_steps", "2")
+    settings += ("--per_device_train_batch_size", "6", *overrides)
+    launch(tmp_path / "all", *settings, "--skip_zero_advantage", "false")
+    launch(tmp_path / "packed", *settings)
+    rows = read_rows(tmp_path / "packed" / "metrics.jsonl")
+    assert max(row["learn/rows_skipped"] for row in rows) > 0
+    (file,) = {path.name for path in (tmp_path / "all" / "final").glob("*model.safetensors")}
+    expected, packed = (load_file(tmp_path / run / "final" / file) for run in ("all", "packed"))
+    for name, weight in expected.items():
+        torch.testing.assert_close(packed[name], weight, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
 def test_resumes_to_the_same_bits(tmp_path):
     settings = ("--max_steps", "4", "--save_steps", "2")
     launch(tmp_path / "whole", *settings)

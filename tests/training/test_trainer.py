@@ -40,8 +40,9 @@ def test_every_metric_is_logged_and_makes_sense(make_trainer, chain_data):
     expected = [
         names.AGREEMENT, names.TIE_RATE, names.UNLABELLED_RATE, names.MOMENTUM_AGREEMENT, names.DROPPED_RATE,
         names.ENTROPY, names.NONE_RATE, names.FAILED_RATE, names.TIMEOUT_RATE, names.DISTINCT, names.TOP_SHARE,
-        names.LENGTH, names.DISTANCE, names.SKIPPED_STEPS, names.GRAD_NORM, names.KL, names.GOLD_ACCURACY,
-        names.GOLD_LABEL_ACCURACY, names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL, names.TIME_STEP,
+        names.LENGTH, names.DISTANCE, names.SKIPPED_STEPS, names.ROWS_SKIPPED, names.GRAD_NORM, names.KL,
+        names.GOLD_ACCURACY, names.GOLD_LABEL_ACCURACY, names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL,
+        names.TIME_STEP,
     ]  # fmt: skip
     for row in rows:
         for name in expected:
@@ -320,8 +321,10 @@ def test_flip_weights_scale_the_advantages(make_trainer, chain_data):
     torch.testing.assert_close(output["advantages"].view(4, 6), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_voters_at_a_temperature_of_their_own(make_trainer, chain_data):
-    trainer = make_trainer(momentum_temperature=0.01, temperature=1.5, num_momentum_generations=4)
+@pytest.mark.parametrize("with_lora", [False, True])
+def test_voters_at_a_temperature_of_their_own(make_trainer, chain_data, with_lora):
+    peft = {"peft_config": LoraConfig(**LORA)} if with_lora else {}
+    trainer = make_trainer(peft, momentum_temperature=0.01, temperature=1.5, num_momentum_generations=4)
     trainer.start_momentum_model()
     trainer.model.train()
     trainer._generate_and_score_completions([row for row in chain_data(4) for _ in range(6)])

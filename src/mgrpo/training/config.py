@@ -146,6 +146,15 @@ class MGRPOConfig(GRPOConfig):
         },
     )
 
+    skip_zero_advantage: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Let rows with advantage 0 skip the forward and backward passes. none: those that the loss is the "
+            "same without: all where beta is 0, else those that are not learnt from. true: their KL is left out too. "
+            "false: no row is skipped."
+        },
+    )
+
     # The paper's setting where TRL's default differs.
     num_generations: int | None = field(default=24, metadata={"help": "M: completions per prompt from the policy."})
     temperature: float = field(default=1.1, metadata={"help": "Sampling temperature."})
@@ -175,6 +184,15 @@ class MGRPOConfig(GRPOConfig):
 def has_momentum_model(config: MGRPOConfig) -> bool:
     """Whether anything asks for a momentum model: voters, or the KL."""
     return config.num_momentum_generations > 0 or config.kl_anchor == "momentum"
+
+
+def skips_zero_advantage(config: MGRPOConfig) -> bool:
+    """Whether rows with advantage 0 are left out of the loss: as told, else where they are in no other term of it."""
+    if config.skip_zero_advantage is not None:
+        return config.skip_zero_advantage
+    has_entropy_term = config.entropy_coef != 0 or config.use_adaptive_entropy or config.top_entropy_quantile < 1
+    # bnpo divides by the tokens of a pass, theirs included; the others by those of the batch, counted before
+    return config.beta == 0 and config.loss_type != "bnpo" and not has_entropy_term
 
 
 def check_loss_type(config: MGRPOConfig) -> None:

@@ -20,7 +20,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sized
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,12 +39,14 @@ from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
 from mgrpo.tasks.task import Scorer
+from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.collapse_watch import CollapseWatch
-from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_model
+from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_model, skips_zero_advantage
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.packing import rows_to_compute, take_rows
 from mgrpo.training.probe import (
     FORGOTTEN_CHANGE,
     LARGEST_CHANGE,
@@ -156,6 +158,9 @@ class MGRPOTrainer(GRPOTrainer):
             given["reward_funcs"] = [self._vote_reward, *(rewards if isinstance(rewards, list) else [rewards])]
         self._entropy: Tensor | None = None
         self._self_certainty: Tensor | None = None
+        self._paired_layers: list[nn.Module] = []
+        self._num_along = 0  # momentum completions a prompt that are sampled along with the policy's
+        self._along: tuple | None = None  # their tokens, entropies and self-certainties, until asked for
         self._batch: VotedBatch | None = None
         self._visits: list[Seen] = []
         self._gold_labels: list[Any] | None = None
@@ -194,6 +199,8 @@ class MGRPOTrainer(GRPOTrainer):
             self.momentum_model = MomentumModel(self.accelerator.unwrap_model(self.model), m)
             if self._checkpoint is not None:
                 self.momentum_model.load(Path(self._checkpoint))
+            if not (self.use_vllm or self._is_vlm):
+                self._paired_layers = paired_layers(self._model_with_logits(), self.momentum_model)
 
     def save_momentum_model(self, directory: str | Path) -> None:
         """Save the momentum model as a plain transformers model or PEFT adapter.
@@ -303,14 +310,29 @@ class MGRPOTrainer(GRPOTrainer):
         num_generations: int,
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
-        """Sample as TRL does, from the weights that stand in the model, and keep the trajectory entropies."""
-        arguments = (prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
+        """Sample as TRL does, from the weights that stand in the model, and keep the trajectory entropies.
+
+        Where both models are adapters the momentum model's completions are sampled along, and kept until asked for.
+        """
         if self.answer_fn is None:
-            return super()._generate_single_turn(*arguments)
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        if self._along is not None:
+            (completion_ids, self._entropy, self._self_certainty), self._along = self._along, None
+            return completion_ids, None
+        num_rows = len(prompt_ids)
+        along = [ids for ids in prompt_ids[::num_generations] for _ in range(self._num_along)]
+        arguments = (prompt_ids + along, images, multimodal_fields, num_generations, has_tool_images)
         started = time.perf_counter()
         with ExitStack() as around:
             if not self.use_vllm:
                 model = self._model_with_logits()
+                if along:
+                    assert self.momentum_model is not None
+                    scale = self.temperature / (self.args.momentum_temperature or self.temperature)
+                    pair = (model, self._paired_layers, self.momentum_model)
+                    around.enter_context(both_adapters(*pair, num_rows, len(along), scale))
                 around.enter_context(self._recorder.watch(model))
                 if self._shares_prompts:
                     around.enter_context(generate_with_shared_prompts(model))
@@ -320,7 +342,13 @@ class MGRPOTrainer(GRPOTrainer):
         else:
             self._entropy = self._recorder.trajectory_entropy(completion_ids)
             self._self_certainty = self._recorder.trajectory_self_certainty(completion_ids)
-        self._seconds[names.TIME_POLICY] += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        if along:
+            self._seconds[names.TIME_MOMENTUM] += seconds * len(along) / len(completion_ids)
+            seconds *= num_rows / len(completion_ids)
+            sampled = (completion_ids, self._entropy, self._self_certainty)
+            (completion_ids, self._entropy, self._self_certainty), self._along = split_rows(sampled, num_rows)
+        self._seconds[names.TIME_POLICY] += seconds
         return completion_ids, log_probs
 
     def _get_per_token_logps_and_entropies(
@@ -346,8 +374,11 @@ class MGRPOTrainer(GRPOTrainer):
         assert self.momentum_model is not None
         num_momentum = self.args.num_momentum_generations
         repeated = [prompt for prompt in prompts for _ in range(num_momentum)]
-        temperature = self.args.momentum_temperature or self.temperature
-        with self._uncounted(num_momentum), self._at(temperature), self.momentum_model.in_place_of_policy():
+        with ExitStack() as around:
+            around.enter_context(self._uncounted(num_momentum))
+            if self._along is None:
+                around.enter_context(self._at(self.args.momentum_temperature or self.temperature))
+                around.enter_context(self.momentum_model.in_place_of_policy())
             _, completion_ids, _, completions, *_ = self._generate(repeated)
         return Rollouts(completions, [len(ids) for ids in completion_ids], self._entropy, self._self_certainty)
 
@@ -485,22 +516,51 @@ class MGRPOTrainer(GRPOTrainer):
                 mask[row, span.start : span.stop] = 0
         return mask
 
-    def _momentum_log_probs(self, output: dict) -> Tensor:
-        """Log-probabilities of the completions' tokens under the momentum model, for the KL, (B, T)."""
+    def _anchor_log_probs(self, output: dict) -> Tensor:
+        """Log-probabilities of the completions' tokens under the model that the KL holds the policy to, (B, T).
+
+        0 in rows that do not go through the model.
+        """
         is_training = self.model.training
+        size, num_tokens = output["completion_ids"].shape
+        rows = rows_to_compute(output) if is_training and self._skips_rows else torch.arange(size)
+        batch = take_rows(output, rows)
+        policy = self.accelerator.unwrap_model(self.model)
+        anchor: AbstractContextManager = nullcontext()
+        if self.args.kl_anchor == "momentum" and self.momentum_model is not None:
+            anchor = self.momentum_model.in_place_of_policy()
+        elif self.args.kl_anchor == "initial" and self.ref_model is None:
+            # as TRL has it: the base, or a copy of the adapter that training began with
+            anchor = trl_utils.use_adapter(policy, "ref" if "ref" in policy.peft_config else None)
         arguments = self.args.gradient_checkpointing_kwargs
-        in_place = nullcontext() if self.momentum_model is None else self.momentum_model.in_place_of_policy()
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, arguments), in_place:
-            log_probs, _, _ = self._get_per_token_logps_and_entropies(
-                self.model,
-                torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
-                torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
-                output["completion_ids"].shape[1],
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, arguments), anchor:
+            computed, _, _ = self._get_per_token_logps_and_entropies(
+                self.model if self.ref_model is None else self.ref_model,
+                torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+                torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+                num_tokens,
                 batch_size=(
                     self.args.per_device_train_batch_size if is_training else self.args.per_device_eval_batch_size
                 ),
             )
+        log_probs = computed.new_zeros(size, num_tokens)
+        log_probs[rows] = computed
         return log_probs
+
+    def compute_loss(self, model: nn.Module, inputs: dict, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute the loss as TRL does, from the rows that are learnt from where the others are skipped."""
+        if self._skips_rows and self.model.training:
+            rows = rows_to_compute(inputs)
+            self.log_metric(names.ROWS_SKIPPED, 1 - len(rows) / len(inputs["completion_ids"]))
+            inputs = take_rows(inputs, rows)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    @property
+    def _skips_rows(self) -> bool:
+        if self.answer_fn is None or self.args.skip_zero_advantage is False:
+            return False
+        # every token is in a router's loss, and images are not counted by rows
+        return not (self.aux_loss_enabled or self._is_vlm)
 
     def _loss_mask(self) -> Tensor:
         assert self._batch is not None
@@ -514,11 +574,10 @@ class MGRPOTrainer(GRPOTrainer):
         blind_inputs = [{name: value for name, value in row.items() if name != self.gold_column} for row in inputs]
         self._seconds.clear()
         self._gold_labels = gold if self.args.label_source == "gold" else None
-        if self.args.kl_anchor == "momentum":
-            with _beta_zero(self):  # TRL then asks no reference model
-                output = super()._generate_and_score_completions(blind_inputs)
-            output["ref_per_token_logps"] = self._momentum_log_probs(output)
-        else:
+        samples_both = self.model.training and self._paired_layers and self.args.label_source != "frozen"
+        self._num_along = self.args.num_momentum_generations if samples_both else 0
+        is_anchor_ours = self.args.kl_anchor == "momentum" or (self.model.training and self._skips_rows)
+        with _beta_zero(self) if is_anchor_ours else nullcontext():  # TRL then asks no reference model
             output = super()._generate_and_score_completions(blind_inputs)
         if self.model.training:
             weights = self._flip_weights()
@@ -527,6 +586,11 @@ class MGRPOTrainer(GRPOTrainer):
             output["tool_mask"] = self._token_mask(output["completion_ids"]) * output.get("tool_mask", 1)
             num_tokens = (output["completion_mask"] * output["tool_mask"]).sum()
             output["num_items_in_batch"] = self.accelerator.gather(num_tokens).sum()
+            if self._skips_rows and skips_zero_advantage(self.args):
+                # after the count: the loss is divided by their tokens all the same
+                output["tool_mask"] = output["tool_mask"] * (output["advantages"] != 0)[:, None]
+        if is_anchor_ours and self.beta != 0:
+            output["ref_per_token_logps"] = self._anchor_log_probs(output)
         self._log_batch([row["prompt"] for row in inputs], gold, output["advantages"])
         return output
 
