@@ -3,7 +3,7 @@
 A run's metric rows go in one by one, an event comes out where the alarm begins or ends. Nothing is written here:
 `training/collapse_watch.py` acts on it, for any TRL trainer.
 
-Which signs, and where their limits lie, was calibrated on runs of studies/alarm.yaml; docs/monitoring.md says how, and
+Which signs, and where their limits lie, was calibrated on runs of four studies; docs/monitoring.md says how, and
 how often the alarm comes in time, late, or for nothing.
 """
 
@@ -41,9 +41,9 @@ class Sign:
 
 
 SIGNS = (
-    Sign(names.PROBE, "below", -0.015, "the policy is forgetting what the initial model mostly answered", num_rows=1),
+    Sign(names.PROBE, "below", -0.012, "the policy is forgetting what the initial model mostly answered", num_rows=1),
     Sign(
-        names.FORGOTTEN, "above", 0.26, "the policy has forgotten what the initial model mostly answered", num_rows=1
+        names.FORGOTTEN, "above", 0.4, "the policy has forgotten what the initial model mostly answered", num_rows=1
     ),
     Sign(names.KL, "above", 0.4, "the policy is far from the initial model"),
     Sign(names.FLIP_RATE, "above", 0.3, "labels are others than at the prompt's last visit"),
