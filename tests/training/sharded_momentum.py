@@ -1,4 +1,4 @@
-"""What each of several processes checks of the momentum model over an FSDP2 policy; test_momentum_model.py starts them.
+"""What each of several processes checks of the momentum model over an FSDP2 policy; test_momentum_model.py starts it.
 
 Arguments: a directory to save in, and others to load from.
 """

@@ -2,8 +2,8 @@
 
 It has no forward pass of its own. For as long as it samples, its weights stand in the policy's modules, so that
 whatever engine reads those modules samples from it; afterwards the policy's weights are back to the bit. Under LoRA
-only the adapter's A and B are averaged (not their product), and the base is shared. Where the policy is sharded (FSDP2)
-each process averages its own shards, and no process ever holds a second whole model.
+only the adapter's A and B are averaged (not their product), and the base is shared. Where the policy is sharded
+(FSDP2) each process averages its own shards, and none ever holds a second whole model.
 """
 
 import shutil
@@ -130,7 +130,7 @@ class MomentumModel:
         if (directory / SHARDS_NAME).is_dir():
             path = directory / SHARDS_NAME
             saved = dcp.FileSystemReader(path).read_metadata().state_dict_metadata
-            self._check_shapes(path, {name: tuple(entry.size) for name, entry in saved.items()})
+            self._check_shapes(path, {name: tuple(getattr(entry, "size", ())) for name, entry in saved.items()})
             dcp.load(dict(self._weights), checkpoint_id=path)
             return
         if not path.exists():
@@ -139,7 +139,8 @@ class MomentumModel:
                 "another one, or set num_momentum_generations to 0."
             )
         with safe_open(path, "pt") as file:  # read one by one: no process holds them all where they are sharded
-            self._check_shapes(path, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})
+            saved_names = file.keys()
+            self._check_shapes(path, {name: tuple(file.get_slice(name).get_shape()) for name in saved_names})
             for name, weight in self._weights.items():
                 whole = file.get_tensor(name)
                 if isinstance(weight, DTensor):
