@@ -1,5 +1,6 @@
-"""Training on two processes, as `accelerate launch` starts them: gloo, CPU."""
+"""Training on two processes, DDP and FSDP2, as `accelerate launch` starts them: gloo, CPU."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -10,37 +11,55 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mgrpo.embedded.cache import checkpoint_of
 from mgrpo.monitoring.run_log import read_rows
 
+ON_CPU = Path(__file__).with_name("on_cpu.py")
+DDP = ["--multi_gpu"]  # `--cpu` starts one process; this starts them, and the recipe's `use_cpu` keeps them on the CPU
+FSDP = [
+    *("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"),
+    *("--fsdp_state_dict_type", "SHARDED_STATE_DICT", "--fsdp_cpu_ram_efficient_loading", "false"),
+]
+GROUPS = ("--num_generations", "6", "--num_momentum_generations", "2", "--iqr_multiplier", "0.75")
+NUM_GROUPS = 4  # in a batch, over all processes
+MOVED_QUICKLY = ("--learning_rate", "1e-3", "--warmup_steps", "0", "--momentum", "0.5", "--probe_prompts", "8")
 
-def launch(output_dir, *overrides):
+
+def launch(output_dir, *overrides, kind=DDP, num_processes=2, by_prompt=False):
     with socket.socket() as probe:  # a free port
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        # `--cpu` starts one process; `--multi_gpu` starts them, and the recipe's `use_cpu` keeps them on the CPU
-        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
-        *(
-            "--num_machines",
-            "1",
-            "--mixed_precision",
-            "no",
-            "--dynamo_backend",
-            "no",
-            "--main_process_port",
-            str(port),
-        ),
-        *("-m", "mgrpo", "train", "--config", "embedded", "--output_dir", str(output_dir)),
-        *("--num_generations", "6", "--num_momentum_generations", "2", "--iqr_multiplier", "0.75"),
-        *("--per_device_train_batch_size", "12", "--eval_strategy", "no", "--eval_on_start", "false"),
-        *("--logging_steps", "1", *overrides),
+        *(sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(num_processes), *kind),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--main_process_port", str(port), str(ON_CPU)),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    if num_processes == 1 and kind is DDP:
+        command = [sys.executable, str(ON_CPU)]
+    command += ["train", "--config", "embedded", "--output_dir", str(output_dir), *GROUPS, "--share_prompts", "false"]
+    command += ["--per_device_train_batch_size", str(6 * NUM_GROUPS // num_processes), "--logging_steps", "1"]
+    command += ["--eval_strategy", "no", "--eval_on_start", "false", *overrides]
+    environment = {**os.environ, "SAMPLE_BY_PROMPT": str(int(by_prompt))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def models(directory):
     return [load_file(Path(directory) / name / "model.safetensors") for name in ("final", "final/momentum")]
+
+
+def completions(run, step):
+    return pq.read_table(run / "completions" / f"step-{step:06d}.parquet").to_pylist()
+
+
+def assert_same_weights(run, other, tolerance):
+    """Both models' distance between the runs, over the way they went."""
+    start = load_file(Path(checkpoint_of("embedded")) / "model.safetensors")
+    for one, two in zip(models(run), models(other), strict=True):
+        assert one.keys() == two.keys()
+        apart = sum((one[name] - two[name]).square().sum() for name in one).sqrt()
+        moved = sum((one[name] - start[name]).square().sum() for name in one).sqrt()
+        assert moved > 0.1 and apart < tolerance * moved
 
 
 @pytest.mark.timeout(280)
@@ -49,7 +68,7 @@ def test_vote_and_log_over_both(tmp_path):
     rows = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]
     # 2 processes x 2 groups x (6 + 2): metrics and completions are of all of them
-    table = pq.read_table(tmp_path / "run" / "completions" / "step-000001.parquet").to_pylist()
+    table = completions(tmp_path / "run", 1)
     assert len(table) == 2 * 2 * 8
     assert len({row["prompt"] for row in table}) == 4
     agreement = sum(row["reward"] for row in table) / len(table)
@@ -57,6 +76,28 @@ def test_vote_and_log_over_both(tmp_path):
     policy, momentum = models(tmp_path / "run")
     assert policy.keys() == momentum.keys()
     assert any(not torch.equal(policy[name], momentum[name]) for name in policy)
+
+
+@pytest.mark.timeout(700)
+def test_one_process_and_two_by_ddp_and_by_fsdp_come_to_the_same(tmp_path):
+    """Completions follow from prompts and weights (on_cpu.py), so whoever samples, votes and learns, they agree."""
+    settings = ("--max_steps", "5", "--save_strategy", "no", *MOVED_QUICKLY)
+    launch(tmp_path / "one", *settings, num_processes=1, by_prompt=True)
+    launch(tmp_path / "ddp", *settings, by_prompt=True)
+    launch(tmp_path / "fsdp", *settings, kind=FSDP, by_prompt=True)
+    for step in range(1, 6):
+        one = completions(tmp_path / "one", step)
+        assert [row["group"] for row in one] == [group for group in range(NUM_GROUPS) for _ in range(6 + 2)]
+        for other in ("ddp", "fsdp"):
+            # groups whole and in order: each row with its prompt, its completion and its group's pseudo-label
+            for name in ("group", "model", "prompt", "completion", "kept", "pseudo_label", "reward"):
+                assert [row[name] for row in completions(tmp_path / other, step)] == [row[name] for row in one]
+    # 1e-5 is rounding: sums over 24 rows at once, or over 12 and 12
+    for other in ("ddp", "fsdp"):
+        assert_same_weights(tmp_path / "one", tmp_path / other, tolerance=1e-3)
+    logged = [read_rows(tmp_path / name / "metrics.jsonl")[-1] for name in ("one", "ddp", "fsdp")]
+    for name in ("momentum/distance", "probe/log_prob_change", "vote/agreement"):
+        assert [row[name] for row in logged] == pytest.approx([logged[0][name]] * 3, rel=1e-3)
 
 
 @pytest.mark.slow
@@ -69,7 +110,7 @@ def test_vote_and_log_over_both(tmp_path):
 def test_processes_skip_different_rows_together(tmp_path, overrides):
     # plain descent, and more filtering: test_packing.py says why
     settings = ("--max_steps", "3", "--save_strategy", "no", "--optim", "sgd", "--learning_rate", "0.1")
-    settings += ("--share_prompts", "false", "--iqr_multiplier", "0.0", "--gradient_accumulation_steps", "2")
+    settings += ("--iqr_multiplier", "0.0", "--gradient_accumulation_steps", "2")
     settings += ("--per_device_train_batch_size", "6", *overrides)
     launch(tmp_path / "all", *settings, "--skip_zero_advantage", "false")
     launch(tmp_path / "packed", *settings)
@@ -82,11 +123,46 @@ def test_processes_skip_different_rows_together(tmp_path, overrides):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
-def test_resumes_to_the_same_bits(tmp_path):
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", [DDP, FSDP], ids=["ddp", "fsdp"])
+def test_resumes_to_the_same_bits(tmp_path, kind):
     settings = ("--max_steps", "4", "--save_steps", "2")
-    launch(tmp_path / "whole", *settings)
-    launch(tmp_path / "again", *settings, "--resume_from_checkpoint", str(tmp_path / "whole" / "checkpoint-2"))
+    launch(tmp_path / "whole", *settings, kind=kind)
+    resume = ("--resume_from_checkpoint", str(tmp_path / "whole" / "checkpoint-2"))
+    launch(tmp_path / "again", *settings, *resume, kind=kind)
     for whole, again in zip(models(tmp_path / "whole"), models(tmp_path / "again"), strict=True):
         assert whole.keys() == again.keys()
         assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_sharded_run_goes_on_with_another_number_of_processes(tmp_path):
+    settings = ("--max_steps", "4", "--save_steps", "2", *MOVED_QUICKLY)
+    launch(tmp_path / "two", *settings, kind=FSDP, by_prompt=True)
+    resume = ("--resume_from_checkpoint", str(tmp_path / "two" / "checkpoint-2"))
+    launch(tmp_path / "one", *settings, *resume, kind=FSDP, num_processes=1, by_prompt=True)
+    assert_same_weights(tmp_path / "two", tmp_path / "one", tolerance=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", [DDP, FSDP], ids=["ddp", "fsdp"])
+def test_rolls_back_together(tmp_path, kind):
+    """At five times the recipe's rate the initial model's answers become unlikely within some steps."""
+    run = tmp_path / "run"
+    settings = ["--learning_rate", "1e-3", "--warmup_steps", "4", "--momentum", "0.5", "--probe_prompts", "16"]
+    settings += ["--on_collapse", "rollback", "--rollback_lr_scale", "0.01", "--max_steps", "8", "--save_steps", "1"]
+    launch(run, *settings, kind=kind)
+    events = read_rows(run / "alarms.jsonl")
+    assert [event["kind"] for event in events] == ["alarm", "rollback"]
+    back_to = events[1]["healthy_step"]
+    assert 0 < back_to <= events[0]["healthy_step"] < events[0]["step"]
+    rows = read_rows(run / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    rolled_back = read_rows(run / "rolled-back" / "1" / "metrics.jsonl")
+    assert [row["step"] for row in rolled_back] == list(range(back_to + 1, events[0]["step"] + 1))
+    # The step behind the checkpoint is the same again, but for its rate: weights and random states were taken back.
+    assert rows[back_to]["momentum/distance"] < rolled_back[0]["momentum/distance"]
+    for name in ("vote/agreement", "completion/length", "entropy/mean"):
+        assert rows[back_to][name] == rolled_back[0][name]

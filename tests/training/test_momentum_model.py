@@ -1,9 +1,14 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from mgrpo.errors import UserError
-from mgrpo.training.momentum_model import FILE_NAME, MomentumModel
+from mgrpo.training.momentum_model import FILE_NAME, SHARDS_NAME, MomentumModel
 
 
 def linear(value, dtype=torch.float32):
@@ -37,6 +42,19 @@ def test_the_policy_comes_back_to_the_bit(dtype):
     assert policy.weight.dtype == dtype
 
 
+def test_a_float32_policy_is_pointed_at_the_momentum_weights_and_nothing_is_copied():
+    policy = linear(1.0)
+    momentum = MomentumModel(policy, m=0.9)
+    optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
+    address = policy.weight.data_ptr()
+    with momentum.in_place_of_policy():
+        assert policy.weight.data_ptr() == momentum._weights["weight"].data_ptr()
+    assert policy.weight.data_ptr() == address
+    policy(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert policy.weight.tolist() == [[0.0, 0.0]] and momentum._weights["weight"].tolist() == [[1.0, 1.0]]
+
+
 def test_frozen_weights_are_shared():
     policy = nn.Sequential(linear(1.0), linear(2.0))
     policy[0].weight.requires_grad_(False)
@@ -63,8 +81,39 @@ def test_refuses_a_checkpoint_without_or_of_another_model(tmp_path):
         momentum.load(tmp_path)
 
 
-def test_refuses_sharded_parameters():
+def test_refuses_zero_3():
     policy = linear(1.0)
     policy.weight.ds_id = 0  # DeepSpeed ZeRO-3's mark
-    with pytest.raises(UserError, match="sharded"):
+    with pytest.raises(UserError, match="sharded by DeepSpeed ZeRO-3"):
         MomentumModel(policy, m=0.9)
+
+
+def run_sharded(num_processes, *directories):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
+    command += [str(Path(__file__).with_name("sharded_momentum.py")), *map(str, directories)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=140)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_shards_are_averaged_put_in_place_and_saved_where_they_are(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    run_sharded(1, one)
+    run_sharded(2, two, one)
+    assert {path.name for path in (two / SHARDS_NAME).iterdir()} == {".metadata", "__0_0.distcp", "__1_0.distcp"}
+    # without any process group
+    plain = MomentumModel(nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 1)), m=0.9)
+    plain.load(two)
+    saved = load_file(two / "whole" / FILE_NAME)
+    assert all(torch.equal(weight, saved[name]) for name, weight in plain._weights.items())
+    with pytest.raises(UserError, match="other parameters"):
+        MomentumModel(nn.Linear(5, 3), m=0.9).load(two)
+
+
+def test_a_checkpoint_holds_one_kind(tmp_path):
+    (tmp_path / SHARDS_NAME).mkdir()
+    momentum = MomentumModel(linear(3.0), m=0.9)
+    momentum.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]

@@ -22,7 +22,13 @@ from mgrpo.algorithm.group import (
     label_group,
 )
 from mgrpo.algorithm.label_flip import flip_weight
-from mgrpo.algorithm.momentum import MOMENTUM_SCHEDULES, ema_update_, relative_distance, scheduled_momentum
+from mgrpo.algorithm.momentum import (
+    MOMENTUM_SCHEDULES,
+    distance_squares,
+    ema_update_,
+    relative_distance,
+    scheduled_momentum,
+)
 from mgrpo.algorithm.pseudo_label import NO_ANSWER, Vote, majority_vote
 from mgrpo.algorithm.reward import REWARDS, match_reward, random_reward, soft_frequency_reward
 
@@ -36,6 +42,7 @@ __all__ = [
     "KnownLabels",
     "LabelledGroup",
     "Vote",
+    "distance_squares",
     "ema_update_",
     "flip_weight",
     "group_advantage",

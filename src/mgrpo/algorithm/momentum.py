@@ -70,11 +70,11 @@ def ema_update_(momentum_weights: Sequence[Tensor], policy_weights: Sequence[Ten
 
 
 @torch.no_grad()
-def relative_distance(momentum_weights: Sequence[Tensor], policy_weights: Sequence[Tensor]) -> Tensor:
-    """How far apart the two models are: |theta_k - theta_q| / |theta_q|, L2 norms over all weights.
+def distance_squares(momentum_weights: Sequence[Tensor], policy_weights: Sequence[Tensor]) -> Tensor:
+    """|theta_k - theta_q|^2 and |theta_q|^2, squared L2 norms, which add up over parts of a model.
 
     Returns:
-        A float32 scalar; 0 where there are no weights.
+        A float32 tensor of shape (2,); zeros where there are no weights.
     """
     squares = torch.zeros(2)
     for theta_k, theta_q in zip(momentum_weights, policy_weights, strict=True):
@@ -82,4 +82,9 @@ def relative_distance(momentum_weights: Sequence[Tensor], policy_weights: Sequen
         squares = squares.to(theta_q.device) + torch.stack(
             [(theta_k - theta_q).square().sum(), theta_q.square().sum()]
         )
+    return squares
+
+
+def relative_distance(squares: Tensor) -> Tensor:
+    """How far apart the two models are: |theta_k - theta_q| / |theta_q|, of their `distance_squares`; scalar."""
     return (squares[0] / squares[1].clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()

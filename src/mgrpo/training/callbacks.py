@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -46,7 +47,7 @@ class FiniteGradients(TrainerCallback):
         if args.fp16:  # its loss scaler skips such steps by itself, many in a row until it has found its scale
             return
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        self.is_skipped = bool(gradients) and not bool(torch.nn.utils.get_total_norm(gradients).isfinite())
+        self.is_skipped = bool(gradients) and not _total_norm(gradients).isfinite()
         self._in_a_row = self._in_a_row + 1 if self.is_skipped else 0
         if self.is_skipped:
             self.num_skipped += 1
@@ -63,6 +64,11 @@ class FiniteGradients(TrainerCallback):
             )
             control.should_save = True
             control.should_training_stop = True
+
+
+def _total_norm(gradients: list[Tensor]) -> Tensor:
+    norm = torch.nn.utils.get_total_norm(gradients)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm  # of all processes' shards
 
 
 class MomentumUpdate(TrainerCallback):
@@ -97,12 +103,11 @@ class MomentumUpdate(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save it beside the policy, and the labels that prompts had."""
-        if not state.is_world_process_zero:
-            return
         directory = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        self._trainer.label_memory.save(directory)
+        if state.is_world_process_zero:
+            self._trainer.label_memory.save(directory)
         if self._trainer.momentum_model is not None:
-            self._trainer.momentum_model.save(directory)
+            self._trainer.momentum_model.save(directory, is_main=state.is_world_process_zero)
 
 
 class RunFiles(TrainerCallback):

@@ -213,6 +213,22 @@ class MGRPOTrainer(GRPOTrainer):
         with self.momentum_model.in_place_of_policy():
             self.save_model(str(directory))
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save as transformers does; outside of checkpoints whole, though FSDP's checkpoints are sharded.
+
+        Transformers would then save nothing, without a word.
+        """
+        if _internal_call or not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        plugin = self.accelerator.state.fsdp_plugin
+        kept = plugin.state_dict_type
+        plugin.set_state_dict_type("FULL_STATE_DICT")
+        try:
+            super().save_model(output_dir)
+        finally:
+            plugin.set_state_dict_type(kept)
+
     def start_probe(self) -> None:
         """Let the initial model answer the probe's prompts; or take its answers from the run that is resumed."""
         if self.answer_fn is None or not self.args.probe_prompts or not isinstance(self.train_dataset, Sized):
@@ -247,7 +263,7 @@ class MGRPOTrainer(GRPOTrainer):
                     for prompt, completion, keep in zip(prompt_ids, completion_ids, kept, strict=True)
                     if keep and completion
                 ]
-        log_probs = self._log_probs_of(local).tolist() if local else []
+        log_probs = self._log_probs_of(local).tolist()
         local = [replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)]
         return gather_object(local)
 
@@ -255,10 +271,8 @@ class MGRPOTrainer(GRPOTrainer):
         """How the log-probabilities of the probe's completions changed; nothing where there is no probe."""
         if self._probe is None:
             return {}
-        changes = torch.zeros(0, device=self.accelerator.device)
-        if self._probe:
-            before = torch.tensor([row.log_prob for row in self._probe], device=self.accelerator.device)
-            changes = self._log_probs_of(self._probe) - before
+        before = torch.tensor([row.log_prob for row in self._probe], device=self.accelerator.device)
+        changes = self._log_probs_of(self._probe) - before
         limited = changes.clamp(-LARGEST_CHANGE, LARGEST_CHANGE).sum()
         local = torch.stack([limited, (changes < FORGOTTEN_CHANGE).sum(), torch.ones_like(changes).sum()])
         change, forgotten, count = gather(local).view(-1, 3).sum(dim=0).tolist()
@@ -266,8 +280,15 @@ class MGRPOTrainer(GRPOTrainer):
 
     def _log_probs_of(self, rows: list[ProbeRow]) -> Tensor:
         """Mean log-probability of each completion under the policy, nats per token, (B,)."""
-        batch = (part.to(self.accelerator.device) for part in padded(rows, self.processing_class.pad_token_id))
-        input_ids, attention_mask, completion_mask = batch
+        # on every process as many passes, since sharded weights are gathered by all of them together
+        most = int(gather(torch.tensor([len(rows)], device=self.accelerator.device)).max())
+        if not most:
+            return torch.zeros(0, device=self.accelerator.device)
+        pad_id = self.processing_class.pad_token_id
+        filled = rows + [ProbeRow([pad_id], [pad_id], log_prob=0.0)] * (most - len(rows))
+        input_ids, attention_mask, completion_mask = (
+            part.to(self.accelerator.device) for part in padded(filled, pad_id)
+        )
         was_training = self.model.training
         self.model.eval()  # the initial model's dropout must not differ from today's
         with torch.no_grad():
@@ -279,7 +300,7 @@ class MGRPOTrainer(GRPOTrainer):
                 batch_size=self.args.per_device_train_batch_size,
             )
         self.model.train(was_training)
-        return trajectory_mean(log_probs, completion_mask.sum(dim=1))
+        return trajectory_mean(log_probs, completion_mask.sum(dim=1))[: len(rows)]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as TRL does, without a trace in training: the random state is put back afterwards."""
