@@ -349,6 +349,9 @@ def test_version(capsys):
         (["study"], "required: STUDY.yaml"),
         (["study", "a.yaml", "--momentum", "0.9"], "unrecognized arguments: --momentum"),
         (["compare"], "required: RUN_DIR"),
+        (["plan", "--model", "embedded"], "required: --gpus"),
+        (["plan", "--gpus", "two"], "argument --gpus: invalid int value: 'two'"),
+        (["plan", "--gpus", "2", "--sharding", "fsdp"], "invalid choice: 'fsdp'"),
     ],
 )
 def test_wrong_command_lines(arguments, message, capsys):
@@ -359,7 +362,15 @@ def test_wrong_command_lines(arguments, message, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["train", "--config", "nowhere"], ["tasks"], ["study", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["train", "--config", "nowhere"],
+        ["tasks"],
+        ["study", "--help"],
+        ["plan", "--help"],
+    ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(arguments):
     heavy = "{'torch', 'transformers', 'trl', 'datasets', 'matplotlib', 'rich'}"

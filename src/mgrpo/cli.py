@@ -12,6 +12,7 @@ from typing import Any
 from mgrpo import __version__
 from mgrpo.errors import EXIT_USER_ERROR, UserError
 from mgrpo.recipe_files import PRESETS, RECIPES, environment_of, read_recipe_files
+from mgrpo.training.memory_plan import SHARDINGS
 
 EXIT_BROKEN_PIPE = 141
 """As a shell reports a program that wrote into a closed pipe."""
@@ -80,6 +81,22 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(run=_show_task, takes_fields=True)
     generators = actions.add_parser("reasoning_gym", help="list the generators of the package reasoning-gym")
     generators.set_defaults(run=_reasoning_gym)
+
+    plan = commands.add_parser(
+        "plan",
+        help="count the GPU memory that a recipe needs, from the model's config.json",
+        usage="mgrpo plan --gpus N [--model MODEL] [--gpu_memory GIB] [--sharding HOW] [--config RECIPE ...] "
+        "[--FIELD VALUE ...]",
+        description="Count the memory that a run needs on each GPU, say whether it fits, and what to change where it "
+        "does not. Of the model only its config.json is read. Fields are a recipe's; what none sets has its default.",
+        allow_abbrev=False,
+    )
+    plan.add_argument("--model", help="its name or directory; default: the recipe's model_name_or_path")
+    plan.add_argument("--gpus", type=int, required=True, metavar="N", help="one process on each")
+    plan.add_argument("--gpu_memory", type=float, default=80.0, metavar="GIB", help="of each; default: %(default)g")
+    plan.add_argument("--sharding", choices=SHARDINGS, default="ddp", help="how they share it; default: %(default)s")
+    plan.add_argument("--config", nargs="+", metavar="RECIPE", help="YAML files, or names of recipes, as for train")
+    plan.set_defaults(run=_plan, takes_fields=True)
 
     demo = commands.add_parser("demo", help="watch majority-vote self-training collapse, and the momentum anchor hold")
     demo.add_argument("--filter", action="store_true", help="add a third run: M-GRPO with the entropy filter")
@@ -186,6 +203,22 @@ def _show_task(arguments: argparse.Namespace, rest: list[str]) -> int:
     from mgrpo.training.preview import show_task
 
     print(show_task(fields, " + ".join(arguments.config or ["the command line"]), overrides))
+    return 0
+
+
+def _plan(arguments: argparse.Namespace, rest: list[str]) -> int:
+    fields, overrides = _fields(arguments.config, rest) if arguments.config else ({}, parse_overrides(rest))
+    if arguments.model is not None:
+        overrides["model_name_or_path"] = arguments.model
+    warnings.simplefilter("ignore", FutureWarning)
+
+    from rich.console import Console
+
+    from mgrpo.training.plan import Launch, plan_recipe, render
+
+    launch = Launch(gpus=arguments.gpus, gpu_memory=arguments.gpu_memory, sharding=arguments.sharding)
+    planned = plan_recipe(fields, " + ".join(arguments.config or ["the command line"]), overrides, launch)
+    Console(highlight=False, soft_wrap=True).print(render(planned))
     return 0
 
 

@@ -22,11 +22,13 @@ from mgrpo.embedded.starts import is_embedded
 from mgrpo.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SMOLLM2 = "smollm2"
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 COPY_MARKER = "mgrpo_copy_of.json"
+MEASURES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+"""What a config.json must say, so that nothing is taken from transformers' defaults, which are some other model's."""
 
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
@@ -156,6 +158,44 @@ def load_tokenizer(
         return _read_tokenizer(source, options)
 
 
+def load_config(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> "PreTrainedConfig":
+    """Load a model's configuration alone; of an adapter, its base's.
+
+    Args:
+        name: See `find_model`.
+        revision: Branch, tag or commit of a Hub name.
+        trust_remote_code: Whether to run code that comes with it.
+
+    Raises:
+        UserError: If it cannot be found or read, or does not say how large the model is.
+    """
+    from transformers import AutoConfig
+
+    source = find_model(name)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source.kind == "hub":
+        options["revision"] = revision
+    if is_embedded(name):
+        ensure_built(name)
+    with _told_in_a_sentence(name, source):
+        location = source.location
+        if source.kind == "gguf":
+            location, file = os.path.split(os.path.abspath(location))
+            return AutoConfig.from_pretrained(location, gguf_file=file)
+        if source.kind == "adapter":
+            location = _base_of_adapter(location)
+        config = AutoConfig.from_pretrained(location, **options)
+        given, _ = config.get_config_dict(location, **options)
+    measured = config.get_text_config()
+    given = given.get("text_config", given)
+    missing = [key for key in MEASURES if key not in given and measured.attribute_map.get(key) not in given]
+    if missing:
+        raise UserError(
+            f"the config.json of {name} does not say {', '.join(missing)}; give the one that comes with the model"
+        )
+    return config
+
+
 # Finding.
 
 
@@ -227,8 +267,12 @@ def _read_tokenizer(source: ModelSource, options: dict[str, Any]) -> "PreTrained
         location, file = os.path.split(os.path.abspath(location))
         return AutoTokenizer.from_pretrained(location, gguf_file=file)
     if source.kind == "adapter" and not (Path(location) / "tokenizer_config.json").is_file():
-        location = json.loads((Path(location) / "adapter_config.json").read_text())["base_model_name_or_path"]
+        location = _base_of_adapter(location)
     return AutoTokenizer.from_pretrained(location, **options)
+
+
+def _base_of_adapter(location: str) -> str:
+    return json.loads((Path(location) / "adapter_config.json").read_text())["base_model_name_or_path"]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from mgrpo.tasks.load import Prompt, last_text
 from mgrpo.tasks.task import Task
 from mgrpo.training.data import load_data
 from mgrpo.training.models import load_tokenizer
-from mgrpo.training.recipe import DataArguments, data_arguments, load_fields
+from mgrpo.training.recipe import DataArguments, load_fields, part_of
 from mgrpo.training.voting import is_known
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
         UserError: if the task cannot be loaded, or not be asked of the model.
     """
     fields = load_fields(given, source, overrides)
-    data = data_arguments(fields)
+    data = part_of(DataArguments, fields, source)
     if not data.task:
         raise UserError(f"{source} does not set task; add it there, or pass --task NAME")
     task, dataset = load_data(data, data.task, data.dataset_train_split, data.dataset_size)

@@ -7,7 +7,7 @@ adapter). TRL's and transformers' fields keep their names.
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from trl import ModelConfig
@@ -85,6 +85,7 @@ class DataArguments:
 
 
 RECIPE_TYPES = (DataArguments, MGRPOConfig, ModelConfig)
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,9 @@ def load_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
     for name in ("output_dir", "model_name_or_path", "task"):
         if not resolved.get(name):
             raise UserError(f"{source} does not set {name}; add it there, or pass --{name} VALUE.")
-    try:
-        data = DataArguments(**_fields_of(DataArguments, resolved))
-        config = MGRPOConfig(**_fields_of(MGRPOConfig, resolved))
-        model = ModelConfig(**_fields_of(ModelConfig, resolved))
-    except UserError:
-        raise
-    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:  # what TRL or transformers refuse
-        raise UserError(f"{source}: {' '.join(str(error).split())}") from error
+    data = part_of(DataArguments, resolved, source)
+    config = part_of(MGRPOConfig, resolved, source)
+    model = part_of(ModelConfig, resolved, source)
     _check_together(data, config, model)
     if "use_peft" not in values:
         for name in values:
@@ -154,9 +150,23 @@ def load_fields(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
     return defaults | _values(given, source, overrides, known)
 
 
-def data_arguments(resolved: dict[str, Any]) -> DataArguments:
-    """The data's part of every field."""
-    return DataArguments(**_fields_of(DataArguments, resolved))
+def part_of(type_: type[Part], resolved: dict[str, Any], source: str) -> Part:
+    """The part of every field that is one of `RECIPE_TYPES`'s.
+
+    Args:
+        type_: which one.
+        resolved: every field.
+        source: what to call their origin in a message.
+
+    Raises:
+        UserError: for what the type refuses.
+    """
+    try:
+        return type_(**{f.name: resolved[f.name] for f in fields(type_) if f.init})  # type: ignore[arg-type]
+    except UserError:
+        raise
+    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:  # what TRL or transformers refuse
+        raise UserError(f"{source}: {' '.join(str(error).split())}") from error
 
 
 def _values(
@@ -196,10 +206,6 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
             raise UserError(
                 f"report_to is {name}, which is not installed: pip install {REPORTERS[name]}, or set it to none."
             )
-
-
-def _fields_of(type_: type, resolved: dict[str, Any]) -> dict[str, Any]:
-    return {f.name: resolved[f.name] for f in fields(type_) if f.init}
 
 
 def write_config(recipe: Recipe, run_directory: Path) -> None:

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Train on all nodes of a job but the last, which samples: vLLM has it for itself. Not run on a GPU yet.
+#
+#   sbatch recipes/cluster/slurm.sh --config qwen3-4b-math --output_dir runs/qwen3-4b --gradient_accumulation_steps 6
+#
+# MODEL is what vLLM serves, and must be the recipe's. VLLM_NODES=0: no such node, and the recipe's own way to sample.
+#SBATCH --job-name=mgrpo
+#SBATCH --nodes=3
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=64
+#SBATCH --time=24:00:00
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-.}"
+
+MODEL=${MODEL:-Qwen/Qwen3-4B-Base}
+ACCELERATE_CONFIG=${ACCELERATE_CONFIG:-recipes/cluster/fsdp2-2x8.yaml}
+GPUS_PER_NODE=${GPUS_PER_NODE:-8}
+VLLM_NODES=${VLLM_NODES:-1}
+VLLM_TENSOR_PARALLEL_SIZE=${VLLM_TENSOR_PARALLEL_SIZE:-$GPUS_PER_NODE}  # must divide the model's heads
+VLLM_MAX_MODEL_LENGTH=${VLLM_MAX_MODEL_LENGTH:-4096}  # max_prompt_length + max_completion_length
+PORT=${PORT:-29500}
+
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+num_trainers=$((${#nodes[@]} - VLLM_NODES))
+if ((num_trainers < 1)); then
+  echo "slurm.sh: the job has ${#nodes[@]} nodes, of which vLLM takes $VLLM_NODES; give --nodes one more" >&2
+  exit 2
+fi
+trainers=("${nodes[@]:0:num_trainers}")
+
+sampling=()
+if ((VLLM_NODES)); then
+  server=${nodes[num_trainers]}
+  # what TRL asks of a server: endpoints for weights, and log-probabilities as sampled from
+  srun --nodes=1 --ntasks=1 --nodelist="$server" env VLLM_SERVER_DEV_MODE=1 \
+    vllm serve "$MODEL" --host 0.0.0.0 --port 8000 --tensor-parallel-size "$VLLM_TENSOR_PARALLEL_SIZE" \
+    --max-model-len "$VLLM_MAX_MODEL_LENGTH" --weight-transfer-config '{"backend": "nccl"}' \
+    --logprobs-mode processed_logprobs --max-logprobs -1 &
+  trap 'kill %1 2>/dev/null || true' EXIT
+  sampling=(--use_vllm true --vllm_mode server --vllm_server_host "$server" --vllm_server_timeout 1800)
+fi
+
+# SLURM_PROCID is known in each node's task alone; what the recipe is told comes before what you say, which wins
+srun --nodes="$num_trainers" --ntasks="$num_trainers" --nodelist="$(IFS=,; echo "${trainers[*]}")" \
+  bash -c 'rank=$SLURM_PROCID; exec accelerate launch --machine_rank "$rank" "$@"' mgrpo \
+  --config_file "$ACCELERATE_CONFIG" --num_machines "$num_trainers" \
+  --num_processes "$((num_trainers * GPUS_PER_NODE))" --main_process_ip "${trainers[0]}" --main_process_port "$PORT" \
+  -m mgrpo train "${sampling[@]}" "$@"

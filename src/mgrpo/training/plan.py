@@ -1,0 +1,258 @@
+"""`mgrpo plan`: how much GPU memory a recipe needs, from the model's config.json, before anything is loaded."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import get_peft_model
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+from trl import ModelConfig, get_peft_config
+
+from mgrpo.errors import UserError
+from mgrpo.training.config import MGRPOConfig, has_momentum_model
+from mgrpo.training.memory_plan import (
+    GIB,
+    PHASES,
+    Plan,
+    Sampler,
+    Saving,
+    Setting,
+    Shape,
+    Sharding,
+    plan,
+    savings,
+    way_to_fit,
+)
+from mgrpo.training.models import load_config
+from mgrpo.training.recipe import DataArguments, load_fields, part_of
+
+ASSUMED_PROMPT_LENGTH = 512
+"""In tokens, where the recipe sets no max_prompt_length."""
+WITHOUT_A_GPU = {"use_cpu": True, "bf16": False, "fp16": False, "report_to": "none", "deepspeed": None, "fsdp": None}
+"""What keeps a configuration from asking for hardware and packages that the planning machine need not have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Where a recipe is to run.
+
+    Attributes:
+        gpus: one process on each.
+        gpu_memory: of each, GiB.
+        sharding: how the processes share the model.
+    """
+
+    gpus: int
+    gpu_memory: float
+    sharding: Sharding
+
+
+def plan_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any], launch: Launch) -> Plan:
+    """Plan a recipe, which need not be a whole one.
+
+    Args:
+        given: fields of a recipe, with values as YAML gives them.
+        source: what to call their origin in a message.
+        overrides: fields from the command line, which win.
+        launch: where it is to run.
+
+    Raises:
+        UserError: for a field or a model that does not exist, or settings that cannot work.
+    """
+    if launch.gpus < 1:
+        raise UserError(f"gpus is {launch.gpus}; set it to 1 or more.")
+    if not launch.gpu_memory > 0:
+        raise UserError(f"gpu_memory is {launch.gpu_memory:g} GiB; set it above 0.")
+    fields = load_fields(given, source, overrides)
+    if not fields["model_name_or_path"]:
+        raise UserError("there is no model to plan for; pass --model MODEL, or a recipe that sets model_name_or_path")
+    # Checked as `mgrpo train` does, before the Hub is asked.
+    data = part_of(DataArguments, fields, source)
+    config = part_of(MGRPOConfig, fields | WITHOUT_A_GPU | {"output_dir": fields["output_dir"] or "unused"}, source)
+    model = part_of(ModelConfig, fields | {"use_peft": True}, source)
+    _check_launch(config, launch)
+    revision = None if fields["model_revision"] == "main" else fields["model_revision"]
+    model_config = load_config(
+        fields["model_name_or_path"], revision=revision, trust_remote_code=fields["trust_remote_code"]
+    )
+    if not fields["use_peft"] and model.lora_target_modules is None:
+        model.lora_target_modules = "all-linear"  # as the plan proposes an adapter
+    shape = read_shape(model_config, model)
+    return plan(shape, _setting(fields, config, model_config, data.max_prompt_length, launch))
+
+
+def _check_launch(config: MGRPOConfig, launch: Launch) -> None:
+    if config.use_vllm and config.vllm_mode == "colocate" and launch.gpus % config.vllm_tensor_parallel_size:
+        raise UserError(
+            f"vllm_tensor_parallel_size is {config.vllm_tensor_parallel_size}, which does not divide {launch.gpus} "
+            "GPUs; set it to a divisor."
+        )
+
+
+def read_shape(config: PreTrainedConfig, adapter: ModelConfig) -> Shape:
+    """A model's measures, its parameters counted without memory for them.
+
+    Args:
+        config: the model's.
+        adapter: the LoRA adapter that it would have.
+
+    Raises:
+        UserError: if transformers has no causal language model for it, or the adapter does not fit it.
+    """
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"no causal language model can be made of the model's config.json ({_first_line(error)}); give another "
+            "model"
+        ) from error
+    parameters = sum(p.numel() for p in model.parameters())
+    embeddings = {p for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+    num_embeddings = sum(p.numel() for p in embeddings)
+    has_query_norm = any(name.endswith("q_norm") for name, _ in model.named_modules())
+    try:
+        with torch.device("meta"):
+            adapted = get_peft_model(model, get_peft_config(adapter))
+    except ValueError as error:
+        raise UserError(
+            f"lora_target_modules is {adapter.lora_target_modules}, which does not fit the model "
+            f"({_first_line(error)}); set it to all-linear, or to names of its modules"
+        ) from error
+    measures = config.get_text_config()
+    num_heads = measures.num_attention_heads
+    return Shape(
+        parameters=parameters,
+        adapter=sum(p.numel() for p in adapted.parameters() if p.requires_grad),
+        embeddings=num_embeddings,
+        hidden_size=measures.hidden_size,
+        num_layers=measures.num_hidden_layers,
+        num_heads=num_heads,
+        num_kv_heads=getattr(measures, "num_key_value_heads", None) or num_heads,
+        head_dim=getattr(measures, "head_dim", None) or measures.hidden_size // num_heads,
+        intermediate_size=getattr(measures, "intermediate_size", None) or 4 * measures.hidden_size,
+        vocab_size=measures.vocab_size,
+        has_query_norm=has_query_norm,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _setting(
+    fields: dict[str, Any],
+    config: MGRPOConfig,
+    model_config: PreTrainedConfig,
+    max_prompt_length: int | None,
+    launch: Launch,
+) -> Setting:
+    assert config.num_generations is not None and config.max_completion_length is not None
+    per_process = config.per_device_train_batch_size * config.steps_per_generation
+    sampler: Sampler = "transformers"
+    if config.use_vllm:
+        sampler = "vllm server" if config.vllm_mode == "server" else "vllm colocate"
+    return Setting(
+        gpus=launch.gpus,
+        gpu_memory=launch.gpu_memory * GIB,
+        sharding=launch.sharding,
+        dtype_bytes=_dtype(fields["dtype"] or "float32", model_config).itemsize,
+        # TRL takes bfloat16 where neither is set
+        mixed_precision=bool(fields["fp16"] or fields["bf16"] or fields["bf16"] is None),
+        use_peft=fields["use_peft"],
+        has_momentum=has_momentum_model(config),
+        has_reference=config.beta > 0 and config.kl_anchor == "initial",
+        optim=str(getattr(config.optim, "value", config.optim)),
+        gradient_checkpointing=config.gradient_checkpointing,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        num_sampled=per_process,
+        num_voting=per_process // config.num_generations * config.num_momentum_generations,
+        max_prompt_length=max_prompt_length or ASSUMED_PROMPT_LENGTH,
+        max_completion_length=config.max_completion_length,
+        sampler=sampler,
+        vllm_gpu_memory_utilization=config.vllm_gpu_memory_utilization,
+        vllm_tensor_parallel_size=config.vllm_tensor_parallel_size,
+        vllm_enable_sleep_mode=config.vllm_enable_sleep_mode,
+    )
+
+
+def _dtype(name: str, config: PreTrainedConfig) -> torch.dtype:
+    stored = config.dtype or torch.float32
+    return stored if name == "auto" else getattr(torch, name)
+
+
+# What is printed.
+
+
+def render(planned: Plan) -> RenderableType:
+    """A plan as a table, what follows from it, and what to change."""
+    shape, setting = planned.shape, planned.setting
+    table = Table(
+        title=f"{_count(shape.parameters)} parameters on {setting.gpus} x {setting.gpu_memory / GIB:g} GiB, "
+        f"{setting.sharding}: GiB on each GPU",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    phases = [i for i, phase in enumerate(PHASES) if setting.has_momentum or not phase.startswith("momentum")]
+    table.add_column("what (~ estimated)", no_wrap=True)
+    table.add_column("split over", justify="right")
+    for i in phases:
+        table.add_column(PHASES[i], justify="right")
+    for item in planned.items:
+        name = item.name if item.is_exact else f"~ {item.name}"
+        table.add_row(name, str(item.shards) if item.shards > 1 else "", *(_gib(item.needs[i]) for i in phases))
+    table.add_section()
+    table.add_row("all", "", *(_gib(planned.totals[i]) for i in phases))
+    return Group(table, Text(), *(Text(line) for line in _conclusions(planned)))
+
+
+def _conclusions(planned: Plan) -> list[str]:
+    setting, problem = planned.setting, planned.problem
+    lines = []
+    if setting.sampler == "transformers":
+        voting = f" + {setting.num_voting}" if setting.has_momentum else ""
+        lines.append(
+            f"transformers samples {setting.num_sampled}{voting} sequences of {setting.max_length} tokens at once."
+        )
+    elif setting.sampler == "vllm colocate" and planned.vllm_tokens > 0:
+        at_once = planned.vllm_tokens / setting.max_length
+        lines.append(
+            f"vLLM holds {at_once:.0f} sequences of {setting.max_length} tokens at once, and queues the rest."
+        )
+    elif setting.sampler == "vllm server":
+        needed = 2 * planned.shape.parameters / GIB
+        lines.append(f"vLLM's own GPUs need {needed:.1f} GiB for the weights, and more for keys and values.")
+    if problem is None:
+        free = (setting.gpu_memory - planned.peak) / GIB
+        return [*lines, f"It fits: {free:.1f} GiB of {setting.gpu_memory / GIB:g} are free where most is needed."]
+    lines.append(f"It does not fit: {problem}.")
+    if helpful := savings(planned):
+        lines += ["", "What helps, each by itself:", *map(_told, helpful)]
+    if any(saving.plan.problem is None for saving in helpful):
+        return lines
+    steps = way_to_fit(planned)
+    if steps and steps[-1].plan.problem is None:
+        return [*lines, "", "One after the other, until it fits:", *map(_told, steps)]
+    return [*lines, "", "No list of these makes it fit: take a smaller model, or larger GPUs."]
+
+
+def _told(saving: Saving) -> str:
+    verdict = "fits" if saving.plan.problem is None else ""
+    return f"{-saving.saved / GIB:8.1f} GiB, to {saving.plan.peak / GIB:6.1f}  {verdict:4}  {saving.text}"
+
+
+def _gib(needed: float) -> str:
+    if not needed:
+        return ""
+    return f"{needed / GIB:.2f}" if needed >= 0.005 * GIB else "<0.01"
+
+
+def _count(parameters: int) -> str:
+    for size, unit in ((1e9, " billion"), (1e6, " million")):
+        if parameters >= size:
+            return f"{parameters / size:.2f}{unit}"
+    return f"{parameters:,}"
