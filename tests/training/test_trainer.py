@@ -320,8 +320,10 @@ def test_flip_weights_scale_the_advantages(make_trainer, chain_data):
     torch.testing.assert_close(output["advantages"].view(4, 6), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_voters_at_a_temperature_of_their_own(make_trainer, chain_data):
-    trainer = make_trainer(momentum_temperature=0.01, temperature=1.5, num_momentum_generations=4)
+@pytest.mark.parametrize("with_lora", [False, True])
+def test_voters_at_a_temperature_of_their_own(make_trainer, chain_data, with_lora):
+    peft = {"peft_config": LoraConfig(**LORA)} if with_lora else {}
+    trainer = make_trainer(peft, momentum_temperature=0.01, temperature=1.5, num_momentum_generations=4)
     trainer.start_momentum_model()
     trainer.model.train()
     trainer._generate_and_score_completions([row for row in chain_data(4) for _ in range(6)])

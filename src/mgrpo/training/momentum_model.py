@@ -45,6 +45,11 @@ class MomentumModel:
     def _policy_weights(self) -> list[Tensor]:
         return [p.detach() for p in self._parameters.values()]
 
+    @property
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Each of the policy's trained parameters, with the momentum weight that follows it."""
+        return list(zip(self._parameters.values(), self._weights.values(), strict=True))
+
     def update(self, m: float | None = None) -> None:
         """Move one step towards the policy: theta_k <- m theta_k + (1 - m) theta_q, with this step's m if given."""
         ema_update_(list(self._weights.values()), self._policy_weights, self.m if m is None else m)

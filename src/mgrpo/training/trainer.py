@@ -39,6 +39,7 @@ from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
 from mgrpo.tasks.task import Scorer
+from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.collapse_watch import CollapseWatch
@@ -156,6 +157,9 @@ class MGRPOTrainer(GRPOTrainer):
             given["reward_funcs"] = [self._vote_reward, *(rewards if isinstance(rewards, list) else [rewards])]
         self._entropy: Tensor | None = None
         self._self_certainty: Tensor | None = None
+        self._paired_layers: list[nn.Module] = []
+        self._num_along = 0  # momentum completions a prompt that are sampled along with the policy's
+        self._along: tuple | None = None  # their tokens, entropies and self-certainties, until asked for
         self._batch: VotedBatch | None = None
         self._visits: list[Seen] = []
         self._gold_labels: list[Any] | None = None
@@ -194,6 +198,8 @@ class MGRPOTrainer(GRPOTrainer):
             self.momentum_model = MomentumModel(self.accelerator.unwrap_model(self.model), m)
             if self._checkpoint is not None:
                 self.momentum_model.load(Path(self._checkpoint))
+            if not (self.use_vllm or self._is_vlm):
+                self._paired_layers = paired_layers(self._model_with_logits(), self.momentum_model)
 
     def save_momentum_model(self, directory: str | Path) -> None:
         """Save the momentum model as a plain transformers model or PEFT adapter.
@@ -303,14 +309,29 @@ class MGRPOTrainer(GRPOTrainer):
         num_generations: int,
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
-        """Sample as TRL does, from the weights that stand in the model, and keep the trajectory entropies."""
-        arguments = (prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
+        """Sample as TRL does, from the weights that stand in the model, and keep the trajectory entropies.
+
+        Where both models are adapters the momentum model's completions are sampled along, and kept until asked for.
+        """
         if self.answer_fn is None:
-            return super()._generate_single_turn(*arguments)
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        if self._along is not None:
+            (completion_ids, self._entropy, self._self_certainty), self._along = self._along, None
+            return completion_ids, None
+        num_rows = len(prompt_ids)
+        along = [ids for ids in prompt_ids[::num_generations] for _ in range(self._num_along)]
+        arguments = (prompt_ids + along, images, multimodal_fields, num_generations, has_tool_images)
         started = time.perf_counter()
         with ExitStack() as around:
             if not self.use_vllm:
                 model = self._model_with_logits()
+                if along:
+                    assert self.momentum_model is not None
+                    scale = self.temperature / (self.args.momentum_temperature or self.temperature)
+                    pair = (model, self._paired_layers, self.momentum_model)
+                    around.enter_context(both_adapters(*pair, num_rows, len(along), scale))
                 around.enter_context(self._recorder.watch(model))
                 if self._shares_prompts:
                     around.enter_context(generate_with_shared_prompts(model))
@@ -320,7 +341,13 @@ class MGRPOTrainer(GRPOTrainer):
         else:
             self._entropy = self._recorder.trajectory_entropy(completion_ids)
             self._self_certainty = self._recorder.trajectory_self_certainty(completion_ids)
-        self._seconds[names.TIME_POLICY] += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        if along:
+            self._seconds[names.TIME_MOMENTUM] += seconds * len(along) / len(completion_ids)
+            seconds *= num_rows / len(completion_ids)
+            sampled = (completion_ids, self._entropy, self._self_certainty)
+            (completion_ids, self._entropy, self._self_certainty), self._along = split_rows(sampled, num_rows)
+        self._seconds[names.TIME_POLICY] += seconds
         return completion_ids, log_probs
 
     def _get_per_token_logps_and_entropies(
@@ -346,8 +373,11 @@ class MGRPOTrainer(GRPOTrainer):
         assert self.momentum_model is not None
         num_momentum = self.args.num_momentum_generations
         repeated = [prompt for prompt in prompts for _ in range(num_momentum)]
-        temperature = self.args.momentum_temperature or self.temperature
-        with self._uncounted(num_momentum), self._at(temperature), self.momentum_model.in_place_of_policy():
+        with ExitStack() as around:
+            around.enter_context(self._uncounted(num_momentum))
+            if self._along is None:
+                around.enter_context(self._at(self.args.momentum_temperature or self.temperature))
+                around.enter_context(self.momentum_model.in_place_of_policy())
             _, completion_ids, _, completions, *_ = self._generate(repeated)
         return Rollouts(completions, [len(ids) for ids in completion_ids], self._entropy, self._self_certainty)
 
@@ -514,6 +544,8 @@ class MGRPOTrainer(GRPOTrainer):
         blind_inputs = [{name: value for name, value in row.items() if name != self.gold_column} for row in inputs]
         self._seconds.clear()
         self._gold_labels = gold if self.args.label_source == "gold" else None
+        samples_both = self.model.training and self._paired_layers and self.args.label_source != "frozen"
+        self._num_along = self.args.num_momentum_generations if samples_both else 0
         if self.args.kl_anchor == "momentum":
             with _beta_zero(self):  # TRL then asks no reference model
                 output = super()._generate_and_score_completions(blind_inputs)
