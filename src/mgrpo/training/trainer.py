@@ -60,7 +60,7 @@ from mgrpo.training.probe import (
 from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_probs
 from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, score_with_shared_prompts
 from mgrpo.training.vllm_check import check_vllm
-from mgrpo.training.vllm_sampling import AdapterGeneration, adapters_stay_apart, server_errors_in_a_sentence
+from mgrpo.training.vllm_sampling import AdapterGeneration, engines_for, server_errors_in_a_sentence
 from mgrpo.training.voting import (
     Known,
     VotedBatch,
@@ -174,7 +174,7 @@ class MGRPOTrainer(GRPOTrainer):
             if anchored is not None:
                 around.enter_context(_beta_zero(anchored))  # TRL then loads no reference model
             if isinstance(config, MGRPOConfig) and config.use_vllm and answer_fn is not None:
-                around.enter_context(adapters_stay_apart(config))
+                around.enter_context(engines_for(config))
                 around.enter_context(server_errors_in_a_sentence(config))
             super().__init__(**given)
         if anchored is not None:

@@ -3,8 +3,8 @@
 TRL's `VLLMGeneration` merges an adapter into the base, hands every weight of the merged model over, and takes the
 adapter out again. Here the engine keeps the base that it loaded, and is handed the adapter's A and B alone: the
 policy's on a weight sync, the momentum model's with each generation batch. Both models' completions are then one batch
-of the engine, in which each prompt names its adapter. Nothing else of TRL's engine changes. Full fine-tuning and server
-mode are TRL's own, but for the sentence in which a server's failure is told.
+of the engine, in which each prompt names its adapter. Nothing else of TRL's engine changes. Full fine-tuning is TRL's
+own, and so is server mode, but for the sentence in which a server's failure is told.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from accelerate.utils import set_seed
 from peft import PeftModel, get_peft_model_state_dict
 from requests.adapters import HTTPAdapter
 from safetensors.torch import save_file
@@ -32,16 +33,21 @@ RAM = Path("/dev/shm")
 
 
 @contextmanager
-def adapters_stay_apart(config: MGRPOConfig) -> Iterator[None]:
+def engines_for(config: MGRPOConfig) -> Iterator[None]:
     """Within the block a TRL trainer of an adapter builds `AdapterGeneration` for its engine."""
 
     def make(**kwargs: Any) -> VLLMGeneration:
-        if kwargs["mode"] != "colocate" or not isinstance(kwargs["model"], PeftModel):
+        if kwargs["mode"] != "colocate":
             return VLLMGeneration(**kwargs)
-        num_policy, num_momentum = config.num_generations, config.num_momentum_generations
-        assert num_policy is not None
-        kwargs["max_num_seqs"] += kwargs["max_num_seqs"] // num_policy * num_momentum  # room for both models' rows
-        return AdapterGeneration(**kwargs)
+        engine = VLLMGeneration
+        if isinstance(kwargs["model"], PeftModel):
+            assert config.num_generations is not None
+            rows_along = kwargs["max_num_seqs"] // config.num_generations * config.num_momentum_generations
+            engine, kwargs["max_num_seqs"] = AdapterGeneration, kwargs["max_num_seqs"] + rows_along
+        generation = engine(**kwargs)
+        if kwargs["tensor_parallel_size"] == 1:  # else the ranks of an engine must draw the same numbers
+            set_seed(config.seed, device_specific=True)  # vLLM has started every run's at the rank
+        return generation
 
     with _replaced(grpo_trainer, "VLLMGeneration", make):
         yield
@@ -180,8 +186,8 @@ def server_errors_in_a_sentence(config: MGRPOConfig, client: Any = None) -> Iter
             raise
         where = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
         raise UserError(
-            f"the vLLM server at {where} failed: {str(error).rstrip('.'):.500}. See its log, start it anew, and go on from "
-            "the last checkpoint by --resume_from_checkpoint last."
+            f"the vLLM server at {where} failed: {str(error).rstrip('.'):.500}. See its log, start it anew, and go on "
+            "from the last checkpoint by --resume_from_checkpoint last."
         ) from error
 
 
