@@ -1,5 +1,6 @@
 """What was sampled for one batch of groups, and how its trajectory entropies are read off while sampling."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,21 @@ def _mean_over_tokens(steps: list[Tensor], num_tokens: Tensor) -> Tensor:
     assert len(steps) >= longest, f"{len(steps)} forward passes recorded for {longest} tokens"
     values = torch.stack(steps[:longest], dim=1)
     return trajectory_mean(values, num_tokens.to(values.device))
+
+
+def entropy_from_top_log_probs(log_probs: list[list[list[float | None]]]) -> Tensor:
+    """Trajectory entropies, (B,), in nats per token, from the log-probabilities of each token's likeliest candidates.
+
+    All other tokens count as one: what is left out is their entropy among themselves.
+    """
+    values = []
+    for row in log_probs:
+        top = (
+            torch.tensor([[-math.inf if value is None else value for value in token] for token in row]).double().exp()
+        )
+        rest = (1 - top.sum(dim=-1)).clamp(min=0)
+        values.append((torch.special.entr(top).sum(dim=-1) + torch.special.entr(rest)).mean())
+    return torch.stack(values).float()
 
 
 def entropy_from_log_probs(log_probs: list[list[float | None]]) -> Tensor:

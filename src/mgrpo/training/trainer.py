@@ -57,7 +57,7 @@ from mgrpo.training.probe import (
     padded,
     save_rows,
 )
-from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_probs
+from mgrpo.training.rollout import EntropyRecorder, Rollouts
 from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, score_with_shared_prompts
 from mgrpo.training.vllm_check import check_vllm
 from mgrpo.training.vllm_sampling import AdapterGeneration, engines_for, server_errors_in_a_sentence
@@ -353,7 +353,7 @@ class MGRPOTrainer(GRPOTrainer):
                     around.enter_context(generate_with_shared_prompts(model))
             completion_ids, log_probs = super()._generate_single_turn(*arguments)
         if self.use_vllm:
-            self._entropy = entropy_from_log_probs(log_probs)
+            self._entropy = self.vllm_generation.entropy
             log_probs = log_probs[:num_rows]
         else:
             self._entropy = self._recorder.trajectory_entropy(completion_ids)

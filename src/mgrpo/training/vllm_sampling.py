@@ -3,8 +3,8 @@
 TRL's `VLLMGeneration` merges an adapter into the base, hands every weight of the merged model over, and takes the
 adapter out again. Here the engine keeps the base that it loaded, and is handed the adapter's A and B alone: the
 policy's on a weight sync, the momentum model's with each generation batch. Both models' completions are then one batch
-of the engine, in which each prompt names its adapter. Nothing else of TRL's engine changes. Full fine-tuning is TRL's
-own, and so is server mode, but for the sentence in which a server's failure is told.
+of the engine, in which each prompt names its adapter. Full fine-tuning and server mode are TRL's own, but for the
+trajectory entropies, and for the sentence in which a server's failure is told.
 """
 
 import itertools
@@ -20,6 +20,7 @@ from accelerate.utils import set_seed
 from peft import PeftModel, get_peft_model_state_dict
 from requests.adapters import HTTPAdapter
 from safetensors.torch import save_file
+from torch import Tensor
 from trl.generation import vllm_generation
 from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
@@ -27,19 +28,24 @@ from trl.trainer import grpo_trainer
 from mgrpo.errors import UserError
 from mgrpo.training.config import MGRPOConfig
 from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.rollout import entropy_from_log_probs, entropy_from_top_log_probs
 from mgrpo.training.vllm_check import ENGINE_RANKS
 
+NUM_TOP = 20
+"""The most log-probabilities a token that vLLM gives unless it is told otherwise."""
 RAM = Path("/dev/shm")
 
 
 @contextmanager
 def engines_for(config: MGRPOConfig) -> Iterator[None]:
-    """Within the block a TRL trainer of an adapter builds `AdapterGeneration` for its engine."""
+    """Within the block a TRL trainer builds these engines."""
 
-    def make(**kwargs: Any) -> VLLMGeneration:
+    def make(**kwargs: Any) -> EntropyGeneration:
+        if config.entropy_source == "top_20":
+            kwargs["logprobs"] = min(NUM_TOP, kwargs["model"].config.get_text_config().vocab_size)
         if kwargs["mode"] != "colocate":
-            return VLLMGeneration(**kwargs)
-        engine = VLLMGeneration
+            return EntropyGeneration(**kwargs)
+        engine = EntropyGeneration
         if isinstance(kwargs["model"], PeftModel):
             assert config.num_generations is not None
             rows_along = kwargs["max_num_seqs"] // config.num_generations * config.num_momentum_generations
@@ -53,7 +59,37 @@ def engines_for(config: MGRPOConfig) -> Iterator[None]:
         yield
 
 
-class AdapterGeneration(VLLMGeneration):
+class EntropyGeneration(VLLMGeneration):
+    """TRL's engine, which also says the trajectory entropies of what it sampled.
+
+    Attributes:
+        entropy: of the completions of the last call, (B,), in nats per token.
+    """
+
+    entropy: Tensor
+
+    def generate(self, *args: Any, **kwargs: Any) -> tuple:
+        """Generate as TRL does, and return the sampled tokens' log-probabilities alone."""
+        prompt_ids, completion_ids, log_probs, token_ids = super().generate(*args, **kwargs)
+        if self.logprobs:
+            self.entropy = entropy_from_top_log_probs([[token[: self.logprobs] for token in row] for row in log_probs])
+            # TRL's trainer takes a token's first for the sampled token's, and they are sorted
+            log_probs, token_ids = sampled_alone(completion_ids, log_probs, token_ids)
+        else:
+            self.entropy = entropy_from_log_probs([[token[0] for token in row] for row in log_probs])
+        return prompt_ids, completion_ids, log_probs, token_ids
+
+
+def sampled_alone(completion_ids: list, log_probs: list, token_ids: list) -> tuple[list, list]:
+    """Of each token's log-probabilities, and of the tokens that they are of, the sampled one's."""
+    log_probs = [
+        [[values[candidates.index(token)]] for token, values, candidates in zip(*row, strict=True)]
+        for row in zip(completion_ids, log_probs, token_ids, strict=True)
+    ]
+    return log_probs, [[[token] for token in ids] for ids in completion_ids]
+
+
+class AdapterGeneration(EntropyGeneration):
     """TRL's colocated engine over a base that stays as it is, with two adapters at most.
 
     Args:
