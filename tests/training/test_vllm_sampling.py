@@ -16,14 +16,25 @@ from mgrpo.training.vllm_sampling import sampled_alone, server_errors_in_a_sente
 
 def test_entropies_of_the_likeliest_tokens():
     half, quarter = math.log(0.5), math.log(0.25)
-    # 1/2, 1/4 and the rest, 1/4: 1/2 ln 2 + 2/4 ln 4 = 1.5 ln 2; a certain token: 0; their mean
-    first = [[half, quarter], [0.0, -math.inf]]
-    # 1/2 twice: ln 2, and nothing is left
-    second = [[half, half], [half, half]]
-    # a value that the engine could not give is no probability: 1/2 and the rest: ln 2
-    third = [[half, None]]
-    expected = torch.tensor([0.75, 1.0, 1.0]) * math.log(2)
-    torch.testing.assert_close(entropy_from_top_log_probs([first, second, third]), expected)
+    rows = [
+        # 1/2, 1/4 and the rest, 1/4: 1/2 ln 2 + 2/4 ln 4 = 1.5 ln 2; a certain token: 0; their mean
+        ([[half, quarter], [0.0, -math.inf]], [half, 0.0], 0.75),
+        # 1/2 twice: ln 2, and nothing is left
+        ([[half, half]], [half], 1.0),
+        # a value that the engine could not give is no probability: 1/2 and the rest: ln 2
+        ([[half, None]], [half], 1.0),
+        # of the rest, 1/4, a token of 1/16 was sampled: ln 16 - ln 4 = 2 ln 2 more
+        ([[half, quarter]], [math.log(1 / 16)], 3.5),
+    ]
+    found = entropy_from_top_log_probs([top for top, _, _ in rows], [sampled for _, sampled, _ in rows])
+    torch.testing.assert_close(found, torch.tensor([value for _, _, value in rows]) * math.log(2))
+
+
+def test_the_estimate_has_no_bias():
+    p = torch.tensor([0.3, 0.25, 0.2, 0.15, 0.07, 0.03]).double()
+    top = p.log()[:2].tolist()
+    estimates = entropy_from_top_log_probs([[top]] * 6, [[value] for value in p.log().tolist()]).double()
+    torch.testing.assert_close((p * estimates).sum(), torch.special.entr(p).sum(), atol=1e-6, rtol=0)
 
 
 def test_the_sampled_tokens_log_probability_is_found():

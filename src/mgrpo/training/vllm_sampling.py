@@ -72,11 +72,11 @@ class EntropyGeneration(VLLMGeneration):
         """Generate as TRL does, and return the sampled tokens' log-probabilities alone."""
         prompt_ids, completion_ids, log_probs, token_ids = super().generate(*args, **kwargs)
         if self.logprobs:
-            self.entropy = entropy_from_top_log_probs([[token[: self.logprobs] for token in row] for row in log_probs])
+            top = [[token[: self.logprobs] for token in row] for row in log_probs]
             # TRL's trainer takes a token's first for the sampled token's, and they are sorted
             log_probs, token_ids = sampled_alone(completion_ids, log_probs, token_ids)
-        else:
-            self.entropy = entropy_from_log_probs([[token[0] for token in row] for row in log_probs])
+        sampled = [[token[0] for token in row] for row in log_probs]
+        self.entropy = entropy_from_top_log_probs(top, sampled) if self.logprobs else entropy_from_log_probs(sampled)
         return prompt_ids, completion_ids, log_probs, token_ids
 
 
