@@ -7,6 +7,7 @@ import pytest
 import torch
 import trl.trainer.utils
 from trl import GRPOTrainer
+from trl.generation.vllm_generation import VLLMGeneration
 
 from mgrpo import MGRPOTrainer
 from mgrpo.algorithm import group_advantage
@@ -54,6 +55,14 @@ def test_state_that_is_read_or_set_exists(make_trainer):
     assert "_last_loaded_step" in inspect.getsource(GRPOTrainer._generate_single_turn)
     assert isinstance(trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE, int)
     assert "_CHUNKED_LOGPROB_CHUNK_SIZE" in inspect.getsource(trl.trainer.utils.add_fused_lm_head)
+
+
+def test_engines_are_built_by_these_names():
+    assert "VLLMGeneration(\n" in inspect.getsource(GRPOTrainer.__init__)
+    assert "self.llm = LLM(\n" in inspect.getsource(VLLMGeneration._init_vllm)
+    assert "self.llm.generate(vllm_prompts, sampling_params=" in inspect.getsource(VLLMGeneration.generate)
+    for name in ("model", "mode", "max_num_seqs", "tensor_parallel_size", "logprobs"):
+        assert name in inspect.signature(VLLMGeneration).parameters
 
 
 @pytest.mark.parametrize("iqr_multiplier", [None, 0.0, 0.75])

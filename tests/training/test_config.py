@@ -58,10 +58,14 @@ def test_defaults_are_the_paper_s():
             {"label_source": "momentum", "num_momentum_generations": 0},
             "num_momentum_generations is 0, so nobody would vote",
         ),
-        ({"entropy_source": "logits"}, "entropy_source is 'logits'; set it to 'exact' or 'sampled'"),
+        ({"entropy_source": "logits"}, "entropy_source is 'logits'; set it to one of exact, sampled, top_20"),
+        (
+            {"entropy_source": "top_20"},
+            "entropy_source is 'top_20', but sampling is not through vLLM; set it to 'exact'",
+        ),
         (
             {"use_vllm": True},
-            "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'samp",
+            "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'top_20'",
         ),
         ({"use_transformers_continuous_batching": True}, "use_transformers_continuous_batching is on.*to false"),
         ({"share_prompts": True}, "share_prompts and gradient_checkpointing are both on.*set one of them to false"),

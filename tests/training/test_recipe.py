@@ -174,6 +174,7 @@ def test_a_mistake_on_the_command_line_is_found_there():
 )
 def test_packages_that_are_missing(monkeypatch, fields, package):
     monkeypatch.setattr("mgrpo.training.recipe.find_spec", lambda name: None)
+    monkeypatch.setattr("mgrpo.training.vllm_check.is_vllm_available", lambda: False)
     with pytest.raises(UserError, match=rf"{package}.* not installed: pip install '?(mgrpo\[)?{package}"):
         load(**fields)
 

@@ -10,6 +10,7 @@ from mgrpo.training.collapse_watch import ON_COLLAPSE
 
 MASK_EXACT_LOSSES = ("dapo", "bnpo", "cispo", "vespo")
 """TRL's losses that divide by the tokens that are learnt from. The others divide by rows, dropped ones included."""
+ENTROPY_SOURCES = ("exact", "sampled", "top_20")
 KL_ANCHORS = ("initial", "momentum")
 """Which model the KL term holds the policy to: the one that training began with (the paper), or the momentum model."""
 
@@ -134,7 +135,9 @@ class MGRPOConfig(GRPOConfig):
         default="exact",
         metadata={
             "help": "'exact': from the logits while sampling, over the full vocabulary. 'sampled': mean of -log p of "
-            "the sampled tokens, its unbiased estimate, for engines that return no logits (vLLM)."
+            "the sampled tokens, its unbiased but noisy estimate, for engines that return no logits (vLLM). "
+            "'top_20': with vLLM's log-probabilities of the 20 likeliest tokens, unbiased too and less noisy.",
+            "choices": ENTROPY_SOURCES,
         },
     )
     share_prompts: bool = field(
@@ -229,11 +232,11 @@ def _check_method(config: MGRPOConfig) -> None:
         raise UserError(f"iqr_floor is {config.iqr_floor} nats; set it to 0 or more.")
     _check_choices(config)
     _check_voters(config)
-    if config.entropy_source not in ("exact", "sampled"):
-        raise UserError(f"entropy_source is {config.entropy_source!r}; set it to 'exact' or 'sampled'.")
+    if config.entropy_source == "top_20" and not config.use_vllm:
+        raise UserError("entropy_source is 'top_20', but sampling is not through vLLM; set it to 'exact'.")
     if config.use_vllm and config.iqr_multiplier is not None and config.entropy_source == "exact":
         raise UserError(
-            "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'sampled', or "
+            "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'top_20', or "
             "iqr_multiplier to none."
         )
     if config.share_prompts and config.gradient_checkpointing:
@@ -261,6 +264,7 @@ def _check_choices(config: MGRPOConfig) -> None:
         ("momentum_schedule", MOMENTUM_SCHEDULES),
         ("kl_anchor", KL_ANCHORS),
         ("on_collapse", ON_COLLAPSE),
+        ("entropy_source", ENTROPY_SOURCES),
     ):
         if getattr(config, name) not in known:
             raise UserError(f"{name} is {getattr(config, name)!r}; set it to one of {', '.join(known)}.")

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from trl import ModelConfig
+from trl import ModelConfig, get_peft_config
 
 from mgrpo.errors import UserError
 from mgrpo.monitoring.run_log import CONFIG_FILE, DEFAULTS_HEADING
 from mgrpo.training.config import MGRPOConfig, check_loss_type
 from mgrpo.training.fields import COMMAND_LINE, Field, convert, known_fields
+from mgrpo.training.vllm_check import check_vllm
 
 _NAMED_AS_PACKAGE = "clearml codecarbon comet_ml dagshub dvclive mlflow neptune swanlab tensorboard trackio wandb"
 REPORTERS = {name: name for name in _NAMED_AS_PACKAGE.split()} | {"azure_ml": "azureml", "flyte": "flytekit"}
@@ -197,10 +198,8 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
             raise UserError(f"{name} is on, but a policy is not trained in quantized weights here; set it to false.")
     if config.model_init_kwargs:
         raise UserError("model_init_kwargs is set, but a recipe's model is loaded without them; remove it.")
-    if config.use_vllm and find_spec("vllm") is None:
-        raise UserError(
-            "use_vllm is on, but vLLM is not installed: pip install 'mgrpo[vllm]', or set use_vllm to false."
-        )
+    if config.use_vllm:
+        check_vllm(config, get_peft_config(model))
     for name in config.report_to:
         if name in REPORTERS and find_spec(REPORTERS[name]) is None:
             raise UserError(

@@ -1,5 +1,6 @@
 """What was sampled for one batch of groups, and how its trajectory entropies are read off while sampling."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,31 @@ def _mean_over_tokens(steps: list[Tensor], num_tokens: Tensor) -> Tensor:
     assert len(steps) >= longest, f"{len(steps)} forward passes recorded for {longest} tokens"
     values = torch.stack(steps[:longest], dim=1)
     return trajectory_mean(values, num_tokens.to(values.device))
+
+
+def entropy_from_top_log_probs(
+    top_log_probs: list[list[list[float | None]]], sampled_log_probs: list[list[float | None]]
+) -> Tensor:
+    """Trajectory entropies, (B,), in nats per token, from the log-probabilities of each token's likeliest candidates.
+
+    With K candidates, and r the probability of all others together, a token's entropy is
+
+        - sum_K p log p  -  r log r  +  r H(others)
+
+    The last term is estimated without bias: it is log r - log p of the sampled token where that is one of the others,
+    and 0 where it is not. So the estimate is exact where the candidates are all there are.
+    """
+    values = []
+    for candidates, sampled in zip(top_log_probs, sampled_log_probs, strict=True):
+        top = torch.tensor(
+            [[-math.inf if value is None else value for value in token] for token in candidates]
+        ).double()
+        log_p = torch.tensor([math.nan if value is None else value for value in sampled]).double()
+        rest = (1 - top.exp().sum(dim=-1)).clamp(min=0)
+        among_others = torch.where(log_p < top.min(dim=-1).values, rest.log() - log_p, 0.0)
+        per_token = torch.special.entr(top.exp()).sum(dim=-1) + torch.special.entr(rest) + among_others.clamp(min=0)
+        values.append(per_token.mean())
+    return torch.stack(values).float()
 
 
 def entropy_from_log_probs(log_probs: list[list[float | None]]) -> Tensor:

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather, gather_object
+from peft import PeftModel
 from torch import Tensor, nn
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -57,8 +58,10 @@ from mgrpo.training.probe import (
     padded,
     save_rows,
 )
-from mgrpo.training.rollout import EntropyRecorder, Rollouts, entropy_from_log_probs
+from mgrpo.training.rollout import EntropyRecorder, Rollouts
 from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, score_with_shared_prompts
+from mgrpo.training.vllm_check import check_vllm
+from mgrpo.training.vllm_sampling import AdapterGeneration, engines_for, server_errors_in_a_sentence
 from mgrpo.training.voting import (
     Known,
     VotedBatch,
@@ -168,7 +171,12 @@ class MGRPOTrainer(GRPOTrainer):
         self._seconds: dict[str, float] = defaultdict(float)
         self._checkpoint: str | None = None
         anchored = config if isinstance(config, MGRPOConfig) and config.kl_anchor == "momentum" else None
-        with nullcontext() if anchored is None else _beta_zero(anchored):  # TRL then loads no reference model
+        with ExitStack() as around:
+            if anchored is not None:
+                around.enter_context(_beta_zero(anchored))  # TRL then loads no reference model
+            if isinstance(config, MGRPOConfig) and config.use_vllm and answer_fn is not None:
+                around.enter_context(engines_for(config))
+                around.enter_context(server_errors_in_a_sentence(config))
             super().__init__(**given)
         if anchored is not None:
             self.beta = anchored.beta
@@ -347,7 +355,15 @@ class MGRPOTrainer(GRPOTrainer):
         arguments = (prompt_ids + along, images, multimodal_fields, num_generations, has_tool_images)
         started = time.perf_counter()
         with ExitStack() as around:
-            if not self.use_vllm:
+            if self.use_vllm:
+                client = getattr(self.vllm_generation, "vllm_client", None)  # on the main process, in server mode
+                around.enter_context(server_errors_in_a_sentence(self.args, client))
+                if along:
+                    momentum_temperature = self.args.momentum_temperature
+                    around.enter_context(
+                        self.vllm_generation.both(self.momentum_model, len(along), momentum_temperature)
+                    )
+            else:
                 model = self._model_with_logits()
                 if along:
                     assert self.momentum_model is not None
@@ -359,7 +375,8 @@ class MGRPOTrainer(GRPOTrainer):
                     around.enter_context(generate_with_shared_prompts(model))
             completion_ids, log_probs = super()._generate_single_turn(*arguments)
         if self.use_vllm:
-            self._entropy = entropy_from_log_probs(log_probs)
+            self._entropy = self.vllm_generation.entropy
+            log_probs = log_probs[:num_rows]
         else:
             self._entropy = self._recorder.trajectory_entropy(completion_ids)
             self._self_certainty = self._recorder.trajectory_self_certainty(completion_ids)
@@ -595,7 +612,8 @@ class MGRPOTrainer(GRPOTrainer):
         blind_inputs = [{name: value for name, value in row.items() if name != self.gold_column} for row in inputs]
         self._seconds.clear()
         self._gold_labels = gold if self.args.label_source == "gold" else None
-        samples_both = self.model.training and self._paired_layers and self.args.label_source != "frozen"
+        takes_both = self._paired_layers or isinstance(getattr(self, "vllm_generation", None), AdapterGeneration)
+        samples_both = self.model.training and takes_both and self.args.label_source != "frozen"
         self._num_along = self.args.num_momentum_generations if samples_both else 0
         is_anchor_ours = self.args.kl_anchor == "momentum" or (self.model.training and self._skips_rows)
         with _beta_zero(self) if is_anchor_ours else nullcontext():  # TRL then asks no reference model
@@ -705,6 +723,9 @@ def _check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:
             f"args is a {type(config).__name__}, but answer_fn needs the fields of an MGRPOConfig; pass one."
         )
     check_loss_type(config)
+    if config.use_vllm:
+        model = given["model"]
+        check_vllm(config, model.active_peft_config if isinstance(model, PeftModel) else given.get("peft_config"))
     for name in ("tools", "rollout_func", "environment_factory"):
         if given.get(name):
             raise UserError(f"{name} is given, but the vote samples single completions; leave it out.")

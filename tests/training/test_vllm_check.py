@@ -1,0 +1,81 @@
+"""What vLLM cannot do is refused before a model is loaded, and what it can is not."""
+
+from importlib import import_module
+
+import pytest
+from peft import IA3Config, LoraConfig
+
+from mgrpo import MGRPOTrainer
+from mgrpo.errors import UserError
+from mgrpo.training.vllm_check import ENGINE_RANKS, check_vllm
+
+LORA = {"r": 4, "target_modules": "all-linear"}
+
+
+def installed(monkeypatch, version):
+    found = (version is not None, version or "N/A")
+    monkeypatch.setattr(import_module("trl.import_utils"), "_is_package_available", lambda *_, **__: found)
+
+
+@pytest.fixture
+def vllm_config(make_config):
+    return lambda **fields: make_config(**{"use_vllm": True, "vllm_mode": "colocate", **fields})
+
+
+@pytest.mark.parametrize("version", ["0.22.0", "0.31.0", "0.30.1+cu129"])
+@pytest.mark.parametrize("adapter", [None, LoraConfig(**LORA), LoraConfig(**{**LORA, "r": 512})])
+def test_what_works_is_taken(monkeypatch, vllm_config, version, adapter):
+    installed(monkeypatch, version)
+    check_vllm(vllm_config(), adapter)
+
+
+@pytest.mark.parametrize("version", ["0.21.9", "0.31.1", "1.0"])
+def test_versions_that_trl_does_not_take(monkeypatch, vllm_config, version):
+    installed(monkeypatch, version)
+    with pytest.raises(UserError, match=f"from 0.22.0 to 0.31.0. You have version {version} installed.*pip install"):
+        check_vllm(vllm_config(), None)
+
+
+def test_vllm_is_missing(monkeypatch, vllm_config):
+    installed(monkeypatch, None)
+    with pytest.raises(UserError, match="vLLM is not installed: pip install"):
+        check_vllm(vllm_config(), None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"r": 513}, "the adapter's rank is 513 .lora_r., and vLLM takes 512 at most; change"),
+        ({"use_dora": True}, "the adapter has use_dora, which vLLM does not take"),
+        ({"modules_to_save": ["lm_head"]}, "the adapter has modules_to_save"),
+        ({"rank_pattern": {"q_proj": 8}}, "the adapter has rank_pattern"),
+        ({"bias": "lora_only"}, "the adapter's bias is lora_only, and vLLM takes none"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is pissa, which changes the base in memory"),
+    ],
+)
+def test_adapters_that_vllm_does_not_take(monkeypatch, vllm_config, settings, said):
+    installed(monkeypatch, "0.31.0")
+    adapter = LoraConfig(**{**LORA, **settings})
+    with pytest.raises(UserError, match=said):
+        check_vllm(vllm_config(), adapter)
+    with pytest.raises(UserError, match=said):  # before its model is loaded: there is none of this name
+        MGRPOTrainer("no-such-model", args=vllm_config(), answer_fn=str, peft_config=adapter)
+
+
+@pytest.mark.parametrize(
+    ("fields", "adapter", "said"),
+    [
+        ({}, IA3Config(), "vLLM takes LoRA adapters alone, not IA3"),
+        ({"vllm_enable_sleep_mode": True}, LoraConfig(**LORA), "lets vLLM forget the base.*set it to false"),
+        ({"vllm_mode": "server"}, None, "training runs on cpu.*set vllm_mode to colocate"),
+    ],
+)
+def test_settings_that_do_not_go_together(monkeypatch, vllm_config, fields, adapter, said):
+    installed(monkeypatch, "0.31.0")
+    with pytest.raises(UserError, match=said):
+        check_vllm(vllm_config(**fields), adapter)
+
+
+def test_the_ranks_are_vllms():
+    config = pytest.importorskip("vllm.config.lora", reason="vLLM is not installed")
+    assert config.MaxLoRARanks.__args__ == ENGINE_RANKS
