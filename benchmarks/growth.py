@@ -28,7 +28,7 @@ from mgrpo.training.rollout import Rollouts
 from mgrpo.training.voting import vote
 
 BASE = {"group": 16, "prompts": 8, "tokens": 64}
-GRID = {"group": (8,), "prompts": (1,), "tokens": (64,1024)}
+GRID = {"group": (8,), "prompts": (1,), "tokens": (64, 1024)}
 ROUNDS = 3
 LABELLED = 256
 ANSWERS = (r"\frac{1}{2}", "0.5", r"\frac{2}{4}", r"\sqrt{2}", "3", r"x^2 - 1", r"(x-1)(x+1)", r"50\%", "7", None)

@@ -42,9 +42,7 @@ class Sign:
 
 SIGNS = (
     Sign(names.PROBE, "below", -0.012, "the policy is forgetting what the initial model mostly answered", num_rows=1),
-    Sign(
-        names.FORGOTTEN, "above", 0.4, "the policy has forgotten what the initial model mostly answered", num_rows=1
-    ),
+    Sign(names.FORGOTTEN, "above", 0.4, "the policy has forgotten what the initial model mostly answered", num_rows=1),
     Sign(names.KL, "above", 0.4, "the policy is far from the initial model"),
     Sign(names.FLIP_RATE, "above", 0.3, "labels are others than at the prompt's last visit"),
     Sign(names.NONE_RATE, "above", 0.3, "completions have no answer"),
