@@ -76,5 +76,8 @@ def test_the_readmes_other_numbers(write):
     assert f"5 of 5 seeds and ends at {alone}, ends at {back} when it is rolled back" in readme
     assert write.collapsed("rollback", "warn") == 5
     assert float(write.mean("long", "m-grpo-no-filter")) < float(write.mean("long", "m-grpo-no-filter", "start"))
+    for size in ("50k", "200k", "1m"):  # "it held ...; M-GRPO did not"
+        for variant, holds in ((f"lagged-voters-{size}", True), (f"m-grpo-no-filter-{size}", False)):
+            assert (float(write.mean("sizes", variant)) > float(write.mean("sizes", variant, "start"))) == holds
     assert 0.2 < float(write.of_filtered("k=0.75", "momentum", False, "completions")) < 0.3
     assert float(write.of_filtered("k=0.75", "policy", False, "completions")) < 0.05
