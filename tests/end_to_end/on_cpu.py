@@ -1,9 +1,9 @@
 """`python -m mgrpo` for tests on several CPU processes.
 
-Two things are other than outside tests. FSDP: accelerate has it for accelerators alone, and would train by DDP here,
-though FSDP2 itself takes gloo and CPU tensors. And with SAMPLE_BY_PROMPT=1 each row of a batch draws random numbers of
-its own, which follow from its prompt: a process otherwise draws for its rows together, from its own random state, so
-that a prompt's completions would depend on how many processes there are.
+Two things are other than outside of tests. FSDP: accelerate has it for accelerators alone, and would train by DDP
+here, though FSDP2 itself takes gloo and CPU tensors. And with SAMPLE_BY_PROMPT=1 each row of a batch draws random
+numbers of its own, which follow from its prompt: a process otherwise draws for its rows together, from its own random
+state, so that a prompt's completions would depend on how many processes there are.
 """
 
 import os

@@ -1,9 +1,10 @@
-"""Training on two processes, DDP and FSDP2, as `accelerate launch` starts them: gloo, CPU."""
+"""Training on two processes, DDP, FSDP2 and DeepSpeed, as `accelerate launch` starts them: gloo, CPU."""
 
 import os
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,6 +21,10 @@ FSDP = [
     *("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"),
     *("--fsdp_state_dict_type", "SHARDED_STATE_DICT", "--fsdp_cpu_ram_efficient_loading", "false"),
 ]
+ZERO2, ZERO3 = (["--use_deepspeed", "--zero_stage", stage, "--zero3_save_16bit_model", "true"] for stage in ("2", "3"))
+needs_deepspeed = pytest.mark.skipif(
+    find_spec("deepspeed") is None, reason="pip install --no-deps deepspeed hjson ..."
+)
 GROUPS = ("--num_generations", "6", "--num_momentum_generations", "2", "--iqr_multiplier", "0.75")
 NUM_GROUPS = 4  # in a batch, over all processes
 MOVED_QUICKLY = ("--learning_rate", "1e-3", "--warmup_steps", "0", "--momentum", "0.5", "--probe_prompts", "8")
@@ -39,6 +44,8 @@ def launch(output_dir, *overrides, kind=DDP, num_processes=2, by_prompt=False):
     command += ["train", "--config", "embedded", "--output_dir", str(output_dir), *GROUPS, "--share_prompts", "false"]
     command += ["--per_device_train_batch_size", str(6 * NUM_GROUPS // num_processes), "--logging_steps", "1"]
     command += ["--eval_strategy", "no", "--eval_on_start", "false", *overrides]
+    if "--use_deepspeed" in kind:
+        command += ["--use_cpu", "false", "--ddp_backend", "gloo"]  # accelerate has no DeepSpeed where use_cpu is on
     environment = {**os.environ, "SAMPLE_BY_PROMPT": str(int(by_prompt))}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -78,26 +85,39 @@ def test_vote_and_log_over_both(tmp_path):
     assert any(not torch.equal(policy[name], momentum[name]) for name in policy)
 
 
+def assert_same_runs(one, other):
+    for step in range(1, 6):
+        expected, found = completions(one, step), completions(other, step)
+        assert [row["group"] for row in expected] == [group for group in range(NUM_GROUPS) for _ in range(6 + 2)]
+        # groups whole and in order: each row with its prompt, its completion and its group's pseudo-label
+        for name in ("group", "model", "prompt", "completion", "kept", "pseudo_label", "reward"):
+            assert [row[name] for row in found] == [row[name] for row in expected]
+    # 1e-5 is rounding: sums over 24 rows at once, or over 12 and 12
+    assert_same_weights(one, other, tolerance=1e-3)
+    expected, found = (read_rows(run / "metrics.jsonl")[-1] for run in (one, other))
+    for name in ("momentum/distance", "probe/log_prob_change", "vote/agreement"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-3)
+
+
 @pytest.mark.timeout(700)
 def test_one_process_and_two_by_ddp_and_by_fsdp_come_to_the_same(tmp_path):
     """Completions follow from prompts and weights (on_cpu.py), so whoever samples, votes and learns, they agree."""
     settings = ("--max_steps", "5", "--save_strategy", "no", *MOVED_QUICKLY)
     launch(tmp_path / "one", *settings, num_processes=1, by_prompt=True)
-    launch(tmp_path / "ddp", *settings, by_prompt=True)
-    launch(tmp_path / "fsdp", *settings, kind=FSDP, by_prompt=True)
-    for step in range(1, 6):
-        one = completions(tmp_path / "one", step)
-        assert [row["group"] for row in one] == [group for group in range(NUM_GROUPS) for _ in range(6 + 2)]
-        for other in ("ddp", "fsdp"):
-            # groups whole and in order: each row with its prompt, its completion and its group's pseudo-label
-            for name in ("group", "model", "prompt", "completion", "kept", "pseudo_label", "reward"):
-                assert [row[name] for row in completions(tmp_path / other, step)] == [row[name] for row in one]
-    # 1e-5 is rounding: sums over 24 rows at once, or over 12 and 12
-    for other in ("ddp", "fsdp"):
-        assert_same_weights(tmp_path / "one", tmp_path / other, tolerance=1e-3)
-    logged = [read_rows(tmp_path / name / "metrics.jsonl")[-1] for name in ("one", "ddp", "fsdp")]
-    for name in ("momentum/distance", "probe/log_prob_change", "vote/agreement"):
-        assert [row[name] for row in logged] == pytest.approx([logged[0][name]] * 3, rel=1e-3)
+    for name, kind in {"ddp": DDP, "fsdp": FSDP}.items():
+        launch(tmp_path / name, *settings, kind=kind, by_prompt=True)
+        assert_same_runs(tmp_path / "one", tmp_path / name)
+
+
+@pytest.mark.slow
+@needs_deepspeed
+@pytest.mark.timeout(700)
+def test_so_do_two_by_deepspeed(tmp_path):
+    settings = ("--max_steps", "5", "--save_strategy", "no", *MOVED_QUICKLY)
+    launch(tmp_path / "one", *settings, num_processes=1, by_prompt=True)
+    for name, kind in {"zero2": ZERO2, "zero3": ZERO3}.items():
+        launch(tmp_path / name, *settings, kind=kind, by_prompt=True)
+        assert_same_runs(tmp_path / "one", tmp_path / name)
 
 
 @pytest.mark.slow
@@ -124,7 +144,11 @@ def test_processes_skip_different_rows_together(tmp_path, overrides):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", [DDP, FSDP], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    "kind",
+    [DDP, FSDP, pytest.param(ZERO2, marks=needs_deepspeed), pytest.param(ZERO3, marks=needs_deepspeed)],
+    ids=["ddp", "fsdp", "zero2", "zero3"],
+)
 def test_resumes_to_the_same_bits(tmp_path, kind):
     settings = ("--max_steps", "4", "--save_steps", "2")
     launch(tmp_path / "whole", *settings, kind=kind)

@@ -80,6 +80,10 @@ def submit(tmp_path):
     for name in ("srun", "accelerate", "vllm"):
         (tmp_path / name).write_text(STAND_IN.format(name=name))
         (tmp_path / name).chmod(0o755)
+    # The server is started in the background and stopped at the end: training, which has several nodes, begins after it.
+    wait = 'if [[ $1 != --nodes=1 && " $* " == *" --vllm_server_host "* ]]; then until grep -q vllm calls.txt; do :; done; fi\n'
+    with (tmp_path / "srun").open("a") as stand_in:
+        stand_in.write(wait)
     (tmp_path / "scontrol").write_text('#!/usr/bin/env bash\nfor i in $(seq "$3"); do echo "node$i"; done\n')
     (tmp_path / "scontrol").chmod(0o755)
 

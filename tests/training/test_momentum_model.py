@@ -81,13 +81,6 @@ def test_refuses_a_checkpoint_without_or_of_another_model(tmp_path):
         momentum.load(tmp_path)
 
 
-def test_refuses_zero_3():
-    policy = linear(1.0)
-    policy.weight.ds_id = 0  # DeepSpeed ZeRO-3's mark
-    with pytest.raises(UserError, match="sharded by DeepSpeed ZeRO-3"):
-        MomentumModel(policy, m=0.9)
-
-
 def run_sharded(num_processes, *directories):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
     command += [str(Path(__file__).with_name("sharded_momentum.py")), *map(str, directories)]

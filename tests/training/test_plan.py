@@ -59,7 +59,7 @@ def test_the_embedded_model_fits(planned):
     output = planned("--model", "embedded", "--gpus", "1", "--max_completion_length", "14")
     assert output.startswith("102,912 parameters on 1 x 80 GiB, ddp: GiB on each GPU")
     # the paper's 24 x 8 and 8 x 8 completions; 512 tokens are assumed for a prompt
-    assert "transformers samples 192 + 64 sequences of 526 tokens at once." in output
+    assert "transformers samples 192, then 64 sequences of 526 tokens at once." in output
     assert "It fits: " in output and "helps" not in output
 
 

@@ -117,6 +117,11 @@ class Setting:
         return self.sharding in ("zero-2", "zero-3")
 
     @property
+    def samples_together(self) -> bool:
+        """Whether transformers samples both models in one batch: two adapters over one base."""
+        return self.use_peft and self.has_momentum and self.weight_shards == 1
+
+    @property
     def weight_shards(self) -> int:
         """GPUs over which the weights, the reference's and the momentum model's are split."""
         return self.gpus if self.sharding in ("fsdp2", "zero-3") else 1
@@ -315,7 +320,9 @@ def cache_bytes(shape: Shape, of_key_and_value: int) -> float:
 
 
 def _sampling_items(shape: Shape, setting: Setting) -> Iterator[Item]:
-    voting = setting.num_voting if setting.has_momentum else 0
+    sampled, voting = setting.num_sampled, setting.num_voting if setting.has_momentum else 0
+    if setting.samples_together:
+        sampled = voting = sampled + voting
     if setting.sampler == "vllm colocate":
         given = setting.vllm_gpu_memory_utilization * setting.gpu_memory
         while_learning = 0 if setting.vllm_enable_sleep_mode else given
@@ -324,11 +331,11 @@ def _sampling_items(shape: Shape, setting: Setting) -> Iterator[Item]:
         return
     # rotary embeddings of a float32 stream make float32 keys, and transformers gives the values the keys' type
     for_each = cache_bytes(shape, 2 * setting.residual_bytes) * setting.max_length
-    yield Item("keys and values", 1, (setting.num_sampled * for_each, voting * for_each, 0), True)
+    yield Item("keys and values", 1, (sampled * for_each, voting * for_each, 0), True)
     # gate, up and their product, while prompts are read; then float32 logits, divided, filtered, as probabilities
     widest = 3 * setting.compute_bytes * shape.intermediate_size + 4 * setting.residual_bytes * shape.hidden_size
     for_each = max(setting.max_prompt_length * widest, 4 * 4 * shape.vocab_size)
-    yield Item("prompts' activations, logits", 1, (setting.num_sampled * for_each, voting * for_each, 0))
+    yield Item("prompts' activations, logits", 1, (sampled * for_each, voting * for_each, 0))
     if setting.sharding == "zero-3":
         whole = setting.frozen_bytes * shape.parameters
         yield Item("gathered to sample", 1, (whole, whole if voting else 0, 0))

@@ -3,7 +3,7 @@
 It has no forward pass of its own. For as long as it samples, its weights stand in the policy's modules, so that
 whatever engine reads those modules samples from it; afterwards the policy's weights are back to the bit. Under LoRA
 only the adapter's A and B are averaged (not their product), and the base is shared. Where the policy is sharded
-(FSDP2) each process averages its own shards, and none ever holds a second whole model.
+(FSDP2, DeepSpeed ZeRO-3) each process averages its own shards, and none ever holds a second whole model.
 """
 
 import shutil
@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor, Partial, distribute_tensor
 
 from mgrpo.algorithm import distance_squares, ema_update_, relative_distance
 from mgrpo.errors import UserError
+from mgrpo.training import zero3
 
 FILE_NAME = "momentum.safetensors"
 """The momentum weights in a checkpoint: float32, by parameter name."""
@@ -49,12 +50,7 @@ class MomentumModel:
                 "the policy's parameters are sharded by FSDP1, which flattens them, so that the momentum model cannot "
                 "follow them; set fsdp_version to 2."
             )
-        if any(hasattr(p, "ds_id") for p in self._parameters.values()):
-            raise UserError(
-                "the policy's parameters are sharded by DeepSpeed ZeRO-3, which the momentum model of this version "
-                "cannot follow; launch with FSDP2, or with DeepSpeed ZeRO-1/2."
-            )
-        self._weights = {name: p.detach().to(torch.float32, copy=True) for name, p in self._parameters.items()}
+        self._weights = {name: _held(p).to(torch.float32, copy=True) for name, p in self._parameters.items()}
 
     @property
     def _is_sharded(self) -> bool:
@@ -91,14 +87,14 @@ class MomentumModel:
         """Within the block the policy's modules hold the momentum weights (rounded to the policy's dtype).
 
         Nothing may write to them within it. Whole parameters are pointed at other memory, and back: where the policy
-        is float32 too, nothing is copied. Shards change places with the momentum weights, one by one, since FSDP2
-        gathers from memory of its own.
+        is float32 too, nothing is copied. Shards change places with the momentum weights, one by one, since they are
+        gathered from where they lie.
         """
         names = [name for name, weight in self._weights.items() if isinstance(weight, DTensor)]
         shards = self._local_policy_weights(names)
         # in float32 the momentum weights themselves, which then hold the policy for the time being
         stand_ins = [w.to(s.dtype) for w, s in zip(self._local_weights(names), shards, strict=True)]
-        whole = {name: p for name, p in self._parameters.items() if not isinstance(p, DTensor)}
+        whole = {name: p for name, p in self._parameters.items() if name not in names}
         kept = {name: p.data for name, p in whole.items()}
         self._exchange(shards, stand_ins)
         try:
@@ -165,16 +161,23 @@ class MomentumModel:
         return [_local(self._weights[name]) for name in names]
 
     def _local_policy_weights(self, names: list[str]) -> list[Tensor]:
-        return [_local(self._parameters[name].detach()) for name in names]
+        return [_local(_held(self._parameters[name])) for name in names]
 
     def _exchange(self, shards: list[Tensor], others: list[Tensor]) -> None:
         _exchange_(shards, others)
-        self._reshard()  # else the next forward pass may read what was gathered before
+        # else the next forward pass may read what was gathered before
+        self._reshard()
+        zero3.gather_again(self._parameters.values())
 
     def _reshard(self) -> None:
         for module in self._policy.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
+
+
+def _held(parameter: Tensor) -> Tensor:
+    """A parameter as this process holds it: whole, or a `DTensor`."""
+    return zero3.shard_of(parameter) if zero3.is_sharded(parameter) else parameter.detach()
 
 
 def _local(weight: Tensor) -> Tensor:

@@ -214,10 +214,12 @@ def _conclusions(planned: Plan) -> list[str]:
     setting, problem = planned.setting, planned.problem
     lines = []
     if setting.sampler == "transformers":
-        voting = f" + {setting.num_voting}" if setting.has_momentum else ""
-        lines.append(
-            f"transformers samples {setting.num_sampled}{voting} sequences of {setting.max_length} tokens at once."
-        )
+        sampled = f"{setting.num_sampled}"
+        if setting.samples_together:
+            sampled = f"{setting.num_sampled + setting.num_voting}"
+        elif setting.has_momentum:
+            sampled += f", then {setting.num_voting}"
+        lines.append(f"transformers samples {sampled} sequences of {setting.max_length} tokens at once.")
     elif setting.sampler == "vllm colocate" and planned.vllm_tokens > 0:
         at_once = planned.vllm_tokens / setting.max_length
         lines.append(

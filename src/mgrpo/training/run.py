@@ -13,11 +13,13 @@ final/             the policy; final/momentum/ the momentum model
 
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +30,7 @@ import torch
 import transformers
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import get_last_checkpoint
 from trl import get_peft_config
 
@@ -38,9 +41,10 @@ from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.collapse_watch import roll_back, rollbacks
+from mgrpo.training.config import MGRPOConfig, has_momentum_model
 from mgrpo.training.data import load_data
 from mgrpo.training.memory import keep_freed_memory
-from mgrpo.training.models import find_model, load_model
+from mgrpo.training.models import ModelSource, find_model, load_model
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import Recipe, write_config
 from mgrpo.training.trainer import MGRPOTrainer
@@ -138,7 +142,7 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
     run_directory = Path(config.output_dir)
     checkpoint = _checkpoint_to_resume(run_directory, config.resume_from_checkpoint)
     reward_funcs = [import_function(name, "reward_funcs") for name in data.reward_funcs or []]
-    find_model(recipe.model.model_name_or_path)
+    _check_sharding(config, find_model(recipe.model.model_name_or_path))
     assert data.task is not None
     task, train_dataset = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
     if config.label_source == "gold":
@@ -167,7 +171,9 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
         args = copy(config)  # the recipe stays what was asked for, and leads to the same rollbacks again
         for name, value in changed.items():
             setattr(args, name, value)
-        with config.main_process_first(local=False, desc="loading the model"):
+        # ZeRO-3 loads on all processes together
+        takes_turns = not is_deepspeed_zero3_enabled()
+        with config.main_process_first(local=False, desc="loading the model") if takes_turns else nullcontext():
             model, tokenizer = load_model(
                 recipe.model.model_name_or_path,
                 dtype=recipe.model.dtype or "float32",
@@ -198,6 +204,29 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
         return trainer
 
     return make_trainer, checkpoint
+
+
+def _check_sharding(config: MGRPOConfig, source: ModelSource) -> None:
+    uses_fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"  # set by `accelerate launch`
+    fsdp_version = (config.fsdp_plugin_args or {}).get("fsdp_version") or os.environ.get("FSDP_VERSION", "1")
+    if (uses_fsdp or config.fsdp_plugin_args) and int(fsdp_version) == 1 and has_momentum_model(config):
+        raise UserError(
+            "fsdp_version is 1, which flattens parameters, so that the momentum model cannot follow them; set "
+            "fsdp_version to 2."
+        )
+    plugin = config.deepspeed_plugin
+    if plugin is None or plugin.zero_stage != 3:
+        return
+    if not plugin.zero3_save_16bit_model:
+        raise UserError(
+            "zero3_save_16bit_model is false, so the models could not be saved whole at the end; launch with "
+            "--zero3_save_16bit_model true."
+        )
+    if not source.is_plain:
+        raise UserError(
+            f"the model {source.location} is not in transformers' plain format, and under DeepSpeed ZeRO-3 it cannot "
+            "be copied into it; save it with save_pretrained first, or launch with FSDP2."
+        )
 
 
 def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe) -> Dataset | None:
