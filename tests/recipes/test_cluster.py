@@ -21,6 +21,11 @@ STAND_IN = """\
 {{ printf '%s' "{name}"; printf '\\t%s' "$@"; echo; }} >> calls.txt
 """
 
+# The server is started in the background and stopped at the end: training, on several nodes, goes on when it is there.
+WAIT_FOR_SERVER = """\
+if [[ $1 != --nodes=1 && " $* " == *" --vllm_server_host "* ]]; then until grep -q vllm calls.txt; do :; done; fi
+"""
+
 
 def launched(*arguments):
     """The arguments of `accelerate launch` as it has completed them from the file, up to where it starts processes."""
@@ -80,10 +85,8 @@ def submit(tmp_path):
     for name in ("srun", "accelerate", "vllm"):
         (tmp_path / name).write_text(STAND_IN.format(name=name))
         (tmp_path / name).chmod(0o755)
-    # The server is started in the background and stopped at the end: training, which has several nodes, begins after it.
-    wait = 'if [[ $1 != --nodes=1 && " $* " == *" --vllm_server_host "* ]]; then until grep -q vllm calls.txt; do :; done; fi\n'
     with (tmp_path / "srun").open("a") as stand_in:
-        stand_in.write(wait)
+        stand_in.write(WAIT_FOR_SERVER)
     (tmp_path / "scontrol").write_text('#!/usr/bin/env bash\nfor i in $(seq "$3"); do echo "node$i"; done\n')
     (tmp_path / "scontrol").chmod(0o755)
 
