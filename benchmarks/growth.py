@@ -66,6 +66,7 @@ def seconds(args: argparse.Namespace, size: dict[str, int]) -> float:
         **vars(args),
         prompts=size["prompts"],
         tokens=size["tokens"],
+        rows=(size["group"] - num_momentum) * min(size["prompts"], 8),
         num_generations=size["group"] - num_momentum,
         num_momentum_generations=num_momentum,
         rounds=ROUNDS,

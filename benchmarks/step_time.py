@@ -1,7 +1,7 @@
 """Time a training step of M-GRPO against TRL's own GRPOTrainer at the same group size, side by side in one process.
 
     python benchmarks/step_time.py [--model smollm2] [--lora] [--tokens 64] [--rounds 5]
-    python benchmarks/step_time.py --model embedded --prompts 8 --tokens 14 --rounds 40
+    python benchmarks/step_time.py --model embedded --prompts 8 --rows 32 --tokens 14 --rounds 40
 
 M-GRPO samples M + N completions a prompt and learns from M. GRPO samples M + N and learns from all; its reward is the
 majority vote of the group, in a few lines. Same model, prompts, reference model, KL and optimizer; every completion is
@@ -44,7 +44,7 @@ WARM_UP = 2
 SHARED_FIELDS = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "max_steps", "beta", "epsilon", "temperature", "bf16"),
     *("max_completion_length", "gradient_checkpointing", "use_bias_correction_kl", "generation_kwargs", "use_cpu"),
-    *("gradient_accumulation_steps", "eval_strategy", "save_strategy", "logging_steps", "report_to", "disable_tqdm"),
+    *("eval_strategy", "save_strategy", "logging_steps", "report_to", "disable_tqdm"),
 )
 """What GRPO takes over from the recipe."""
 
@@ -148,6 +148,7 @@ def add_size_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=int, default=2, help="a step (%(default)s)")
     parser.add_argument("--num_generations", type=int, default=12, help="M (%(default)s)")
     parser.add_argument("--num_momentum_generations", type=int, default=4, help="N (%(default)s)")
+    parser.add_argument("--rows", type=int, default=8, help="in a forward and backward pass (%(default)s)")
     parser.add_argument("--tokens", type=int, default=64, help="in a completion (%(default)s)")
     parser.add_argument("--iqr_multiplier", default="none", help="the filter's k (%(default)s)")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("FIELD", "VALUE"), help="of M-GRPO")
@@ -163,7 +164,8 @@ def load(args: argparse.Namespace, directory: str) -> Recipe:
         "dataset_size": args.prompts * (WARM_UP + args.rounds),
         "num_generations": args.num_generations,
         "num_momentum_generations": args.num_momentum_generations,
-        "per_device_train_batch_size": args.prompts * args.num_generations,
+        "per_device_train_batch_size": args.rows,
+        "gradient_accumulation_steps": args.prompts * args.num_generations // args.rows,
         "max_completion_length": args.tokens,
         "generation_kwargs": {"min_new_tokens": args.tokens},
         "iqr_multiplier": args.iqr_multiplier,
@@ -200,7 +202,8 @@ def grpo_trainer(recipe: Recipe, args: argparse.Namespace, directory: str) -> GR
     config = GRPOConfig(
         output_dir=directory,
         num_generations=group,
-        per_device_train_batch_size=args.prompts * group,
+        per_device_train_batch_size=args.rows,
+        gradient_accumulation_steps=args.prompts * group // args.rows,
         **{name: getattr(recipe.config, name) for name in SHARED_FIELDS},
     )
     return GRPOTrainer(reward_funcs=vote_reward, args=config, **model_and_data(recipe, data))

@@ -166,7 +166,8 @@ def sign_table() -> str:
         judged = outcomes((sign,))
         by = counts(judged[~judged["is_calibration"]])
         multiple = " x early median" if sign.is_relative else ""
-        what = f"`{sign.metric}` {sign.direction} {sign.limit:g}{multiple}, {sign.num_rows} rows"
+        rows = "1 row" if sign.num_rows == 1 else f"{sign.num_rows} rows"
+        what = f"`{sign.metric}` {sign.direction} {sign.limit:g}{multiple}, {rows}"
         lines[what] = {name: by[name] for name in ("alarm in time", "never", "alarms in runs that hold")}
     return _table("sign", lines)
 
