@@ -24,7 +24,7 @@ RUN = ["train", "--config", "embedded", "--max_steps", "3", "--logging_steps", "
 RUN += ["--per_device_eval_batch_size", "16", "--eval_steps", "2", "--save_steps", "2", "--output_dir", "run"]
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 OWN = """
-import os, signal
+import signal
 from mgrpo.embedded.task import extract_answer
 
 def loud(text):
@@ -32,7 +32,7 @@ def loud(text):
     return extract_answer(text)
 
 def interrupted(completions, **kwargs):
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)  # in this thread; that of a process may come to another, and later
 
 def broken(completions, **kwargs):
     raise RuntimeError("a reward that breaks")
