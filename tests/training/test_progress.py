@@ -5,11 +5,13 @@ import logging
 import os
 import pty
 import re
+import signal
 import struct
 import sys
 import termios
 import threading
 from contextlib import redirect_stderr, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,7 @@ def loud(text):
     return extract_answer(text)
 
 def interrupted(completions, **kwargs):
-    signal.raise_signal(signal.SIGINT)  # in this thread; that of a process may come to another, and later
+    signal.raise_signal(signal.SIGINT)
 
 def broken(completions, **kwargs):
     raise RuntimeError("a reward that breaks")
@@ -125,7 +127,10 @@ def test_on_a_terminal(capsys):
 
 
 @pytest.mark.parametrize("how", ["interrupted", "broken"])
-def test_the_cursor_is_shown_again(how):
+def test_the_cursor_is_shown_again(how, request):
+    # a shell starts what it runs in the background with SIGINT ignored
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run = [*RUN, "--eval_strategy", "no", "--reward_funcs", f"own:{how}"]
     with Terminal() as terminal:
         if how == "interrupted":
