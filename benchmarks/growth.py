@@ -77,7 +77,7 @@ def seconds(args: argparse.Namespace, size: dict[str, int]) -> float:
     alone.pass_on = lambda which: None
     steps = Steps(alone, 0)
     with tempfile.TemporaryDirectory() as directory:
-        trainer = mgrpo_trainer(load(options, directory))
+        trainer = mgrpo_trainer(load(options, directory, is_full_length=True))
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(steps)
         trainer.train()

@@ -50,7 +50,7 @@ def peak(args: argparse.Namespace) -> tuple[int, int]:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as directory:
-        recipe = load(args, directory)
+        recipe = load(args, directory, is_full_length=True)
         if args.only == "grpo":
             args.num_momentum_generations = 0
             trainer = grpo_trainer(recipe, args, directory)

@@ -4,9 +4,9 @@
     python benchmarks/step_time.py --model embedded --prompts 8 --rows 32 --tokens 14 --rounds 40
 
 M-GRPO samples M + N completions a prompt and learns from M. GRPO samples M + N and learns from all; its reward is the
-majority vote of the group, in a few lines. Same model, prompts, reference model, KL and optimizer; every completion is
-as long as it may be, so that both do the same work. A round is one step of each, in turn. On a CPU times are the
-process's CPU time, which a busy machine disturbs less.
+majority vote of the group, in a few lines. Same model, prompts, reference model, KL and optimizer. But for the embedded
+model every completion is as long as it may be, so that both do the same work. A round is one step of each, in turn. On
+a CPU times are the process's CPU time, which a busy machine disturbs less.
 """
 
 import os
@@ -121,7 +121,8 @@ def main() -> None:
     transformers.utils.logging.set_verbosity_error()
     turns = Turns()
     with tempfile.TemporaryDirectory() as directory:
-        recipe = load(args, directory)
+        # the embedded model's completions are all about as long; kept from ending they would have no answer
+        recipe = load(args, directory, is_full_length=args.model != "embedded")
         grpo, mgrpo_ = Steps(turns, 0), Steps(turns, 1)
         trainers = [grpo_trainer(recipe, args, directory), mgrpo_trainer(recipe)]
         mgrpo_.time(mgrpo.training.trainer, "vote", "read, filter, vote")
@@ -154,7 +155,7 @@ def add_size_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("FIELD", "VALUE"), help="of M-GRPO")
 
 
-def load(args: argparse.Namespace, directory: str) -> Recipe:
+def load(args: argparse.Namespace, directory: str, *, is_full_length: bool) -> Recipe:
     on_gpu = torch.cuda.is_available()
     names = ["embedded"] if args.model == "embedded" else ["smollm2-arithmetic"]
     overrides = {
@@ -167,7 +168,7 @@ def load(args: argparse.Namespace, directory: str) -> Recipe:
         "per_device_train_batch_size": args.rows,
         "gradient_accumulation_steps": args.prompts * args.num_generations // args.rows,
         "max_completion_length": args.tokens,
-        "generation_kwargs": {"min_new_tokens": args.tokens},
+        "generation_kwargs": {"min_new_tokens": args.tokens} if is_full_length else None,
         "iqr_multiplier": args.iqr_multiplier,
         "use_peft": args.lora,
         "lora_target_modules": "all-linear",
