@@ -4,9 +4,9 @@
     python benchmarks/step_time.py --model embedded --prompts 8 --rows 32 --tokens 14 --rounds 40
 
 M-GRPO samples M + N completions a prompt and learns from M. GRPO samples M + N and learns from all; its reward is the
-majority vote of the group, in a few lines. Same model, prompts, reference model, KL and optimizer. But for the embedded
-model every completion is as long as it may be, so that both do the same work. A round is one step of each, in turn. On
-a CPU times are the process's CPU time, which a busy machine disturbs less.
+majority vote of the group, in a few lines. Same model, prompts, reference model, KL and optimizer. But for the
+embedded model every completion is as long as it may be, so that both do the same work. A round is one step of each, in
+turn. On a CPU times are the process's CPU time, which a busy machine disturbs less.
 """
 
 import os
