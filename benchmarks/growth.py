@@ -71,7 +71,7 @@ def seconds(args: argparse.Namespace, size: dict[str, int]) -> float:
         num_momentum_generations=num_momentum,
         rounds=ROUNDS,
         iqr_multiplier="none",
-        set=[("disable_dropout", True)],
+        set=[],
     )
     alone = Turns()
     alone.pass_on = lambda which: None

@@ -148,12 +148,7 @@ def load_tokenizer(
     Raises:
         UserError: If it cannot be found or read.
     """
-    source = find_model(name)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if source.kind == "hub":
-        options["revision"] = revision
-    if is_embedded(name):
-        ensure_built(name)
+    source, options = _source_and_options(name, revision, trust_remote_code)
     with _told_in_a_sentence(name, source):
         return _read_tokenizer(source, options)
 
@@ -171,12 +166,7 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
     """
     from transformers import AutoConfig
 
-    source = find_model(name)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if source.kind == "hub":
-        options["revision"] = revision
-    if is_embedded(name):
-        ensure_built(name)
+    source, options = _source_and_options(name, revision, trust_remote_code)
     with _told_in_a_sentence(name, source):
         location = source.location
         if source.kind == "gguf":
@@ -197,6 +187,19 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
 
 
 # Finding.
+
+
+def _source_and_options(
+    name: str, revision: str | None, trust_remote_code: bool
+) -> tuple[ModelSource, dict[str, Any]]:
+    """Where a model lies, built if need be, and what transformers is told when a part of it is loaded from there."""
+    source = find_model(name)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source.kind == "hub":
+        options["revision"] = revision
+    if is_embedded(name):
+        ensure_built(name)
+    return source, options
 
 
 def _find_directory(location: str) -> ModelSource:

@@ -359,15 +359,13 @@ class MGRPOTrainer(GRPOTrainer):
                 client = getattr(self.vllm_generation, "vllm_client", None)  # on the main process, in server mode
                 around.enter_context(server_errors_in_a_sentence(self.args, client))
                 if along:
-                    momentum_temperature = self.args.momentum_temperature
-                    around.enter_context(
-                        self.vllm_generation.both(self.momentum_model, len(along), momentum_temperature)
-                    )
+                    both = self.vllm_generation.both(self.momentum_model, len(along), self._momentum_temperature)
+                    around.enter_context(both)
             else:
                 model = self._model_with_logits()
                 if along:
                     assert self.momentum_model is not None
-                    scale = self.temperature / (self.args.momentum_temperature or self.temperature)
+                    scale = self.temperature / self._momentum_temperature
                     pair = (model, self._paired_layers, self.momentum_model)
                     around.enter_context(both_adapters(*pair, num_rows, len(along), scale))
                 around.enter_context(self._recorder.watch(model))
@@ -415,7 +413,7 @@ class MGRPOTrainer(GRPOTrainer):
         with ExitStack() as around:
             around.enter_context(self._uncounted(num_momentum))
             if self._along is None:
-                around.enter_context(self._at(self.args.momentum_temperature or self.temperature))
+                around.enter_context(self._at(self._momentum_temperature))
                 around.enter_context(self.momentum_model.in_place_of_policy())
             _, completion_ids, _, completions, *_ = self._generate(repeated)
         return Rollouts(completions, [len(ids) for ids in completion_ids], self._entropy, self._self_certainty)
@@ -446,6 +444,10 @@ class MGRPOTrainer(GRPOTrainer):
         finally:
             self._metrics, self.num_generations, self.state.num_input_tokens_seen = kept
             self._last_loaded_step = -1
+
+    @property
+    def _momentum_temperature(self) -> float:
+        return self.args.momentum_temperature or self.temperature
 
     @contextmanager
     def _at(self, temperature: float) -> Iterator[None]:
