@@ -7,16 +7,23 @@ answer is asked for, and nothing of it is learnt from.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from accelerate.utils import gather, gather_object
 from torch import Tensor
 
+from mgrpo.algorithm import trajectory_mean
 from mgrpo.answers.completions import Completion, read_answers
 from mgrpo.answers.equivalence import number_answers
 from mgrpo.answers.extract import Extractor
+from mgrpo.monitoring import names
 from mgrpo.monitoring.run_log import write_whole
+
+if TYPE_CHECKING:
+    from mgrpo.training.trainer import MGRPOTrainer
 
 FILE_NAME = "probe.json"
 """In a run's directory, written when training begins: a list of `ProbeRow`."""
@@ -42,6 +49,81 @@ class ProbeRow:
     prompt_ids: list[int]
     completion_ids: list[int]
     log_prob: float
+
+
+class Probe:
+    """The completions that are looked at; each process scores its share.
+
+    Args:
+        trainer: whose policy is looked at.
+        rows: of all processes; the main process writes them into the run's directory.
+    """
+
+    def __init__(self, trainer: "MGRPOTrainer", rows: list[ProbeRow]) -> None:
+        if trainer.accelerator.is_main_process:
+            save_rows(rows, Path(trainer.args.output_dir))
+        self._trainer = trainer
+        self._rows = rows[trainer.accelerator.process_index :: trainer.accelerator.num_processes]
+
+    def metrics(self) -> dict[str, float]:
+        """How the log-probabilities of all processes' completions changed; nothing where there are none."""
+        before = torch.tensor([row.log_prob for row in self._rows], device=self._trainer.accelerator.device)
+        changes = log_probs_of(self._trainer, self._rows) - before
+        limited = changes.clamp(-LARGEST_CHANGE, LARGEST_CHANGE).sum()
+        local = torch.stack([limited, (changes < FORGOTTEN_CHANGE).sum(), torch.ones_like(changes).sum()])
+        change, forgotten, count = gather(local).view(-1, 3).sum(dim=0).tolist()
+        return {names.PROBE: change / count, names.FORGOTTEN: forgotten / count} if count else {}
+
+
+def sample_probe(trainer: "MGRPOTrainer") -> list[ProbeRow]:
+    """Completions of all processes that agree with the majority of their prompt's, by the weights as they are."""
+    assert trainer.answer_fn is not None
+    size = len(trainer.train_dataset)
+    rank, num_processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
+    # on every process as many, since engines sample together
+    num_local = max(min(trainer.args.probe_prompts, size) // num_processes, 1)
+    indices = [(rank + i * num_processes) * size // (num_local * num_processes) for i in range(num_local)]
+    prompts = trainer.train_dataset[indices]["prompt"]
+    # no more completions at once than in training
+    at_once = max(trainer.args.generation_batch_size // num_processes // NUM_GENERATIONS, 1)
+    local: list[ProbeRow] = []
+    trainer.model.train()  # TRL counts completions by this mode
+    with trainer.without_trace():
+        for start in range(0, num_local, at_once):
+            sampled = trainer.sample(prompts[start : start + at_once], NUM_GENERATIONS)
+            kept = is_majority(sampled[-1], trainer.answer_fn, trainer.equivalence)
+            local += [
+                ProbeRow(prompt, completion, log_prob=0.0)
+                for prompt, completion, _, keep in zip(*sampled, kept, strict=True)
+                if keep and completion
+            ]
+    log_probs = log_probs_of(trainer, local).tolist()
+    local = [replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)]
+    return gather_object(local)
+
+
+def log_probs_of(trainer: "MGRPOTrainer", rows: list[ProbeRow]) -> Tensor:
+    """Mean log-probability of each completion under the policy, nats per token, (B,)."""
+    device = trainer.accelerator.device
+    # on every process as many passes, since sharded weights are gathered by all of them together
+    most = int(gather(torch.tensor([len(rows)], device=device)).max())
+    if not most:
+        return torch.zeros(0, device=device)
+    pad_id = trainer.processing_class.pad_token_id
+    filled = rows + [ProbeRow([pad_id], [pad_id], log_prob=0.0)] * (most - len(rows))
+    input_ids, attention_mask, completion_mask = (part.to(device) for part in padded(filled, pad_id))
+    was_training = trainer.model.training
+    trainer.model.eval()  # the initial model's dropout must not differ from today's
+    with torch.no_grad():
+        log_probs, _, _ = trainer._get_per_token_logps_and_entropies(
+            trainer.model,
+            input_ids,
+            attention_mask,
+            completion_mask.shape[1],
+            batch_size=trainer.args.per_device_train_batch_size,
+        )
+    trainer.model.train(was_training)
+    return trajectory_mean(log_probs, completion_mask.sum(dim=1))[: len(rows)]
 
 
 def is_majority(completions: list[Completion], extractor: Extractor, equivalence: str) -> list[bool]:

@@ -21,20 +21,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sized
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import gather, gather_object
-from peft import PeftModel
 from torch import Tensor, nn
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer import utils as trl_utils
 
-from mgrpo.algorithm import flip_weight, trajectory_mean
+from mgrpo.algorithm import flip_weight
 from mgrpo.answers import get_equivalence
 from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
@@ -44,23 +42,14 @@ from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.collapse_watch import CollapseWatch
-from mgrpo.training.config import MGRPOConfig, check_loss_type, has_momentum_model, skips_zero_advantage
+from mgrpo.training.config import MGRPOConfig, has_momentum_model, skips_zero_advantage
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.packing import rows_to_compute, take_rows
-from mgrpo.training.probe import (
-    FORGOTTEN_CHANGE,
-    LARGEST_CHANGE,
-    NUM_GENERATIONS,
-    ProbeRow,
-    is_majority,
-    load_rows,
-    padded,
-    save_rows,
-)
+from mgrpo.training.probe import Probe, load_rows, sample_probe
 from mgrpo.training.rollout import EntropyRecorder, Rollouts
-from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, score_with_shared_prompts
-from mgrpo.training.vllm_check import check_vllm
+from mgrpo.training.sampling import generate_with_shared_prompts, score_with_shared_prompts
+from mgrpo.training.trainer_checks import check_prompts_can_be_shared, check_votable, check_without_vote
 from mgrpo.training.vllm_sampling import AdapterGeneration, engines_for, server_errors_in_a_sentence
 from mgrpo.training.voting import (
     Known,
@@ -138,21 +127,12 @@ class MGRPOTrainer(GRPOTrainer):
         self.completion_rows: list[dict] = []
         """The last generation batch as table rows, on the main process, for a callback to write down."""
         config = given.get("args")
-        num_momentum = getattr(config, "num_momentum_generations", 0)
-        if answer_fn is None and num_momentum:
-            raise UserError(
-                f"num_momentum_generations is {num_momentum}, but without answer_fn there is no vote to take part in; "
-                "pass answer_fn, or set num_momentum_generations to 0."
-            )
-        if answer_fn is None and getattr(config, "kl_anchor", "initial") == "momentum":
-            raise UserError(
-                "kl_anchor is momentum, but without answer_fn there is no momentum model; pass answer_fn, or set "
-                "kl_anchor to initial."
-            )
-        if answer_fn is not None:
+        if answer_fn is None:
+            check_without_vote(config)
+        else:
             if config is None:
                 config = given["args"] = MGRPOConfig()
-            _check_votable(config, given)
+            check_votable(config, given)
             get_equivalence(equivalence)
             self._recorder = EntropyRecorder(
                 config.temperature, config.entropy_source, with_self_certainty=config.reward == "self_certainty"
@@ -167,7 +147,7 @@ class MGRPOTrainer(GRPOTrainer):
         self._batch: VotedBatch | None = None
         self._visits: list[Seen] = []
         self._gold_labels: list[Any] | None = None
-        self._probe: list[ProbeRow] | None = None
+        self._probe: Probe | None = None
         self._seconds: dict[str, float] = defaultdict(float)
         self._checkpoint: str | None = None
         anchored = config if isinstance(config, MGRPOConfig) and config.kl_anchor == "momentum" else None
@@ -182,7 +162,7 @@ class MGRPOTrainer(GRPOTrainer):
             self.beta = anchored.beta
         _fit_fused_head(self.model.config.get_text_config().vocab_size)
         if self._shares_prompts:
-            _check_prompts_can_be_shared(self)
+            check_prompts_can_be_shared(self)
         if answer_fn is not None:
             # TRL's own table has no momentum completions, votes or entropies; `completion_rows` has.
             self.log_completions = False
@@ -242,83 +222,21 @@ class MGRPOTrainer(GRPOTrainer):
         if self.answer_fn is None or not self.args.probe_prompts or not isinstance(self.train_dataset, Sized):
             return
         rows = None if self._checkpoint is None else load_rows(Path(self._checkpoint).parent)
-        if rows is None:
-            rows = self._sample_probe()
-        if self.accelerator.is_main_process:
-            save_rows(rows, Path(self.args.output_dir))
-        self._probe = rows[self.accelerator.process_index :: self.accelerator.num_processes]
-
-    def _sample_probe(self) -> list[ProbeRow]:
-        """Completions of all processes that agree with the majority of their prompt's, by the weights as they are."""
-        assert self.answer_fn is not None
-        size = len(self.train_dataset)
-        rank, num_processes = self.accelerator.process_index, self.accelerator.num_processes
-        # on every process as many, since engines sample together
-        num_local = max(min(self.args.probe_prompts, size) // num_processes, 1)
-        indices = [(rank + i * num_processes) * size // (num_local * num_processes) for i in range(num_local)]
-        prompts = self.train_dataset[indices]["prompt"]
-        # no more completions at once than in training
-        at_once = max(self.args.generation_batch_size // num_processes // NUM_GENERATIONS, 1)
-        local: list[ProbeRow] = []
-        self.model.train()  # TRL counts completions by this mode
-        with self._uncounted(NUM_GENERATIONS), self._without_trace():
-            for start in range(0, num_local, at_once):
-                repeated = [prompt for prompt in prompts[start : start + at_once] for _ in range(NUM_GENERATIONS)]
-                prompt_ids, completion_ids, _, completions, *_ = self._generate(repeated)
-                kept = is_majority(completions, self.answer_fn, self.equivalence)
-                local += [
-                    ProbeRow(prompt, completion, log_prob=0.0)
-                    for prompt, completion, keep in zip(prompt_ids, completion_ids, kept, strict=True)
-                    if keep and completion
-                ]
-        log_probs = self._log_probs_of(local).tolist()
-        local = [replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)]
-        return gather_object(local)
+        self._probe = Probe(self, sample_probe(self) if rows is None else rows)
 
     def probe_metrics(self) -> dict[str, float]:
         """How the log-probabilities of the probe's completions changed; nothing where there is no probe."""
-        if self._probe is None:
-            return {}
-        before = torch.tensor([row.log_prob for row in self._probe], device=self.accelerator.device)
-        changes = self._log_probs_of(self._probe) - before
-        limited = changes.clamp(-LARGEST_CHANGE, LARGEST_CHANGE).sum()
-        local = torch.stack([limited, (changes < FORGOTTEN_CHANGE).sum(), torch.ones_like(changes).sum()])
-        change, forgotten, count = gather(local).view(-1, 3).sum(dim=0).tolist()
-        return {names.PROBE: change / count, names.FORGOTTEN: forgotten / count} if count else {}
-
-    def _log_probs_of(self, rows: list[ProbeRow]) -> Tensor:
-        """Mean log-probability of each completion under the policy, nats per token, (B,)."""
-        # on every process as many passes, since sharded weights are gathered by all of them together
-        most = int(gather(torch.tensor([len(rows)], device=self.accelerator.device)).max())
-        if not most:
-            return torch.zeros(0, device=self.accelerator.device)
-        pad_id = self.processing_class.pad_token_id
-        filled = rows + [ProbeRow([pad_id], [pad_id], log_prob=0.0)] * (most - len(rows))
-        input_ids, attention_mask, completion_mask = (
-            part.to(self.accelerator.device) for part in padded(filled, pad_id)
-        )
-        was_training = self.model.training
-        self.model.eval()  # the initial model's dropout must not differ from today's
-        with torch.no_grad():
-            log_probs, _, _ = self._get_per_token_logps_and_entropies(
-                self.model,
-                input_ids,
-                attention_mask,
-                completion_mask.shape[1],
-                batch_size=self.args.per_device_train_batch_size,
-            )
-        self.model.train(was_training)
-        return trajectory_mean(log_probs, completion_mask.sum(dim=1))[: len(rows)]
+        return {} if self._probe is None else self._probe.metrics()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as TRL does, without a trace in training: the random state is put back afterwards."""
         if self.answer_fn is None:
             return super().evaluate(*args, **kwargs)
-        with self._without_trace():
+        with self.without_trace():
             return super().evaluate(*args, **kwargs)
 
     @contextmanager
-    def _without_trace(self) -> Iterator[None]:
+    def without_trace(self) -> Iterator[None]:
         """Within the block a random state of its own; afterwards training's again."""
         device = self.accelerator.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -405,17 +323,27 @@ class MGRPOTrainer(GRPOTrainer):
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if hasattr(model, "peft_config") else model
 
+    def sample(self, prompts: list, num_per_prompt: int) -> tuple[list[list[int]], list[list[int]], list]:
+        """Sample completions for each prompt from the weights that stand in the model.
+
+        TRL's counters and metrics do not see them.
+
+        Returns:
+            The tokens of each completion's prompt, its own, and the completions, prompt by prompt.
+        """
+        repeated = [prompt for prompt in prompts for _ in range(num_per_prompt)]
+        with self._uncounted(num_per_prompt):
+            prompt_ids, completion_ids, _, completions, *_ = self._generate(repeated)
+        return prompt_ids, completion_ids, completions
+
     def _sample_momentum(self, prompts: list) -> Rollouts:
-        """N completions for each prompt from the momentum model; TRL's counters and metrics do not see them."""
+        """N completions for each prompt from the momentum model."""
         assert self.momentum_model is not None
-        num_momentum = self.args.num_momentum_generations
-        repeated = [prompt for prompt in prompts for _ in range(num_momentum)]
         with ExitStack() as around:
-            around.enter_context(self._uncounted(num_momentum))
             if self._along is None:
                 around.enter_context(self._at(self._momentum_temperature))
                 around.enter_context(self.momentum_model.in_place_of_policy())
-            _, completion_ids, _, completions, *_ = self._generate(repeated)
+            _, completion_ids, completions = self.sample(prompts, self.args.num_momentum_generations)
         return Rollouts(completions, [len(ids) for ids in completion_ids], self._entropy, self._self_certainty)
 
     def _frozen_labels(self, prompts: list) -> Known:
@@ -703,31 +631,3 @@ def _fit_fused_head(vocabulary: int) -> None:
     128 kB from the next token's, each on a memory page of its own: of 8 x 16 completions, 20 ms a step.
     """
     trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(vocabulary, FUSED_HEAD_COLUMNS)
-
-
-def _check_prompts_can_be_shared(trainer: MGRPOTrainer) -> None:
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    reason = None
-    if hasattr(model, "peft_config"):
-        reason = "the policy is an adapter"
-    elif trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        reason = "FSDP or DeepSpeed may shard the parameters"
-    elif trainer._is_vlm or not can_share_prompts(model):
-        reason = f"{model.config.model_type} models keep more of a prompt than its keys and values"
-    if reason is not None:
-        raise UserError(f"share_prompts is on, but {reason}; set share_prompts to false.")
-
-
-def _check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:
-    """Refuse what the vote cannot work with, before TRL loads a model."""
-    if not isinstance(config, MGRPOConfig):
-        raise UserError(
-            f"args is a {type(config).__name__}, but answer_fn needs the fields of an MGRPOConfig; pass one."
-        )
-    check_loss_type(config)
-    if config.use_vllm:
-        model = given["model"]
-        check_vllm(config, model.active_peft_config if isinstance(model, PeftModel) else given.get("peft_config"))
-    for name in ("tools", "rollout_func", "environment_factory"):
-        if given.get(name):
-            raise UserError(f"{name} is given, but the vote samples single completions; leave it out.")
