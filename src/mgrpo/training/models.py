@@ -45,6 +45,11 @@ class ModelSource:
         """Whether `from_pretrained(location)` alone gives this model."""
         return self.kind in ("hub", "directory")
 
+    def gguf_arguments(self) -> tuple[str, dict[str, str]]:
+        """A GGUF file as `from_pretrained` wants to be told of it: its directory, and its name as an option."""
+        directory, file = os.path.split(os.path.abspath(self.location))
+        return directory, {"gguf_file": file}
+
 
 def find_model(name: str) -> ModelSource:
     """Find out what a model's name stands for, without loading anything.
@@ -170,8 +175,8 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
     with _told_in_a_sentence(name, source):
         location = source.location
         if source.kind == "gguf":
-            location, file = os.path.split(os.path.abspath(location))
-            return AutoConfig.from_pretrained(location, gguf_file=file)
+            location, gguf = source.gguf_arguments()
+            return AutoConfig.from_pretrained(location, **gguf)
         if source.kind == "adapter":
             location = _base_of_adapter(location)
         config = AutoConfig.from_pretrained(location, **options)
@@ -245,11 +250,11 @@ def _read(
     location = source.location
     with _told_in_a_sentence(name, source):
         if source.kind == "gguf":
-            location, file = os.path.split(os.path.abspath(location))
+            location, gguf = source.gguf_arguments()
             # `dequantize` makes it a plain model. Without it transformers keeps its GGUF quantizer on the model even
             # when it unpacks every weight: the Trainer then refuses to train it, save_pretrained to save it.
             model = AutoModelForCausalLM.from_pretrained(
-                location, gguf_file=file, quantization_config=GgufConfig(dequantize=True), **options
+                location, quantization_config=GgufConfig(dequantize=True), **gguf, **options
             )
         elif source.kind == "adapter":
             from peft import AutoPeftModelForCausalLM
@@ -267,8 +272,8 @@ def _read_tokenizer(source: ModelSource, options: dict[str, Any]) -> "PreTrained
 
     location = source.location
     if source.kind == "gguf":
-        location, file = os.path.split(os.path.abspath(location))
-        return AutoTokenizer.from_pretrained(location, gguf_file=file)
+        location, gguf = source.gguf_arguments()
+        return AutoTokenizer.from_pretrained(location, **gguf)
     if source.kind == "adapter" and not (Path(location) / "tokenizer_config.json").is_file():
         location = _base_of_adapter(location)
     return AutoTokenizer.from_pretrained(location, **options)
