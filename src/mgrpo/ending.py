@@ -71,6 +71,8 @@ def in_time(*acts: Callable[[], object], seconds: float = SECONDS) -> None:
 
 def _kill_descendants() -> None:
     """Engines, workers that read answers, data loaders; those first that would start the others anew."""
-    for child in psutil.Process().children(recursive=True):
+    children = psutil.Process().children(recursive=True)
+    for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
+    psutil.wait_procs(children, timeout=1)
