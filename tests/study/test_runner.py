@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -167,8 +168,14 @@ def test_recipes_are_checked_before_anything_is_run(tmp_path):
     assert not list((tmp_path / "out").glob("*/"))
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(tmp_path, capsys, sent):
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), pytest.param(signal.SIGUSR1, 75, marks=pytest.mark.slow)],
+)
+def test_interrupted(tmp_path, capsys, sent, code, request):
+    # a shell starts what it runs in the background with SIGINT ignored
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     study = write_study(tmp_path, fields={**FIELDS, "max_steps": 10_000}, seeds=[0])
     out = tmp_path / "out"
     checkpoints = [out / name / "seed-0" / "checkpoint-2" for name in ("srt", "m-grpo")]
@@ -179,11 +186,15 @@ def test_interrupted(tmp_path, capsys, sent):
         os.kill(os.getpid(), sent)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    assert run(study, out) == 130
-    rows = [read_rows(path.parent / "metrics.jsonl") for path in checkpoints]
-    time.sleep(0.5)
-    assert [read_rows(path.parent / "metrics.jsonl") for path in checkpoints] == rows  # nobody writes any more
-    assert "interrupted with 2 runs to do; the same command goes on with them" in capsys.readouterr().err
+    assert run(study, out) == code
+    for path in checkpoints:  # each run stopped by itself, behind the step that it saved
+        last = read_rows(path.parent / "metrics.jsonl")[-1]["step"]
+        assert (path.parent / f"checkpoint-{last}" / "trainer_state.json").exists()
+        log = path.parent.with_name("seed-0.log").read_text()
+        assert f"mgrpo: stopped: SIGTERM after step {last}" in log
+    said = capsys.readouterr().err
+    assert f"{sent.name}: every run finishes its step and saves it first; a second signal stops at once" in said
+    assert "interrupted with 2 runs to do; the same command goes on with them" in said and "failed" not in said
 
 
 def test_one_study_at_a_time_in_a_directory(tmp_path):

@@ -46,7 +46,7 @@ PHASES = (
     ),
     Phase("the loss's backward pass", "learning", (("", "backward"),)),
     Phase("the loss's forward pass", "learning", (("", "compute_loss"),)),
-    Phase("the optimizer's step", "weights", (("optimizer.py", "step"), ("adamw.py", "step"))),
+    Phase("the optimizer's step", "weights", (("optimizer.py", "step"),)),
     Phase("keeping the momentum weights", "weights", (("", "start_momentum_model"), ("momentum_model.py", "update"))),
     Phase("saving", "weights", (("", "_save_checkpoint"), ("", "save_model"))),
 )
