@@ -15,8 +15,8 @@ from mgrpo.training.models import load_model
 from mgrpo.training.out_of_memory import out_of_memory
 
 CUDA = (
-    "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 3 has a total capacity of 79.10 GiB of which 1.20 GiB is free. "
-    "Process 1 has 77.90 GiB memory in use. Of the allocated memory 70.00 GiB is allocated by PyTorch."
+    "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 3 has a total capacity of 79.10 GiB of which 1.20 GiB is "
+    "free. Process 1 has 77.90 GiB memory in use. Of the allocated memory 70.00 GiB is allocated by PyTorch."
 )
 SHORT = "2.50 GiB more were asked for; GPU 3 has 79.10 GiB, 1.20 GiB of it free"
 ATTENTION = Qwen3Attention.forward

@@ -43,31 +43,6 @@ def train(output_dir, **overrides):
     return main(["train", "--config", "embedded", *fields, "--output_dir", str(output_dir)])
 
 
-def in_child(act, stderr):
-    """Fork, have the child do something, its output in a file or a terminal; returns its exit code."""
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            for stream in (1, 2):
-                os.dup2(stderr, stream)
-            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-            code = act()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    pytest.fail("the child did not end")
-
-
 @pytest.fixture(autouse=True)
 def not_in_the_background(request):
     """A shell starts what it runs in the background with SIGINT ignored, which a run then keeps so."""
@@ -169,38 +144,34 @@ def test_a_run_that_is_as_good_as_finished_is_finished(owner, name, call, tmp_pa
         pytest.param(MGRPOTrainer, "_sample_probe", marks=pytest.mark.slow),
     ],
 )
-def test_before_the_first_step_there_is_nothing_to_finish(owner, name, tmp_path, sent_within):
+def test_before_the_first_step_there_is_nothing_to_finish(owner, name, tmp_path, sent_within, in_child):
     sent_within(owner, name, signal.SIGTERM)
-    with (tmp_path / "said").open("w+") as said:
-        assert in_child(lambda: train(tmp_path / "run", probe_prompts=4), said.fileno()) == 143
-        said.seek(0)
-        assert said.read().splitlines()[-1] == (
-            "mgrpo: SIGTERM: stopped at once; there is no checkpoint yet, so the same command begins anew."
-        )
+    code, said = in_child(lambda: train(tmp_path / "run", probe_prompts=4))
+    assert code == 143
+    assert said.splitlines()[-1] == (
+        "mgrpo: SIGTERM: stopped at once; there is no checkpoint yet, so the same command begins anew."
+    )
     assert not (tmp_path / "run" / "metrics.jsonl").exists() or not numbers(tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_a_run_that_is_resumed_says_what_it_goes_on_from(tmp_path, sent_within):
+def test_a_run_that_is_resumed_says_what_it_goes_on_from(tmp_path, sent_within, in_child):
     assert train(tmp_path / "run", max_steps=1) == 0
     sent_within(run_module, "load_model", signal.SIGTERM)
-    with (tmp_path / "said").open("w+") as said:
-        assert in_child(lambda: train(tmp_path / "run", resume_from_checkpoint="last"), said.fileno()) == 143
-        said.seek(0)
-        checkpoint = tmp_path / "run" / "checkpoint-1"
-        assert f"stopped at once; the same command goes on from {checkpoint}." in said.read()
+    code, said = in_child(lambda: train(tmp_path / "run", resume_from_checkpoint="last"))
+    assert code == 143
+    assert f"stopped at once; the same command goes on from {tmp_path / 'run' / 'checkpoint-1'}." in said
 
 
 @pytest.mark.slow
-def test_while_it_goes_back_to_a_healthy_checkpoint(tmp_path, sent_within):
+def test_while_it_goes_back_to_a_healthy_checkpoint(tmp_path, sent_within, in_child):
     """The run's directory is whole again, and nothing new is begun."""
     collapse = {"learning_rate": 1e-2, "warmup_steps": 4, "momentum": 0.5, "probe_prompts": 16, "max_steps": 8}
     collapse |= {"on_collapse": "rollback", "save_steps": 1}
     sent_within(run_module, "roll_back", signal.SIGTERM)
-    with (tmp_path / "said").open("w+") as said:
-        assert in_child(lambda: train(tmp_path / "run", **collapse), said.fileno()) == 143
-        said.seek(0)
-        assert "SIGTERM: going back to the last healthy checkpoint is finished first" in said.read()
+    code, said = in_child(lambda: train(tmp_path / "run", **collapse))
+    assert code == 143
+    assert "SIGTERM: going back to the last healthy checkpoint is finished first" in said
     events = read_rows(tmp_path / "run" / "alarms.jsonl")
     assert [event["kind"] for event in events] == ["alarm", "rollback"]
     kept = [int(path.name.split("-")[1]) for path in (tmp_path / "run").glob("checkpoint-*")]
@@ -219,14 +190,14 @@ def stuck(*_, **__):
         signal.pause()
 
 
-def test_a_second_signal_stops_at_once(tmp_path, monkeypatch):
+def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, in_child):
     """Though the main thread is stuck: no traceback, the cursor is back, and nobody is left behind."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(MGRPOTrainer, "_sample_momentum", stuck)
     read, write = os.pipe()
     monkeypatch.setenv("TEST_PIPE", str(write))
     master, slave = pty.openpty()
-    code = in_child(lambda: train(tmp_path / "run"), slave)
+    code, _ = in_child(lambda: train(tmp_path / "run"), slave)
     os.close(slave)
     os.close(write)
     written = b""
