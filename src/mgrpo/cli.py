@@ -161,10 +161,10 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
 
         recipe = load_recipe(fields, source=" + ".join(arguments.config), overrides=overrides)
         stop = train(recipe, is_quiet=arguments.quiet, signals=signals)
-    if stop is None:
-        return 0
-    print(f"mgrpo: stopped: {stop.reason}", file=sys.stderr)
-    return stop.exit_code
+        if stop is None:
+            return 0
+        print(f"mgrpo: stopped: {stop.reason}", file=sys.stderr)  # before a launcher's SIGTERM can come in between
+        return stop.exit_code
 
 
 def _fields(recipes: list[str], rest: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -43,7 +43,8 @@ def end_at_once(message: str, code: int, what_stays: Callable[[], str] | None = 
         in_time(lambda: told.append(what_stays()))
         message = "; ".join([message, *told])
     say(message)
-    in_time(*_last_acts, _kill_descendants, sys.stdout.flush, sys.stderr.flush)
+    in_time(*_last_acts, sys.stdout.flush, sys.stderr.flush)
+    _kill_descendants()  # last: the main thread may see that they are gone, and must not come to say so
     os._exit(code)
 
 
@@ -71,8 +72,7 @@ def in_time(*acts: Callable[[], object], seconds: float = SECONDS) -> None:
 
 def _kill_descendants() -> None:
     """Engines, workers that read answers, data loaders; those first that would start the others anew."""
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-    psutil.wait_procs(children, timeout=1)
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()

@@ -252,7 +252,6 @@ def test_one_that_is_killed_stops_the_other(tmp_path, rank):
     gone = f"rank {rank} (process {going.ranks[rank]}) of this run's 2 is gone, and the others cannot go on without it"
     (line,) = (line for line in said.splitlines() if gone in line)
     assert line.startswith("mgrpo: ") and f"the same command goes on from {tmp_path / 'run' / 'checkpoint-'}" in line
-    assert "exitcode  : 7" in said
 
 
 @pytest.mark.slow

@@ -4,12 +4,15 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -195,6 +198,30 @@ def test_interrupted(tmp_path, capsys, sent, code, request):
     said = capsys.readouterr().err
     assert f"{sent.name}: every run finishes its step and saves it first; a second signal stops at once" in said
     assert "interrupted with 2 runs to do; the same command goes on with them" in said and "failed" not in said
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_runs_that_are_stuck(tmp_path):
+    write_study(tmp_path, fields={**FIELDS, "max_steps": 10_000}, seeds=[0])
+    command = [sys.executable, "-m", "mgrpo", "study", "study.yaml", "--output_dir", "out"]
+    with (tmp_path / "said").open("w") as said:
+        study = subprocess.Popen(command, cwd=tmp_path, stderr=said)
+    deadline = time.monotonic() + 200
+    while not all((tmp_path / "out" / name / "seed-0" / "checkpoint-2").exists() for name in ("srt", "m-grpo")):
+        assert study.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    children = psutil.Process(study.pid).children(recursive=True)
+    for child in children:
+        child.suspend()
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        study.send_signal(sent)
+        while sent.name not in (tmp_path / "said").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert study.wait(timeout=30) == 130
+    assert len(children) >= 3 and not psutil.wait_procs(children, timeout=20)[1]
+    last = (tmp_path / "said").read_text().splitlines()[-1]
+    assert last == "mgrpo: SIGINT: stopped at once; the same command goes on with what is unfinished."
 
 
 def test_one_study_at_a_time_in_a_directory(tmp_path):

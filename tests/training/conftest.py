@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 
+import psutil
 import pytest
 
 SECONDS = 120
@@ -30,6 +31,26 @@ def in_child(tmp_path):
         pytest.fail("the child did not end")
 
     return act_in_child
+
+
+@pytest.fixture
+def are_gone():
+    """Whether all of some processes are gone, or are soon; who was killed may take a moment."""
+
+    def wait_until_gone(pids):
+        deadline = time.monotonic() + 20
+        while any(_is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return not any(_is_alive(pid) for pid in pids)
+
+    return wait_until_gone
+
+
+def _is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _act(act, output):

@@ -190,7 +190,7 @@ def stuck(*_, **__):
         signal.pause()
 
 
-def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, in_child):
+def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, in_child, are_gone):
     """Though the main thread is stuck: no traceback, the cursor is back, and nobody is left behind."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(MGRPOTrainer, "_sample_momentum", stuck)
@@ -212,7 +212,7 @@ def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, in_child):
     assert "SIGINT: stopped at once; there is no checkpoint yet, so the same command begins anew." in text
     assert "Traceback" not in text
     assert text.count(HIDE) == 1 and text.rindex(SHOW) > text.index(HIDE)
-    assert workers and not any(psutil.pid_exists(pid) for pid in workers)
+    assert workers and are_gone(workers)
 
 
 def test_signals_are_one_where_a_launcher_passes_them_on():

@@ -55,7 +55,7 @@ def wait_for_ever():
     threading.Event().wait()
 
 
-def test_a_stuck_engine_ends_the_run(tmp_path, stuck_in_second_step, in_child, an_hour_passes):
+def test_a_stuck_engine_ends_the_run(tmp_path, stuck_in_second_step, in_child, an_hour_passes, are_gone):
     def begin_waiting():
         in_workers("os.path:basename", [("a/b",)])
         (tmp_path / "workers").write_text(" ".join(str(child.pid) for child in psutil.Process().children()))
@@ -75,7 +75,7 @@ def test_a_stuck_engine_ends_the_run(tmp_path, stuck_in_second_step, in_child, a
     text = stacks.read_text()
     assert "in wait_for_ever" in text and "in _calculate_rewards" in text and "in _look" in text
     workers = [int(pid) for pid in (tmp_path / "workers").read_text().split()]
-    assert workers and not any(psutil.pid_exists(pid) for pid in workers)
+    assert workers and are_gone(workers)
     assert (tmp_path / "run" / "run.lock").read_text() == ""  # given back
 
 
