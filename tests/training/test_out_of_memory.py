@@ -59,46 +59,48 @@ def gradient_is_short(monkeypatch):
     monkeypatch.setattr(Qwen3Attention, "forward", forward)
 
 
+PHASES = {
+    "policy": (
+        lambda patch: attention_is_short(patch, "generate", but_not="_sample_momentum"),
+        f"memory ran out while sampling from the policy ({SHORT}; 48 completions of up to 14 tokens at once); "
+        + SAMPLING,
+    ),
+    "momentum": (
+        lambda patch: attention_is_short(patch, "_sample_momentum"),
+        f"memory ran out while sampling from the momentum model ({SHORT}; 48 completions of up to 14 tokens at "
+        "once); " + SAMPLING,
+    ),
+    "reference": (
+        lambda patch: attention_is_short(patch, "_anchor_log_probs"),
+        f"memory ran out in the reference model's pass ({SHORT}; 12 completions of up to 14 tokens at once); "
+        + LEARNING,
+    ),
+    "forward": (
+        lambda patch: attention_is_short(patch, "compute_loss"),
+        f"memory ran out in the loss's forward pass ({SHORT}; 12 completions of up to 14 tokens at once); " + LEARNING,
+    ),
+    "backward": (
+        gradient_is_short,
+        f"memory ran out in the loss's backward pass ({SHORT}; 12 completions of up to 14 tokens at once); "
+        + LEARNING,
+    ),
+    "optimizer": (
+        lambda patch: patch.setitem(ADAM, "adam", raise_out_of_memory),
+        f"memory ran out in the optimizer's step ({SHORT}); set use_peft to true, or optim to adafactor",
+    ),
+    "momentum-weights": (
+        lambda patch: patch.setattr("mgrpo.training.momentum_model._held", raise_out_of_memory),
+        f"memory ran out while keeping the momentum weights ({SHORT}); set use_peft to true, or dtype to bfloat16",
+    ),
+}
+FAST = ("momentum", "backward")
+
+
 @pytest.mark.parametrize(
-    ("make_short", "said"),
-    [
-        (
-            lambda patch: attention_is_short(patch, "generate", but_not="_sample_momentum"),
-            f"memory ran out while sampling from the policy ({SHORT}; 48 completions of up to 14 tokens at once); "
-            + SAMPLING,
-        ),
-        (
-            lambda patch: attention_is_short(patch, "_sample_momentum"),
-            f"memory ran out while sampling from the momentum model ({SHORT}; 48 completions of up to 14 tokens at "
-            "once); " + SAMPLING,
-        ),
-        (
-            lambda patch: attention_is_short(patch, "_anchor_log_probs"),
-            f"memory ran out in the reference model's pass ({SHORT}; 12 completions of up to 14 tokens at once); "
-            + LEARNING,
-        ),
-        (
-            lambda patch: attention_is_short(patch, "compute_loss"),
-            f"memory ran out in the loss's forward pass ({SHORT}; 12 completions of up to 14 tokens at once); "
-            + LEARNING,
-        ),
-        (
-            gradient_is_short,
-            f"memory ran out in the loss's backward pass ({SHORT}; 12 completions of up to 14 tokens at once); "
-            + LEARNING,
-        ),
-        (
-            lambda patch: patch.setitem(ADAM, "adam", raise_out_of_memory),
-            f"memory ran out in the optimizer's step ({SHORT}); set use_peft to true, or optim to adafactor",
-        ),
-        (
-            lambda patch: patch.setattr("mgrpo.training.momentum_model._held", raise_out_of_memory),
-            f"memory ran out while keeping the momentum weights ({SHORT}); set use_peft to true, or dtype to bfloat16",
-        ),
-    ],
-    ids=["policy", "momentum", "reference", "forward", "backward", "optimizer", "momentum-weights"],
+    "phase", [phase if phase in FAST else pytest.param(phase, marks=pytest.mark.slow) for phase in PHASES]
 )
-def test_says_which_phase_it_was(make_short, said, make_trainer, monkeypatch):
+def test_says_which_phase_it_was(phase, make_trainer, monkeypatch):
+    make_short, said = PHASES[phase]
     settings = {"per_device_train_batch_size": 12, "gradient_accumulation_steps": 4, "max_steps": 1}
     trainer = make_trainer(**settings, probe_prompts=0)
     make_short(monkeypatch)
@@ -175,7 +177,7 @@ def test_the_command_says_it_and_keeps_the_checkpoint(tmp_path, monkeypatch, cap
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == (
         f"mgrpo: stopped: memory ran out in the optimizer's step ({SHORT}); set use_peft to true, or optim to "
-        f"adafactor; the same command goes on from {run / 'checkpoint-1'}"
+        f"adafactor; --resume force goes on from {run / 'checkpoint-1'} with other settings"
     )
     assert (run / "checkpoint-1" / "momentum.safetensors").exists()
 

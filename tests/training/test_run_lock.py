@@ -1,9 +1,12 @@
+import errno
 import json
 import os
+import shutil
 import signal
 import threading
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +139,25 @@ def test_half_a_record_is_none(tmp_path):
     (tmp_path / LOCK_FILE).write_text('{"host": "no')
     with RunLock(tmp_path):
         assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
+
+
+def test_a_disk_that_takes_nothing(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with (
+        pytest.raises(UserError, match="run cannot be written to .No space left on device."),
+        RunLock(tmp_path / "run"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_taken_away_meanwhile(tmp_path):
+    with RunLock(tmp_path / "run"):
+        shutil.rmtree(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_a_directory(tmp_path):

@@ -144,7 +144,8 @@ class RunGuard:
         """What a run ends with that an error ended, where a sentence says it all; None: the error is to be seen."""
         sentence = out_of_memory(error, self._config)
         if sentence is not None:
-            return Stop(f"{sentence}; {self._what_stays()}", EXIT_OUT_OF_MEMORY)
+            stays = what_stays(self._directory, with_other_settings=True)
+            return Stop(f"{sentence}; {stays}", EXIT_OUT_OF_MEMORY)
         if self._peers is not None and not isinstance(error, UserError):
             sentence = self._peers.lost(DYING_SECONDS)
             if sentence is not None:

@@ -96,27 +96,31 @@ class RunLock:
         """Take the lock."""
         directory = self.path.parent
         self._made = [path for path in (directory, *directory.parents) if not path.exists()]
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"output_dir {directory} is a file, or in one; name a directory.") from None
-        except OSError as error:
-            raise UserError(
-                f"output_dir {directory} cannot be made ({error.strerror}); name another with --output_dir."
-            ) from None
-        try:
-            self._acquire()
-        except BaseException:
-            self._around.close()
-            raise
+        with ExitStack() as undone:
+            undone.callback(self._leave)
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                self._acquire()
+            except (FileExistsError, NotADirectoryError):
+                raise UserError(f"output_dir {directory} is a file, or in one; name a directory.") from None
+            except OSError as error:  # no permission, a full disk
+                raise UserError(
+                    f"output_dir {directory} cannot be written to ({error.strerror}); mend that, or name another with "
+                    "--output_dir."
+                ) from None
+            undone.pop_all()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Give it back; a directory that was made for nothing goes."""
-        self._released.set()
         self._clear()
-        if self._made and not [path for path in self.path.parent.iterdir() if path != self.path]:
-            self.path.unlink(missing_ok=True)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._released.set()
+        with suppress(OSError):  # somebody may have taken the directory away
+            if self._made and not [path for path in self.path.parent.iterdir() if path != self.path]:
+                self.path.unlink(missing_ok=True)
         self._around.close()
         with suppress(OSError):  # not empty
             for path in self._made:
@@ -129,12 +133,7 @@ class RunLock:
             self._around.enter_context(lock)
         except Timeout:
             raise self._refusal(self._owner()) from None
-        except PermissionError:
-            raise UserError(
-                f"output_dir {self.path.parent} cannot be written to; name another with --output_dir, or change its "
-                "permissions."
-            ) from None
-        except OSError:  # the file system has no flock
+        except OSError:  # the file system has no flock, or takes no file at all
             has_flock = False
             self.path.touch()
         owner = self._owner()

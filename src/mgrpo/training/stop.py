@@ -19,9 +19,16 @@ class Stop:
     exit_code: int
 
 
-def what_stays(run_directory: Path) -> str:
-    """The half of a sentence that says what a run that ends now can go on from."""
+def what_stays(run_directory: Path, *, with_other_settings: bool = False) -> str:
+    """The half of a sentence that says what a run that ends now can go on from.
+
+    Args:
+        run_directory: the run's.
+        with_other_settings: whether the other half is about settings to change.
+    """
     checkpoint = get_last_checkpoint(run_directory) if run_directory.is_dir() else None
     if checkpoint is None:
-        return "there is no checkpoint yet, so the same command begins anew"
+        return "there is no checkpoint yet" + ("" if with_other_settings else ", so the same command begins anew")
+    if with_other_settings:
+        return f"--resume force goes on from {checkpoint} with other settings"
     return f"the same command goes on from {checkpoint}"
