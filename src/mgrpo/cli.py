@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo import __version__
-from mgrpo.errors import EXIT_USER_ERROR, UserError
+from mgrpo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from mgrpo.recipe_files import PRESETS, RECIPES, environment_of, read_recipe_files
 from mgrpo.training.memory_plan import SHARDINGS
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         print("mgrpo: interrupted; what was logged and saved so far is in the run's directory.", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,15 +153,18 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
     # Deprecations inside transformers and TRL are for those who develop with them, not for a run's user.
     warnings.simplefilter("ignore", FutureWarning)
 
-    from mgrpo.training.recipe import load_recipe
-    from mgrpo.training.run import train
+    from mgrpo.stop_signals import StopSignals
 
-    recipe = load_recipe(fields, source=" + ".join(arguments.config), overrides=overrides)
-    stop = train(recipe, is_quiet=arguments.quiet)
-    if stop is None:
-        return 0
-    print(f"mgrpo: stopped: {stop.reason}", file=sys.stderr)
-    return stop.exit_code
+    with StopSignals() as signals:  # before imports that take seconds
+        from mgrpo.training.recipe import load_recipe
+        from mgrpo.training.run import train
+
+        recipe = load_recipe(fields, source=" + ".join(arguments.config), overrides=overrides)
+        stop = train(recipe, is_quiet=arguments.quiet, signals=signals)
+        if stop is None:
+            return 0
+        print(f"mgrpo: stopped: {stop.reason}", file=sys.stderr)  # before a launcher's SIGTERM can come in between
+        return stop.exit_code
 
 
 def _fields(recipes: list[str], rest: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:

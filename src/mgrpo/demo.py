@@ -17,6 +17,7 @@ from mgrpo.monitoring.plot import draw, require_matplotlib
 from mgrpo.monitoring.run_log import METRICS_FILE, Row, read_rows
 from mgrpo.monitoring.stability import stability, verdict
 from mgrpo.recipe_files import read_recipe_file
+from mgrpo.stop_signals import StopSignals
 
 POLL_SECONDS = 0.5
 LOG_FILE = "train.log"
@@ -80,13 +81,20 @@ def run_demo(output_directory: Path, *, seed: int, max_steps: int | None, filter
     console = Console()
     console.print(INTRODUCTION, highlight=False)
     started = time.monotonic()
-    try:
-        failed = _watch(runs, console)
-    finally:
-        for run in runs:
-            if run.process is not None and run.process.poll() is None:
-                run.process.terminate()
-                run.process.wait()
+    with StopSignals() as signals:
+        signals.nothing_to_finish(lambda: f"what was logged is in {output_directory}")
+        signals.finish_first("every run finishes its step first")
+        try:
+            failed = _watch(runs, console, signals)
+        finally:
+            going = [run.process for run in runs if run.process is not None and run.process.poll() is None]
+            for process in going:
+                process.terminate()
+            for process in going:
+                process.wait()
+    if signals.asked is not None:
+        print(f"mgrpo: interrupted; what was logged is in {output_directory}.", file=sys.stderr)
+        return signals.exit_code
     if failed is not None:
         log = (failed.directory / LOG_FILE).read_text().strip().splitlines()
         print(f"mgrpo: {failed.label} failed: {visible(log[-1]) if log else 'no output'}", file=sys.stderr)
@@ -107,8 +115,8 @@ def _unused(directory: Path) -> Path:
     return next(candidate for candidate in candidates if not candidate.exists())
 
 
-def _watch(runs: list[Run], console: Console) -> Run | None:
-    """Keep one run a core going until all are done, or one has failed, which is returned."""
+def _watch(runs: list[Run], console: Console, signals: StopSignals) -> Run | None:
+    """Keep one run a core going until all are done, a signal came, or one has failed, which is returned."""
     waiting, going = list(runs), list[Run]()
     with progress_bar(console) as bar:
         tasks = {
@@ -116,7 +124,7 @@ def _watch(runs: list[Run], console: Console) -> Run | None:
             for run in runs
         }
         printed = {run.label: -1 for run in runs}
-        while waiting or going:
+        while (waiting or going) and signals.asked is None:
             while waiting and len(going) < max(1, os.cpu_count() or 1):
                 run = waiting.pop(0)
                 run.start()

@@ -8,6 +8,21 @@ EXIT_STOPPED = 3
 """The run stopped itself before its last step, with a checkpoint."""
 EXIT_COLLAPSED = 4
 """The run stopped itself since its collapse alarm went off (on_collapse), with a checkpoint."""
+EXIT_OUT_OF_MEMORY = 5
+"""Memory ran out, of a GPU or of the machine."""
+EXIT_STUCK = 6
+"""Nothing moved for `watchdog_minutes`; the stacks of all threads were written down."""
+EXIT_PROCESS_LOST = 7
+"""Another process of the same run ended before its time."""
+EXIT_REQUEUE = 75
+"""SIGUSR1, with which SLURM says that the time is nearly over: go on in another job (sysexits' EX_TEMPFAIL).
+
+Not 138, as a shell reports a process that SIGUSR1 killed: that one had no time for a checkpoint.
+"""
+EXIT_INTERRUPTED = 130
+"""SIGINT, Ctrl-C."""
+EXIT_TERMINATED = 143
+"""SIGTERM."""
 
 
 class UserError(ValueError):

@@ -1,9 +1,16 @@
 """`mgrpo demo`: what it shows, and what it concludes."""
 
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
 import pytest
 
 from mgrpo.cli import main
 from mgrpo.demo import _conclusion
+from mgrpo.monitoring.run_log import read_rows
 
 HELD = [0.5, 0.55, 0.6, 0.6, 0.6]
 FELL = [0.5, 0.5, 0.3, 0.1, 0.1, 0.1, 0.1]
@@ -43,3 +50,22 @@ def test_runs_side_by_side(tmp_path, capsys, with_filter):
 def test_shows_why_a_run_failed(tmp_path, capsys):
     assert main(["demo", "--max_steps", "-5", "--output_dir", str(tmp_path / "demo")]) == 1
     assert "failed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_signal_ends_its_runs_too(tmp_path):
+    command = [sys.executable, "-m", "mgrpo", "demo", "--output_dir", "demo"]
+    with (tmp_path / "said").open("w") as said:
+        demo = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
+    logged = [tmp_path / "demo" / name / "metrics.jsonl" for name in ("srt", "m-grpo")]
+    deadline = time.monotonic() + 200
+    while not any(path.exists() and read_rows(path) for path in logged):
+        assert demo.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    children = psutil.Process(demo.pid).children(recursive=True)
+    demo.send_signal(signal.SIGTERM)
+    assert demo.wait(timeout=60) == 143
+    assert children and not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    text = (tmp_path / "said").read_text()
+    assert "SIGTERM: every run finishes its step first; a second signal stops at once" in text
+    assert text.endswith("mgrpo: interrupted; what was logged is in demo.\n") and "Traceback" not in text

@@ -1,12 +1,16 @@
 """Training on two processes, DDP, FSDP2 and DeepSpeed, as `accelerate launch` starts them: gloo, CPU."""
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,6 +18,7 @@ from safetensors.torch import load_file
 
 from mgrpo.embedded.cache import checkpoint_of
 from mgrpo.monitoring.run_log import read_rows
+from mgrpo.recipe_files import RECIPES
 
 ON_CPU = Path(__file__).with_name("on_cpu.py")
 DDP = ["--multi_gpu"]  # `--cpu` starts one process; this starts them, and the recipe's `use_cpu` keeps them on the CPU
@@ -31,6 +36,13 @@ MOVED_QUICKLY = ("--learning_rate", "1e-3", "--warmup_steps", "0", "--momentum",
 
 
 def launch(output_dir, *overrides, kind=DDP, num_processes=2, by_prompt=False):
+    command = command_of(output_dir, *overrides, kind=kind, num_processes=num_processes)
+    environment = {**os.environ, "SAMPLE_BY_PROMPT": str(int(by_prompt))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def command_of(output_dir, *overrides, kind=DDP, num_processes=2):
     with socket.socket() as probe:  # a free port
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -46,9 +58,7 @@ def launch(output_dir, *overrides, kind=DDP, num_processes=2, by_prompt=False):
     command += ["--eval_strategy", "no", "--eval_on_start", "false", *overrides]
     if "--use_deepspeed" in kind:
         command += ["--use_cpu", "false", "--ddp_backend", "gloo"]  # accelerate has no DeepSpeed where use_cpu is on
-    environment = {**os.environ, "SAMPLE_BY_PROMPT": str(int(by_prompt))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
+    return command
 
 
 def models(directory):
@@ -190,3 +200,87 @@ def test_rolls_back_together(tmp_path, kind):
     assert rows[back_to]["momentum/distance"] < rolled_back[0]["momentum/distance"]
     for name in ("vote/agreement", "completion/length", "entropy/mean"):
         assert rows[back_to][name] == rolled_back[0][name]
+
+
+# Processes that are told to stop, or die.
+
+
+class Going:
+    """A run of two processes without an end, from its second checkpoint on."""
+
+    def __init__(self, directory, command, **environment):
+        self.run, self.said = directory / "run", directory / "said"
+        with self.said.open("w") as said:
+            self.launcher = subprocess.Popen(
+                command, stdout=said, stderr=said, env={**os.environ, **environment}, cwd=directory
+            )
+        deadline = time.monotonic() + 240
+        while not (self.run / "checkpoint-2" / "trainer_state.json").exists():
+            assert self.launcher.poll() is None and time.monotonic() < deadline, self.said.read_text()
+            time.sleep(0.1)
+        self.processes = psutil.Process(self.launcher.pid).children(recursive=True)
+        ranks = {process.environ().get("LOCAL_RANK"): process.pid for process in self.processes}
+        self.ranks = [ranks["0"], ranks["1"]]
+
+    def end(self, seconds):
+        """The launcher's exit code, and what was said; of the processes none is left."""
+        try:
+            code = self.launcher.wait(timeout=seconds)
+        finally:
+            left = [process for process in self.processes if is_alive(process)]
+            for process in left:
+                process.kill()
+        assert not left
+        return code, self.said.read_text()
+
+
+def is_alive(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+ENDLESS = ("--max_steps", "5000", "--save_steps", "2", "--probe_prompts", "0")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_that_is_killed_stops_the_other(tmp_path, rank):
+    going = Going(tmp_path, command_of(tmp_path / "run", *ENDLESS))
+    os.kill(going.ranks[rank], signal.SIGKILL)
+    code, said = going.end(seconds=60)
+    assert code == 1  # the launcher's, whatever its processes' are
+    gone = f"rank {rank} (process {going.ranks[rank]}) of this run's 2 is gone, and the others cannot go on without it"
+    (line,) = (line for line in said.splitlines() if gone in line)
+    assert line.startswith("mgrpo: ") and f"the same command goes on from {tmp_path / 'run' / 'checkpoint-'}" in line
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("told", ["rank 0", "rank 1", "launcher"])
+def test_both_stop_behind_the_same_step_whoever_is_told(tmp_path, told):
+    going = Going(tmp_path, command_of(tmp_path / "run", *ENDLESS))
+    pid = going.launcher.pid if told == "launcher" else going.ranks[int(told[-1])]
+    os.kill(pid, signal.SIGTERM)
+    code, said = going.end(seconds=120)
+    assert code == 1
+    step = read_rows(tmp_path / "run" / "metrics.jsonl")[-1]["step"]
+    checkpoint = tmp_path / "run" / f"checkpoint-{step}"
+    stopped = f"mgrpo: stopped: SIGTERM after step {step}; the same command goes on from {checkpoint}"
+    assert said.splitlines().count(stopped) == 2
+    assert (checkpoint / "momentum.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(shutil.which("bash") is None, reason="a script for bash")
+def test_a_node_of_a_slurm_job_whose_time_is_nearly_over(tmp_path):
+    """recipes/cluster/slurm_node.sh with accelerate's own launcher, which dies of SIGUSR1 where it gets it itself."""
+    words = command_of(tmp_path / "run", *ENDLESS)
+    command = ["bash", str(RECIPES / "cluster" / "slurm_node.sh"), *words[3:]]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    going = Going(tmp_path, command, PATH=path, SLURM_PROCID="0")
+    os.kill(going.launcher.pid, signal.SIGUSR1)
+    code, said = going.end(seconds=120)
+    assert code == 75, said
+    step = read_rows(tmp_path / "run" / "metrics.jsonl")[-1]["step"]
+    assert f"mgrpo: stopped: SIGTERM after step {step}; the same command goes on from" in said

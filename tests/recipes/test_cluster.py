@@ -87,11 +87,15 @@ def submit(tmp_path):
         (tmp_path / name).chmod(0o755)
     with (tmp_path / "srun").open("a") as stand_in:
         stand_in.write(WAIT_FOR_SERVER)
-    (tmp_path / "scontrol").write_text('#!/usr/bin/env bash\nfor i in $(seq "$3"); do echo "node$i"; done\n')
+    (tmp_path / "scontrol").write_text(
+        STAND_IN.format(name="scontrol")
+        + 'if [[ $1 == show ]]; then for i in $(seq "$3"); do echo "node$i"; done; fi\n'
+    )
     (tmp_path / "scontrol").chmod(0o755)
 
     def run(num_nodes, *arguments, **environment):
         job = {"SLURM_JOB_NODELIST": str(num_nodes), "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_PROCID": "1"}
+        job |= {"SLURM_JOB_ID": "77", "NODE_SCRIPT": str(CLUSTER / "slurm_node.sh")}
         path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", str(CLUSTER / "slurm.sh"), *arguments],
@@ -101,7 +105,8 @@ def submit(tmp_path):
         )
         calls = tmp_path / "calls.txt"
         lines = calls.read_text().splitlines() if calls.exists() else []
-        return done, sorted((line.split("\t") for line in lines), key=lambda words: "vllm" in words)
+        words = [line.split("\t") for line in lines if not line.startswith("scontrol\tshow")]
+        return done, sorted(words, key=lambda words: "vllm" in words)
 
     return run
 
@@ -150,3 +155,40 @@ def test_a_job_of_too_few_nodes(submit):
     done, calls = submit(1, "--config", "qwen3-4b-math")
     assert done.returncode == 2 and calls == []
     assert "the job has 1 nodes, of which vLLM takes 1; give --nodes one more" in done.stderr
+
+
+@needs_bash
+def test_a_job_whose_time_is_nearly_over_goes_back_into_the_queue(submit, tmp_path):
+    """The batch shell is told (--signal=B:USR1@300), srun tells the nodes, whose runs end with 75."""
+    (tmp_path / "srun").write_text(
+        "#!/usr/bin/env bash\ntrap 'exit 75' USR1\nkill -USR1 $PPID\nfor i in $(seq 100); do sleep 0.1; done\n"
+    )
+    done, calls = submit(1, "--config", "qwen3-4b-math", VLLM_NODES="0")
+    assert (done.returncode, calls) == (75, [["scontrol", "requeue", "77"]]), done.stderr
+
+
+@needs_bash
+@pytest.mark.parametrize(("code", "requeued"), [(0, []), (1, []), (75, [["scontrol", "requeue", "77"]])])
+def test_only_such_a_job_does(submit, tmp_path, code, requeued):
+    (tmp_path / "srun").write_text(f"#!/usr/bin/env bash\nexit {code}\n")
+    done, calls = submit(1, "--config", "qwen3-4b-math", VLLM_NODES="0")
+    assert (done.returncode, calls) == (code, requeued), done.stderr
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    ("sent", "ends_with", "code"), [("USR1", 1, 75), ("USR1", 0, 0), ("TERM", 1, 1), ("CONT", 3, 3)]
+)
+def test_a_node_passes_signals_on(tmp_path, sent, ends_with, code):
+    """USR1 as TERM: torch's launcher knows TERM alone. That it ended for it is not to be seen from its own code."""
+    launcher = tmp_path / "accelerate"
+    waits = "for i in $(seq 100); do sleep 0.1; done" if sent != "CONT" else ""
+    launcher.write_text(
+        f"#!/usr/bin/env bash\ntrap 'exit {ends_with}' TERM\nkill -{sent} $PPID\n"
+        f'[[ " $* " == *" --machine_rank 1 -m mgrpo "* ]] || exit 99\n{waits}\nexit {ends_with}\n'
+    )
+    launcher.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", str(CLUSTER / "slurm_node.sh"), "-m", "mgrpo"]
+    done = subprocess.run(command, env={**os.environ, "PATH": path, "SLURM_PROCID": "1"}, timeout=60)
+    assert done.returncode == code

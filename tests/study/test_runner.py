@@ -4,11 +4,15 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -167,8 +171,14 @@ def test_recipes_are_checked_before_anything_is_run(tmp_path):
     assert not list((tmp_path / "out").glob("*/"))
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(tmp_path, capsys, sent):
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), pytest.param(signal.SIGUSR1, 75, marks=pytest.mark.slow)],
+)
+def test_interrupted(tmp_path, capsys, sent, code, request):
+    # a shell starts what it runs in the background with SIGINT ignored
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     study = write_study(tmp_path, fields={**FIELDS, "max_steps": 10_000}, seeds=[0])
     out = tmp_path / "out"
     checkpoints = [out / name / "seed-0" / "checkpoint-2" for name in ("srt", "m-grpo")]
@@ -179,11 +189,39 @@ def test_interrupted(tmp_path, capsys, sent):
         os.kill(os.getpid(), sent)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    assert run(study, out) == 130
-    rows = [read_rows(path.parent / "metrics.jsonl") for path in checkpoints]
-    time.sleep(0.5)
-    assert [read_rows(path.parent / "metrics.jsonl") for path in checkpoints] == rows  # nobody writes any more
-    assert "interrupted with 2 runs to do; the same command goes on with them" in capsys.readouterr().err
+    assert run(study, out) == code
+    for path in checkpoints:  # each run stopped by itself, behind the step that it saved
+        last = read_rows(path.parent / "metrics.jsonl")[-1]["step"]
+        assert (path.parent / f"checkpoint-{last}" / "trainer_state.json").exists()
+        log = path.parent.with_name("seed-0.log").read_text()
+        assert f"mgrpo: stopped: SIGTERM after step {last}" in log
+    said = capsys.readouterr().err
+    assert f"{sent.name}: every run finishes its step and saves it first; a second signal stops at once" in said
+    assert "interrupted with 2 runs to do; the same command goes on with them" in said and "failed" not in said
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_runs_that_are_stuck(tmp_path):
+    write_study(tmp_path, fields={**FIELDS, "max_steps": 10_000}, seeds=[0])
+    command = [sys.executable, "-m", "mgrpo", "study", "study.yaml", "--output_dir", "out"]
+    with (tmp_path / "said").open("w") as said:
+        study = subprocess.Popen(command, cwd=tmp_path, stderr=said)
+    deadline = time.monotonic() + 200
+    while not all((tmp_path / "out" / name / "seed-0" / "checkpoint-2").exists() for name in ("srt", "m-grpo")):
+        assert study.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    children = psutil.Process(study.pid).children(recursive=True)
+    for child in children:
+        child.suspend()
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        study.send_signal(sent)
+        while sent.name not in (tmp_path / "said").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert study.wait(timeout=30) == 130
+    assert len(children) >= 3 and not psutil.wait_procs(children, timeout=20)[1]
+    last = (tmp_path / "said").read_text().splitlines()[-1]
+    assert last == "mgrpo: SIGINT: stopped at once; the same command goes on with what is unfinished."
 
 
 def test_one_study_at_a_time_in_a_directory(tmp_path):

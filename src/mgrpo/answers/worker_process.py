@@ -92,7 +92,9 @@ def main() -> None:
         value = _at_most(value, resource.getrlimit(limit)[1])
         resource.setrlimit(limit, (value, value))
     signal.signal(signal.SIGALRM, _time_up)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's affair
+    # The parent's affair, which finishes its step first; launchers and terminals send them to whole groups.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(name, signal.SIG_IGN)
     set_timer, set_limit = signal.setitimer, resource.setrlimit
     _, processor_limit = resource.getrlimit(resource.RLIMIT_CPU)
     sys.addaudithook(_audit)

@@ -11,7 +11,7 @@ from mgrpo.errors import UserError
 CONFIG_FILE = "config.yaml"
 DEFAULTS_HEADING = "\n# defaults of this version\n"
 """In a config.yaml: what was set stands before it, every default behind."""
-NOT_COMPARED = ("output_dir", "resume_from_checkpoint")
+NOT_COMPARED = ("output_dir", "resume_from_checkpoint", "watchdog_minutes")
 """Fields of a config.yaml that say nothing about what is run."""
 ENVIRONMENT_FILE = "environment.json"
 METRICS_FILE = "metrics.jsonl"

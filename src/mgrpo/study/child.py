@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import EXIT_USER_ERROR, UserError
+from mgrpo.stop_signals import SAME_WITHIN, StopSignals
 
 PRELOADED = ["mgrpo.training.recipe", "mgrpo.training.run"]
 
@@ -29,17 +30,24 @@ def run(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None
     with log.open("a") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the study's own decides
+    for name in (signal.SIGINT, signal.SIGUSR1):  # they reach every process; the study's own decides
+        signal.signal(name, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     warnings.simplefilter("ignore", FutureWarning)
 
+    # SIGTERM may come from the study and from whoever sent it to the study
+    with StopSignals([signal.SIGTERM], same_within=SAME_WITHIN) as signals:
+        _run(fields, source, signals)
+
+
+def _run(fields: dict[str, Any], source: str, signals: StopSignals) -> None:
     from mgrpo.training.recipe import load_recipe
     from mgrpo.training.run import train
 
     try:
-        stop = train(load_recipe(fields, source))
+        stop = train(load_recipe(fields, source), signals=signals)
     except UserError as error:
         print(f"mgrpo: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)

@@ -14,8 +14,6 @@ from typing import Any
 from mgrpo.study import child
 from mgrpo.study.definition import StudyRun
 
-STOP_SECONDS = 10
-
 
 @dataclass
 class Going:
@@ -35,12 +33,14 @@ class Pool:
         workers: how many runs at a time.
         gpus: as CUDA_VISIBLE_DEVICES names them; none: on the CPU.
         going: runs that were started and have not ended.
+        is_interrupted: whether they were asked to end.
     """
 
     context: BaseContext
     workers: int
     gpus: list[str] = field(default_factory=list)
     going: list[Going] = field(default_factory=list)
+    is_interrupted: bool = False
 
     @property
     def is_full(self) -> bool:
@@ -64,16 +64,20 @@ class Pool:
             self.going.remove(going)
         return [(going.run, going.process.exitcode or 0) for going in ended]
 
+    def interrupt(self) -> None:
+        """Ask every run once to finish its step, save it and end."""
+        if not self.is_interrupted:
+            self.is_interrupted = True
+            for going in self.going:
+                going.process.terminate()
+
     def stop(self) -> None:
         """End every run at once; whatever it was writing, it goes on from its last whole checkpoint."""
         started = [going.process for going in self.going if going.process.pid is not None]
         for process in started:
-            process.terminate()
+            process.kill()
         for process in started:
-            process.join(STOP_SECONDS)
-            if process.exitcode is None:
-                process.kill()
-                process.join()
+            process.join()
         self.going.clear()
 
 

@@ -61,7 +61,7 @@ class StudyProgress:
         there = f", {self._num_skipped} finished already" if self._num_skipped else ""
         resumed = sum(step > 0 for step in self._start_steps.values())
         going_on = f", {resumed} go on from a checkpoint" if resumed else ""
-        self._say(f"{self._num_runs} runs: {waiting} to do{going_on}{there}")
+        self.say(f"{self._num_runs} runs: {waiting} to do{going_on}{there}")
         if self._console.is_terminal and waiting:
             self._live = Live(self._line(), console=self._console, transient=True)
             self._live.start()
@@ -91,19 +91,20 @@ class StudyProgress:
             how = f"failed{killed}: {_last_line(run.log) or 'no output'} (its output is in {run.log})"
         count = self._num_skipped + self._num_done + self.num_failed
         if self._live is None or how[:4] != "done":
-            self._say(f"{count}/{self._num_runs}  {run.name} {how}  {self._pace()}".rstrip())
+            self.say(f"{count}/{self._num_runs}  {run.name} {how}  {self._pace()}".rstrip())
 
     def interrupted(self) -> None:
         """Say that what is unfinished can go on."""
         left = len(self._max_steps) - self._num_done - self.num_failed
-        self._say(f"interrupted with {left} runs to do; the same command goes on with them")
+        self.say(f"interrupted with {left} runs to do; the same command goes on with them")
 
     def show(self) -> None:
         """Bring the line up to date."""
         if self._live is not None:
             self._live.update(self._line())
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Say something above the line."""
         self._console.print(visible(text), soft_wrap=True, highlight=False, markup=False)
 
     def _line(self) -> Text:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgrpo.errors import UserError
+from mgrpo.errors import EXIT_TERMINATED, UserError
 from mgrpo.monitoring.plot import require_matplotlib
+from mgrpo.stop_signals import StopSignals
 from mgrpo.study.definition import Study, StudyRun, read_study
 from mgrpo.study.pool import Pool, make_pool, use_gpus
 from mgrpo.study.progress import StudyProgress
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.yaml"
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 
 def run_study(name: str, output_directory: Path | None, *, workers: int | None, tables_only: bool) -> int:
@@ -76,29 +76,41 @@ def _run(study: Study, output_directory: Path, workers: int | None) -> int:
         num_runs=len(runs),
         start_steps={run.name: states[run.name].step for run in to_do},
     )
-    with progress, _interruptible():
+    with progress, StopSignals() as signals:
+        signals.tell = progress.say
+        signals.nothing_to_finish(lambda: "the same command goes on with what is unfinished")
+        signals.finish_first("every run finishes its step and saves it first")
         try:
-            _watch(study, to_do, states, pool, progress)
-        except KeyboardInterrupt:
-            progress.interrupted()
-            return EXIT_INTERRUPTED
+            _watch(study, to_do, states, pool, progress, signals)
         finally:
             pool.stop()
+    if signals.asked is not None:
+        progress.interrupted()
+        return signals.exit_code
     return EXIT_FAILED if progress.num_failed else 0
 
 
 def _watch(
-    study: Study, to_do: Sequence[StudyRun], states: Mapping[str, "RunState"], pool: Pool, progress: StudyProgress
+    study: Study,
+    to_do: Sequence[StudyRun],
+    states: Mapping[str, "RunState"],
+    pool: Pool,
+    progress: StudyProgress,
+    signals: StopSignals,
 ) -> None:
-    """Keep the pool full until all runs have ended."""
+    """Keep the pool full until all runs have ended, or those that are going when a signal comes."""
     waiting = list(to_do)
     while waiting or pool.going:
+        if signals.asked is not None:
+            waiting.clear()
+            pool.interrupt()
         while waiting and not pool.is_full:
             run = waiting.pop(0)
             pool.start(run, _made_ready(run, states[run.name]), study.source_of(run.variant))
             progress.started(run)
         for run, exit_code in pool.ended(timeout=progress.POLL_SECONDS):
-            progress.ended(run, exit_code)
+            if signals.asked is None or exit_code not in (EXIT_TERMINATED, -signal.SIGTERM):
+                progress.ended(run, exit_code)
         progress.show()
 
 
@@ -127,22 +139,3 @@ def _alone_in(output_directory: Path) -> Iterator[None]:
                 f"another process is running a study in {output_directory}; wait for it, or give another --output_dir."
             ) from None
         yield
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM interrupts as Ctrl-C does, and either only once: what follows is brought to its end."""
-
-    def interrupt(*_: Any) -> None:
-        for name in before:
-            signal.signal(name, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
-    for name in before:
-        signal.signal(name, interrupt)
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

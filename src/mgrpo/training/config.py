@@ -158,6 +158,14 @@ class MGRPOConfig(GRPOConfig):
         },
     )
 
+    watchdog_minutes: float | None = field(
+        default=60.0,
+        metadata={
+            "help": "A run in which nothing moves for so long (no step, no batch, no pass of the model) writes the "
+            "stacks of its threads down and ends. none: it waits for ever."
+        },
+    )
+
     # The paper's setting where TRL's default differs.
     num_generations: int | None = field(default=24, metadata={"help": "M: completions per prompt from the policy."})
     temperature: float = field(default=1.1, metadata={"help": "Sampling temperature."})
@@ -360,6 +368,8 @@ def _check_numbers(config: MGRPOConfig) -> None:
     if config.max_steps < 1 and config.max_steps != -1:
         # transformers reads 0 and -5 as -1, and trains for 3 epochs
         raise UserError(f"max_steps is {config.max_steps}; set it to 1 or more, or to -1 for num_train_epochs.")
+    if config.watchdog_minutes is not None and config.watchdog_minutes <= 0:
+        raise UserError(f"watchdog_minutes is {config.watchdog_minutes}; set it above 0, or to none for no watchdog.")
     if not 0 < config.top_p <= 1:
         raise UserError(f"top_p is {config.top_p}; set it above 0 and to 1 at most.")
     if config.temperature <= 0:

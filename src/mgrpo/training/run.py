@@ -21,7 +21,6 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,37 +38,28 @@ from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError
 from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
+from mgrpo.stop_signals import StopSignals
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, has_momentum_model
 from mgrpo.training.data import load_data
+from mgrpo.training.guard import RunGuard
 from mgrpo.training.memory import keep_freed_memory
 from mgrpo.training.models import ModelSource, find_model, load_model
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import Recipe, write_config
+from mgrpo.training.stop import Stop
 from mgrpo.training.trainer import MGRPOTrainer
 from mgrpo.training.voting import equivalent_to_gold, is_known
 
 
-@dataclass(frozen=True)
-class Stop:
-    """Why a run stopped before its last step.
-
-    Attributes:
-        reason: a sentence.
-        exit_code: what the command ends with.
-    """
-
-    reason: str
-    exit_code: int
-
-
-def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
+def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None = None) -> Stop | None:
     """Run a recipe to its end, and save the policy and the momentum model.
 
     Args:
         recipe: the run.
         is_quiet: say nothing but warnings and the last line.
+        signals: those that end it with a checkpoint; None: signals do what they did.
 
     Returns:
         Why the run stopped before its last step, or None.
@@ -77,12 +67,26 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
     Raises:
         UserError: for what cannot work, before a model is loaded where it can be known then.
     """
+    with RunGuard(recipe.config, signals) as guard:
+        try:
+            stop = _train(recipe, guard, is_quiet=is_quiet)
+        except Exception as error:
+            stop = guard.explained(error)
+            if stop is None:
+                raise
+        else:
+            guard.end_together()
+    return stop
+
+
+def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
     make_trainer, checkpoint = _prepare(recipe)
     config, run_directory = recipe.config, Path(recipe.config.output_dir)
     is_main = config.process_index == 0
     progress = TrainingProgress(is_main=is_main, is_quiet=is_quiet)
     past = rollbacks(run_directory) if checkpoint is not None else []
     while True:
+        guard.starting()
         trainer = make_trainer(past[-1]["settings"] if past else {})
         if is_main:
             write_config(recipe, run_directory)
@@ -93,12 +97,14 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
             watch.on_collapse = "stop"
         trainer.add_callback(progress)
         progress.watch_from(max(int(config.logging_steps), 1))
+        guard.follow(trainer, progress)
         try:
             trainer.train(resume_from_checkpoint=checkpoint)
         finally:
             progress.close()
         if watch.stop_event is None or watch.on_collapse != "rollback":
             break
+        guard.finish_first("going back to the last healthy checkpoint is finished first")
         settings = {"learning_rate": trainer.args.learning_rate * config.rollback_lr_scale}
         if config.rollback_momentum is not None:
             settings["momentum"] = config.rollback_momentum
@@ -111,6 +117,10 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
             progress.show_event(past[-1]["message"])
         trainer.accelerator.free_memory()
         del trainer, watch  # their memory is the next one's
+    stop = guard.stopped(trainer.state)
+    if stop is not None and watch.stop_event is None and trainer.gradient_guard.stop_reason is None:
+        return stop
+    guard.finish_first(f"saving {FINAL_DIRECTORY}/, with which the run ends, is finished first")
     # Written beside it and renamed: a run that has final/ is finished.
     unfinished = run_directory / f"{FINAL_DIRECTORY}.unfinished"
     trainer.save_model(str(unfinished))

@@ -1,0 +1,66 @@
+"""Forked children: whatever ends them, the tests go on; and they have imported everything already."""
+
+import os
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+
+SECONDS = 120
+
+
+@pytest.fixture
+def in_child(tmp_path):
+    """Has a forked child do something; returns its exit code, and what it said, if not to a terminal of the test's."""
+
+    def act_in_child(act, terminal=None):
+        child = os.fork()
+        if child == 0:
+            _act(act, os.open(tmp_path / "said", os.O_WRONLY | os.O_CREAT) if terminal is None else terminal)
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                said = "" if terminal is not None else (tmp_path / "said").read_text()
+                return os.waitstatus_to_exitcode(status), said
+            time.sleep(0.02)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the child did not end")
+
+    return act_in_child
+
+
+@pytest.fixture
+def are_gone():
+    """Whether all of some processes are gone, or are soon; who was killed may take a moment."""
+
+    def wait_until_gone(pids):
+        deadline = time.monotonic() + 20
+        while any(_is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return not any(_is_alive(pid) for pid in pids)
+
+    return wait_until_gone
+
+
+def _is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _act(act, output):
+    code = 99
+    try:
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        code = act()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
