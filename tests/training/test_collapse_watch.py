@@ -94,7 +94,7 @@ def test_rolls_back_and_goes_on_more_slowly(capsys, tmp_path):
     assert "rolled back to checkpoint-" in capsys.readouterr().err
     # The recipe is still the one that was asked for, and a resumed run goes on as slowly.
     assert "learning_rate: 0.001" in (run / "config.yaml").read_text()
-    more = ["--max_steps", "25", "--resume_from_checkpoint", "last"]
+    more = ["--max_steps", "25", "--resume", "force"]
     assert main(["train", *FAST, *settings, *more, "--output_dir", str(run)]) == 0
     assert read_rows(run / "metrics.jsonl")[-1]["learning_rate"] == pytest.approx(1e-5)
     assert [event["kind"] for event in read_rows(run / "alarms.jsonl")] == ["alarm", "rollback"]

@@ -95,23 +95,14 @@ def _watch(
     while waiting or pool.going:
         while waiting and not pool.is_full:
             run = waiting.pop(0)
-            pool.start(run, _made_ready(run, states[run.name]), study.source_of(run.variant))
+            run.directory.mkdir(parents=True, exist_ok=True)
+            if not states[run.name].step:
+                run.log.unlink(missing_ok=True)
+            pool.start(run, run.fields, study.source_of(run.variant))
             progress.started(run)
         for run, exit_code in pool.ended(timeout=progress.POLL_SECONDS):
             progress.ended(run, exit_code)
         progress.show()
-
-
-def _made_ready(run: StudyRun, state: "RunState") -> dict[str, Any]:
-    """The fields to run it with; its directory holds what it goes on from, and nothing else of it."""
-    from mgrpo.study.directory import clear
-
-    clear(run, state)
-    run.directory.mkdir(parents=True, exist_ok=True)
-    if state.checkpoint is not None:
-        return run.fields | {"resume_from_checkpoint": "last"}
-    run.log.unlink(missing_ok=True)
-    return run.fields
 
 
 @contextlib.contextmanager
