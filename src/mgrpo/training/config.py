@@ -136,8 +136,8 @@ class MGRPOConfig(GRPOConfig):
         default="auto",
         metadata={
             "help": "What `mgrpo train` does with a run that output_dir holds. 'auto': it goes on from the last "
-            "complete checkpoint if the recipe is the same, else it is refused; 'force': it goes on with another recipe too, "
-            "which is recorded. A checkpoint's directory: it starts from that one."
+            "complete checkpoint if the recipe is the same, else it is refused; 'force': it goes on with another "
+            "recipe too, which is recorded. A checkpoint's directory: it starts from that one."
         },
     )
     on_save_error: str = field(

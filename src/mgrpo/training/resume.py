@@ -202,8 +202,8 @@ def _stored(config_file: Path) -> dict[str, Any]:
         stored = None
     if not isinstance(stored, dict):
         raise UserError(
-            f"output_dir {config_file.parent} holds another run, but no {CONFIG_FILE} that says what it is; give another "
-            "--output_dir."
+            f"output_dir {config_file.parent} holds another run, but no {CONFIG_FILE} that says what it is; give "
+            "another --output_dir."
         )
     return stored
 
