@@ -30,7 +30,7 @@ SMALL = {
     **{"eval_steps": 4, "eval_dataset_size": 8, "per_device_eval_batch_size": 8, "probe_prompts": 8},
     **{"log_completions": True, "share_prompts": False},
 }
-"""Batches that serve two steps, three batches an epoch; rows, evaluations and checkpoints each in a beat of their own."""
+"""Batches that serve two steps, three an epoch; rows, evaluations and checkpoints each at intervals of their own."""
 ROLLBACK = {
     **{"learning_rate": 1e-3, "warmup_steps": 4, "probe_prompts": 16, "logging_steps": 1, "save_steps": 2},
     **{"num_momentum_generations": 2, "num_generations": 6, "per_device_train_batch_size": 48, "dataset_size": 64},
@@ -163,6 +163,6 @@ def test_twenty_kills(parent, tmp_path):
 @pytest.mark.timeout(1500)
 def test_kills_around_a_rollback(parent, tmp_path):
     phases = ["rolling back", "writing an alarm", "saving", "writing the recipe", "sampling"]
-    killed, lost = kill_and_go_on(parent, tmp_path, ROLLBACK, num_kills=5, seed=seed, phases=phases)
+    killed, lost = kill_and_go_on(parent, tmp_path, ROLLBACK, num_kills=5, seed=SEED, phases=phases)
     print(f"\nseed {SEED}: survived {5 - len(lost)} of 5: {dict(killed)}")
     assert not lost

@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgrpo.algorithm import scheduled_momentum
+from mgrpo.errors import reason_of
 from mgrpo.monitoring import names
 from mgrpo.monitoring.run_log import (
     METRICS_FILE,
@@ -173,7 +174,7 @@ class RunFiles(TrainerCallback):
             if not self._is_failing:
                 self._trainer.tell(
                     f"step {state.global_step}: what was logged could not be written to {args.output_dir} "
-                    f"({error.strerror or error}); it is kept, and tried again at the next row."
+                    f"({reason_of(error)}); it is kept, and tried again at the next row."
                 )
             self._is_failing = True
 

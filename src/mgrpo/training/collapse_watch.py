@@ -14,6 +14,7 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mgrpo.errors import reason_of
 from mgrpo.monitoring.collapse import CollapseAlarm, Event
 from mgrpo.monitoring.run_log import (
     ALARMS_FILE,
@@ -89,7 +90,7 @@ class CollapseWatch(TrainerCallback):
         try:
             append_event(event, directory)
         except OSError as error:
-            self.tell(event, f"{directory / ALARMS_FILE} could not be written ({error.strerror or error})")
+            self.tell(event, f"{directory / ALARMS_FILE} could not be written ({reason_of(error)})")
         if event.kind == "cleared":
             self.tell(event, f"collapse alarm: over at step {event.step}")
             return

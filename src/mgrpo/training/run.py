@@ -34,7 +34,7 @@ from trl import get_peft_config
 
 import mgrpo
 from mgrpo.answers import get_extractor, import_function
-from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError
+from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
 from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, write_whole
 from mgrpo.tasks.check import check_prompts
@@ -104,9 +104,7 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
         trainer.keeps_stop = start.is_same
         trainer.tell = progress.show_event
         if is_main:
-            write_config(recipe, run_directory)
-            text = json.dumps(environment() | {"starts": starts}, indent=2) + "\n"
-            write_whole(run_directory / ENVIRONMENT_FILE, text)
+            _write_start(recipe, starts, run_directory)
         watch = trainer.collapse_watch
         watch.tell = partial(_tell, progress)
         if len(past) >= config.max_rollbacks and config.on_collapse == "rollback":
@@ -145,6 +143,18 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
     if is_main:
         print(f"trained {trainer.state.global_step} steps; the model is in {run_directory / FINAL_DIRECTORY}")
     return None if outcome.reason is None else Stop(outcome.reason, outcome.exit_code)
+
+
+def _write_start(recipe: Recipe, starts: list[dict[str, Any]], run_directory: Path) -> None:
+    try:
+        write_config(recipe, run_directory)
+        text = json.dumps(environment() | {"starts": starts}, indent=2) + "\n"
+        write_whole(run_directory / ENVIRONMENT_FILE, text)
+    except OSError as error:
+        raise UserError(
+            f"output_dir {run_directory} cannot be written to ({reason_of(error)}); make room there, or give "
+            "another --output_dir."
+        ) from error
 
 
 def _outcome(trainer: MGRPOTrainer) -> Outcome:

@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from torch.distributed.checkpoint.api import CheckpointException
 
+from mgrpo.errors import reason_of
 from mgrpo.training import checkpoints
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def save_checkpoint(trainer: "MGRPOTrainer", run_directory: Path, parts: Sequenc
         try:
             checkpoints.rotate(run_directory, config.save_total_limit, kept=[state.best_model_checkpoint])
         except OSError as error:
-            trainer.tell(f"an old checkpoint in {run_directory} could not be deleted ({error.strerror or error}).")
+            trainer.tell(f"an old checkpoint in {run_directory} could not be deleted ({reason_of(error)}).")
     return True
 
 
@@ -157,7 +158,7 @@ def _reason(error: BaseException, directory: Path) -> str:
     if isinstance(error, CheckpointException):
         return _reason(next(iter(error.failures.values()))[0], directory)
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        return reason_of(error)
     if isinstance(error, SafetensorError) and (said := re.search(r"[Ee]rror: ([^:()]+) \(os error", str(error))):
         return said[1]
     probe = directory / ".probe"
@@ -167,7 +168,7 @@ def _reason(error: BaseException, directory: Path) -> str:
             file.flush()
             os.fsync(file.fileno())
     except OSError as of_probe:
-        return of_probe.strerror or str(of_probe)
+        return reason_of(of_probe)
     finally:
         probe.unlink(missing_ok=True)
     return " ".join(str(error).split())
