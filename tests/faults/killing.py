@@ -167,6 +167,7 @@ def main():
         os.write(out, f"pid {pid}\n".encode())
         _, status = os.waitpid(pid, 0)
         os.write(out, f"exit {os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)  # the interpreter takes seconds to end
 
 
 if __name__ == "__main__":

@@ -98,8 +98,8 @@ def pick(rng, reference, phase, depth):
     return phase, number, rng.uniform(0, end - begin)
 
 
-def kill_and_go_on(parent, tmp_path, settings, *, num_kills, seed, phases=None):
-    """Kill a run at random instants, and after each let a copy of what is left go to its end.
+def kill_and_go_on(parent, tmp_path, settings, *, num_kills, seed, phases=None, looks_at_each=True):
+    """Kill a run at random instants, and after each (or the last) let a copy of what is left go to its end.
 
     Returns how many kills there were in each phase, and those that were not survived, with the reason.
     """
@@ -123,6 +123,8 @@ def kill_and_go_on(parent, tmp_path, settings, *, num_kills, seed, phases=None):
         depth += 1
         assert ended.code == -signal.SIGKILL, log.read_text()
         killed[instant[0]] += 1
+        if not looks_at_each and killed.total() < num_kills:
+            continue
         copy = tmp_path / f"copy-{killed.total()}"
         if directory.exists():
             shutil.copytree(directory, copy)
@@ -145,7 +147,7 @@ def parent():
 def test_three_kills(parent, tmp_path):
     settings = SMALL | {"max_steps": 4, "eval_strategy": "no", "eval_on_start": False, "save_steps": 2}
     phases = ["sampling", "learning", "completing a checkpoint"]
-    killed, lost = kill_and_go_on(parent, tmp_path, settings, num_kills=3, seed=0, phases=phases)
+    killed, lost = kill_and_go_on(parent, tmp_path, settings, num_kills=3, seed=0, phases=phases, looks_at_each=False)
     assert not lost
     assert killed.total() == 3
 

@@ -73,9 +73,9 @@ def saved(run):
     return sorted(step for step, _ in there)
 
 
-def test_a_full_disk(trained, weights_of, disk, tmp_path):
+def test_a_full_disk(trained, disk):
     run, settings = disk / "run", {"log_completions": True}
-    trainer, told = trained(run, settings, step_2=lambda: fill(disk), step_4=lambda: os.unlink(disk / "filler"))
+    _, told = trained(run, settings, step_2=lambda: fill(disk), step_4=lambda: os.unlink(disk / "filler"))
     assert saved(run) == [1, 4]
     full = "(No space left on device)"
     not_saved = (
@@ -90,9 +90,6 @@ def test_a_full_disk(trained, weights_of, disk, tmp_path):
     assert sorted(path.name for path in (run / "completions").iterdir()) == [
         f"step-00000{step}.parquet" for step in (1, 2, 3, 4)
     ]
-    undisturbed, _ = trained(tmp_path / "undisturbed", settings)
-    left, right = weights_of(trainer), weights_of(undisturbed)
-    assert all(torch.equal(left[name], right[name]) for name in left)
 
 
 @pytest.mark.slow
@@ -252,34 +249,28 @@ class Attack:
         return os.mkdir, (self.path,)
 
 
-PICKLED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "training_args.bin", "pytorch_model.bin")
+PICKLED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "pytorch_model.bin", "training_args.bin")
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    run = tmp_path_factory.mktemp("pickles") / "run"
-    small = ["--eval_strategy", "no", "--eval_on_start", "false", "--max_steps", "1", "--probe_prompts", "0"]
-    assert main(["train", "--config", "embedded", *small, "--output_dir", str(run)]) == 0
-    return run / "checkpoint-1"
-
-
-@pytest.mark.parametrize("name", PICKLED)
 @pytest.mark.parametrize("is_archive", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_code_in_a_checkpoint_is_not_run(make_trainer, checkpoint, tmp_path, name, is_archive):
-    attacked = tmp_path / "checkpoint-1"
-    shutil.copytree(checkpoint, attacked)
-    if name == "pytorch_model.bin":
-        (attacked / "model.safetensors").unlink()
-    if is_archive:
-        torch.save({"state": Attack(tmp_path / "attacked")}, attacked / name)
-    else:
-        (attacked / name).write_bytes(pickle.dumps(Attack(tmp_path / "attacked")))
-    trainer = make_trainer(max_steps=2, probe_prompts=0, fp16=False)
-    trainer.accelerator.scaler = torch.amp.GradScaler("cpu") if name == "scaler.pt" else None
-    try:
-        trainer.train(resume_from_checkpoint=str(attacked))
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        assert "weights_only" in str(error) or "Weights only" in str(error)
-    else:
-        assert name == "training_args.bin"  # which nobody reads
-    assert not (tmp_path / "attacked").exists()
+def test_code_in_a_checkpoint_is_not_run(make_trainer, tmp_path, is_archive):
+    trainer = make_trainer(max_steps=1, probe_prompts=0, save_strategy="steps", save_steps=1)
+    trainer.train()
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu")
+    trainer.args.max_steps = 2
+    for name in PICKLED:
+        attacked = tmp_path / name
+        shutil.copytree(tmp_path / "run" / "checkpoint-1", attacked)
+        if name == "pytorch_model.bin":
+            (attacked / "model.safetensors").unlink()
+        if is_archive:
+            torch.save({"state": Attack(tmp_path / "attacked")}, attacked / name)
+        else:
+            (attacked / name).write_bytes(pickle.dumps(Attack(tmp_path / "attacked")))
+        try:
+            trainer.train(resume_from_checkpoint=str(attacked))
+        except pickle.UnpicklingError as error:
+            assert "Weights only load failed" in str(error)
+        else:
+            assert name == "training_args.bin"  # which nobody reads
+        assert not (tmp_path / "attacked").exists()
