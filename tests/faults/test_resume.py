@@ -7,7 +7,7 @@ import pytest
 from mgrpo.errors import UserError
 from mgrpo.training import checkpoints
 from mgrpo.training.recipe import load_recipe, write_config
-from mgrpo.training.resume import Outcome, Start, find_start, record_start, write_outcome
+from mgrpo.training.resume import Outcome, Start, find_start, make_ready, record_start, write_outcome
 
 RECIPE = {
     **{"model_name_or_path": "embedded", "task": "embedded:chains", "use_cpu": True, "bf16": False},
@@ -90,7 +90,10 @@ def test_a_finished_run_says_how_it_ended(recipe, run_directory):
 
 def test_a_finished_run_goes_on_where_that_is_forced_and_keeps_its_model(recipe, run_directory):
     finish(run_directory, step=4)
-    assert find_start(recipe(max_steps=9, resume="force")).checkpoint == run_directory / "checkpoint-4"
+    start = find_start(recipe(max_steps=9, resume="force"))
+    assert start.checkpoint == run_directory / "checkpoint-4"
+    assert names(run_directory) == ["checkpoint-2", "checkpoint-4", "final"]  # the data may still be refused
+    make_ready(start)
     assert names(run_directory) == ["checkpoint-2", "checkpoint-4", "final-4"]
 
 
@@ -100,6 +103,7 @@ def test_a_named_checkpoint_is_gone_back_to_once(recipe, run_directory):
     start = find_start(again)
     assert start.checkpoint == named and not start.is_same
     assert "checkpoint-4.superseded" in start.notes[0]
+    make_ready(start)
     assert names(run_directory) == ["checkpoint-2", "checkpoint-4.superseded"]
     write_config(again, run_directory)  # it began; and was killed behind its next checkpoint
     checkpoint(run_directory, 4)

@@ -132,14 +132,13 @@ def step_of(checkpoint: Path) -> int:
     return int(json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))["step"])
 
 
-def set_aside(checkpoint: Path, ending: str) -> Path:
-    """Rename a checkpoint, so that it is not taken for one again; returns where it is."""
+def name_aside(checkpoint: Path, ending: str) -> Path:
+    """A free name for a checkpoint, by which it is not taken for one again."""
     aside = checkpoint.with_name(checkpoint.name + ending)
     for number in count(2):
         if not aside.exists():
             break
         aside = checkpoint.with_name(f"{checkpoint.name}{ending}-{number}")
-    checkpoint.rename(aside)
     return aside
 
 

@@ -53,6 +53,7 @@ class Start:
         is_same: whether it is a run of the same recipe that was interrupted.
         changed: the fields that differ from the recipe it was begun with, each with the values then and now.
         notes: what a person should know.
+        renames: what `make_ready` renames, from and to.
         outcome: how the run ended, where nothing is left to do.
     """
 
@@ -60,13 +61,14 @@ class Start:
     is_same: bool = True
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    renames: tuple[tuple[Path, Path], ...] = ()
     outcome: Outcome | None = None
 
 
 def find_start(recipe: Recipe) -> Start:
-    """Decide where a run begins, on all processes alike; its directory is made ready on the way.
+    """Decide where a run begins, on all processes alike.
 
-    Broken checkpoints are set aside, and of a finished run that goes on `final/` is renamed: it is made anew.
+    What a killed process left half is cleared away, and broken checkpoints are set aside.
 
     Raises:
         UserError: if the directory holds another run, or what is asked for is not there.
@@ -106,17 +108,27 @@ def _find_start(recipe: Recipe) -> Start:
             f"output_dir {run_directory} holds a run with another recipe ({described(changed)}); give another "
             "--output_dir, or --resume force to go on with this recipe."
         )
+    renames: tuple[tuple[Path, Path], ...] = ()
     is_new_name = named is not None and was.get("resume") != asked
     if (run_directory / FINAL_DIRECTORY).exists():
         if not changed and not is_new_name:
             return Start(outcome=read_outcome(run_directory))
-        _keep_final(run_directory)
+        renames = (_final_kept(run_directory),)
     checkpoints.tidy(run_directory)
     checkpoint, notes = last_complete(run_directory)
     if named is not None and (is_new_name or _step_of(checkpoint) < _step_of(named)):
-        notes += _supersede(run_directory, named)
-        checkpoint = named
-    return Start(checkpoint, not changed and not is_new_name, changed, notes)
+        behind = [path for step, path in checkpoints.checkpoints(run_directory) if step > _step_of(named)]
+        aside = [(path, checkpoints.name_aside(path, SUPERSEDED)) for path in behind]
+        notes += tuple(f"{path} lies behind {named}; it is kept as {kept.name}." for path, kept in aside)
+        checkpoint, renames = named, (*renames, *aside)
+    return Start(checkpoint, not changed and not is_new_name, changed, notes, renames)
+
+
+def make_ready(start: Start) -> None:
+    """Rename what would be taken for this run's, as it begins: a finished run's model, what lies behind its start."""
+    for path, kept in start.renames:
+        if path.exists():
+            path.rename(kept)
 
 
 def last_complete(run_directory: Path) -> tuple[Path | None, tuple[str, ...]]:
@@ -126,7 +138,8 @@ def last_complete(run_directory: Path) -> tuple[Path | None, tuple[str, ...]]:
         fault = checkpoints.fault_of(checkpoint)
         if fault is None:
             return checkpoint, tuple(notes)
-        aside = checkpoints.set_aside(checkpoint, checkpoints.BROKEN)
+        aside = checkpoints.name_aside(checkpoint, checkpoints.BROKEN)
+        checkpoint.rename(aside)
         notes.append(f"{checkpoint} is broken: {fault}; it is set aside as {aside.name}.")
     return None, tuple(notes)
 
@@ -222,21 +235,12 @@ def _step_of(checkpoint: Path | None) -> int:
     return -1 if checkpoint is None else checkpoints.step_of(checkpoint)
 
 
-def _supersede(run_directory: Path, named: Path) -> tuple[str, ...]:
-    """Set aside what lies behind a checkpoint that is gone back to, so that it is not taken for this run's."""
-    behind = [path for step, path in checkpoints.checkpoints(run_directory) if step > checkpoints.step_of(named)]
-    aside = [checkpoints.set_aside(path, SUPERSEDED) for path in behind]
-    return tuple(
-        f"{path} lies behind {named}; it is kept as {kept.name}." for path, kept in zip(behind, aside, strict=True)
-    )
-
-
-def _keep_final(run_directory: Path) -> None:
-    """Rename the model of a finished run that goes on: a run that has final/ is finished."""
+def _final_kept(run_directory: Path) -> tuple[Path, Path]:
+    """How the model of a finished run that goes on is renamed: a run that has final/ is finished."""
     kept = run_directory / f"{FINAL_DIRECTORY}-{read_outcome(run_directory).step}"
     while kept.exists():
         kept = kept.with_name(f"{kept.name}-again")
-    (run_directory / FINAL_DIRECTORY).rename(kept)
+    return run_directory / FINAL_DIRECTORY, kept
 
 
 def _plain(value: Any) -> Any:

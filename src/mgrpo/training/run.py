@@ -51,6 +51,7 @@ from mgrpo.training.resume import (
     decided_by_main,
     find_start,
     last_complete,
+    make_ready,
     record_start,
     say,
     write_outcome,
@@ -96,6 +97,8 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
     if is_main:
         say(start, is_quiet=is_quiet)
     make_trainer = _prepare(recipe)
+    if is_main:
+        make_ready(start)
     progress = TrainingProgress(is_main=is_main, is_quiet=is_quiet)
     checkpoint, past = start.checkpoint, rollbacks(run_directory)
     starts = record_start(run_directory, start) if is_main else []
@@ -104,7 +107,7 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
         trainer.keeps_stop = start.is_same
         trainer.tell = progress.show_event
         if is_main:
-            _write_start(recipe, starts, run_directory)
+            _write_start(recipe, starts)
         watch = trainer.collapse_watch
         watch.tell = partial(_tell, progress)
         if len(past) >= config.max_rollbacks and config.on_collapse == "rollback":
@@ -145,7 +148,8 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
     return None if outcome.reason is None else Stop(outcome.reason, outcome.exit_code)
 
 
-def _write_start(recipe: Recipe, starts: list[dict[str, Any]], run_directory: Path) -> None:
+def _write_start(recipe: Recipe, starts: list[dict[str, Any]]) -> None:
+    run_directory = Path(recipe.config.output_dir)
     try:
         write_config(recipe, run_directory)
         text = json.dumps(environment() | {"starts": starts}, indent=2) + "\n"

@@ -183,7 +183,7 @@ class MGRPOTrainer(GRPOTrainer):
         """Whether a run that had stopped itself when its checkpoint was saved stays stopped when it is resumed."""
         self.save_stop_reason: str | None = None
         """Why training was stopped where a checkpoint could not be saved."""
-        self.tell: Callable[[str], None] = lambda text: print(f"mgrpo: {text}", file=sys.stderr)
+        self.tell: Callable[[str], None] = self._say
         """Says on the main process what a person should know."""
         anchored = config if isinstance(config, MGRPOConfig) and config.kl_anchor == "momentum" else None
         with ExitStack() as around:
@@ -726,6 +726,10 @@ class MGRPOTrainer(GRPOTrainer):
         run_directory = Path(self._get_output_dir(trial=trial))
         if save_checkpoint(self, run_directory, parts) and self.args.push_to_hub:
             self._push_from_checkpoint(str(run_directory / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
+
+    def _say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            print(f"mgrpo: {text}", file=sys.stderr)
 
     def _save_momentum_and_labels(self, directory: Path) -> None:
         if self.args.should_save:
