@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Below 3.11 pip fails late and unclearly.
 VENV_READY := .venv/.ready
 
-.PHONY: demo test test-slow check smollm2 browser vllm
+.PHONY: demo test test-slow faults check smollm2 browser vllm
 
 demo: $(VENV_READY)
 	$(BIN)/mgrpo demo
@@ -14,6 +14,10 @@ test: $(VENV_READY)
 
 test-slow: $(VENV_READY)
 	$(BIN)/pytest -m slow --timeout=3000
+
+# Kills, full disks, broken checkpoints: docs/reliability.md. MGRPO_KILL_SEED chooses other instants.
+faults: $(VENV_READY)
+	$(BIN)/pytest tests/faults -s -m "slow or not slow" --timeout=3000
 
 check: $(VENV_READY)
 	$(BIN)/ruff check .

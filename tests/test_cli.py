@@ -149,9 +149,18 @@ def test_broken_recipe(refused, workplace, content, message):
         ("--system_prompt Think.", "set conversational: true, or system_prompt to '' for none"),
         ("--output_dir data.jsonl", "output_dir data.jsonl is a file"),
         ("--output_dir data.jsonl/out", "output_dir data.jsonl/out is a file, or in one"),
-        ("--resume_from_checkpoint last", "output_dir out has no checkpoint; start the run anew"),
-        ("--resume_from_checkpoint", "output_dir out has no checkpoint"),
-        ("--resume_from_checkpoint nowhere", "resume_from_checkpoint is nowhere, which is no directory"),
+        ("--resume_from_checkpoint last", "sets resume_from_checkpoint to 'last', but a run goes on by itself"),
+        ("--resume", "--resume stands on the command line without a value"),
+        (
+            "--resume nowhere",
+            "resume is nowhere, which is no directory; name a checkpoint's, or set it to auto or force",
+        ),
+        ("--resume .", "resume is ., which is no complete checkpoint: manifest.json is missing"),
+        ("--on_save_error panic", "the command line sets on_save_error to 'panic'"),
+        ("--rescue_dir elsewhere", "rescue_dir is elsewhere, but on_save_error is continue"),
+        ("--save_only_model", "save_only_model is on, so no run could go on from its checkpoints"),
+        ("--ignore_data_skip", "ignore_data_skip is on"),
+        ("--sync_ref_model", "sync_ref_model is on, but the reference model that it changes is in no checkpoint"),
         ("stray", "there is no recipe stray; recipes that come along: "),
     ],
 )
@@ -169,11 +178,22 @@ def test_math_verify_is_missing(refused, monkeypatch):
     assert "needs math-verify: pip install 'mgrpo[math]'" in refused("--answer_equivalence", "math")
 
 
-@pytest.mark.parametrize("file", ["config.yaml", "metrics.jsonl"])
-def test_another_run_is_in_the_way(refused, workplace, file):
+@pytest.mark.parametrize("file", ["config.yaml", "metrics.jsonl", "checkpoint-2"])
+def test_a_run_of_an_unknown_recipe_is_in_the_way(refused, workplace, file):
     (workplace / "out").mkdir()
-    (workplace / "out" / file).write_text("")
-    assert "output_dir out holds another run; give another --output_dir, or go on" in refused()
+    (workplace / "out" / file).mkdir() if file == "checkpoint-2" else (workplace / "out" / file).write_text("")
+    assert "output_dir out holds another run, but no config.yaml that says what it is; give another" in refused()
+
+
+def test_a_run_of_another_recipe_is_in_the_way(refused, workplace):
+    (workplace / "out").mkdir()
+    recipe = RECIPE.replace("max_steps: 1", "max_steps: 2") + "learning_rate: 1e-6\nhub_token: abc\n"
+    (workplace / "out" / "config.yaml").write_text(recipe)
+    message = refused("--hub_token", "def")
+    assert "out holds a run with another recipe (max_steps: 2, now 1; " in message
+    assert "hub_token: '(left out)', now '(left out)'" in message and "abc" not in message
+    assert "learning_rate" not in message  # 1e-6 is the default
+    assert message.endswith("give another --output_dir, or --resume force to go on with this recipe.")
 
 
 # What needs the tokenizer.

@@ -1,6 +1,7 @@
 """The one exception for a mistake that the user can mend, and the exit codes of commands that end early."""
 
 import difflib
+import os
 from collections.abc import Iterable
 
 EXIT_USER_ERROR = 2
@@ -30,6 +31,11 @@ class UserError(ValueError):
 
     The command line prints the sentence alone and exits with code 2; no traceback.
     """
+
+
+def reason_of(error: OSError) -> str:
+    """Why the system refused, in its own words."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

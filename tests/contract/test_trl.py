@@ -1,11 +1,13 @@
 """What mgrpo relies on in TRL's inside. When TRL changes one of these, this file fails before any training does."""
 
 import inspect
+import re
 from importlib.metadata import version
 
 import pytest
 import torch
 import trl.trainer.utils
+from transformers import Trainer
 from trl import GRPOTrainer
 from trl.generation.vllm_generation import VLLMGeneration
 
@@ -18,8 +20,22 @@ OVERRIDDEN = {
     " -> dict[str, torch.Tensor | typing.Any]",
     "_generate_single_turn": "(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False)",
     "_load_optimizer_and_scheduler": "(self, checkpoint)",
+    "_save_checkpoint": "(self, model, trial)",
+    "_run_epoch": "(self, model, epoch, train_dataloader, steps_in_epoch, num_update_steps_per_epoch, trial,"
+    " ignore_keys_for_eval, start_time, resume_from_checkpoint, epochs_trained, steps_trained_in_current_epoch)",
+    "_finalize_training": "(self, trial, num_train_samples, start_time)",
 }
-CALLED = {"_generate": "(self, prompts: list)"}
+CALLED = {
+    "_generate": "(self, prompts: list)",
+    "_save_optimizer_and_scheduler": "(self, output_dir: str) -> None",
+    "_save_scaler": "(self, output_dir: str) -> None",
+    "_save_rng_state": "(self, output_dir: str) -> None",
+    "_push_from_checkpoint": "(self, checkpoint_folder: str) -> None",
+}
+SAVED_BY_TRANSFORMERS = (
+    "save_model _save_optimizer_and_scheduler _save_scaler _save_rng_state save_to_json _push_from_checkpoint"
+)
+"""What its `_save_checkpoint` calls to write, in order; ours calls the same."""
 LOG_PROBS = "_get_per_token_logps_and_entropies"
 """Overridden too, and called; its first parameters are used by name, the others handed on as they are."""
 LOG_PROBS_PARAMETERS = ["self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"]
@@ -47,11 +63,24 @@ def test_no_other_private_method_is_overridden():
     assert {name for name in private if hasattr(GRPOTrainer, name)} - {"_tag_names"} == {*OVERRIDDEN, LOG_PROBS}
 
 
+def test_a_checkpoint_is_written_by_these():
+    source = inspect.getsource(Trainer._save_checkpoint)
+    written = re.findall(r"\.(save_\w+|_save_\w+|_push_\w+)\(", source)
+    assert written == SAVED_BY_TRANSFORMERS.split()
+    own = inspect.getsource(GRPOTrainer._save_checkpoint)
+    assert "create_model_card" in own and own.count("open(") == 1 and "entropy_ctrl_state.json" in own
+
+
 def test_state_that_is_read_or_set_exists(make_trainer):
     trainer = make_trainer()
     for name in ("_metrics", "num_generations", "num_generations_eval", "log_completions"):
         assert hasattr(trainer, name)
     assert set(trainer._metrics) == {"train", "eval"}
+    for name in ("_step", "_buffered_inputs", "num_iterations", "use_adaptive_entropy", "callback_handler"):
+        assert hasattr(trainer, name)
+    in_loop = inspect.getsource(Trainer._inner_training_loop)
+    for name in ("_tr_loss", "_total_loss_scalar", "_initial_global_step", "_globalstep_last_logged"):
+        assert f"self.{name} = " in in_loop[: in_loop.index("on_train_begin")]  # where they are set anew
     assert "_last_loaded_step" in inspect.getsource(GRPOTrainer._generate_single_turn)
     assert isinstance(trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE, int)
     assert "_CHUNKED_LOGPROB_CHUNK_SIZE" in inspect.getsource(trl.trainer.utils.add_fused_lm_head)

@@ -1,5 +1,6 @@
 """`mgrpo train` as a user runs it, in this process."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,14 +62,26 @@ def test_runs_again_from_what_it_holds(run_directory, tmp_path):
     assert [{**config, "output_dir": None} for config in configs][0] == {**configs[1], "output_dir": None}
 
 
-def test_does_not_overwrite_a_run_but_goes_on_with_it(run_directory, capsys):
-    arguments = ["train", "--config", "embedded", *SMALL, "--output_dir", str(run_directory)]
-    before = (run_directory / "metrics.jsonl").read_bytes()
-    assert main(arguments) == 2
-    assert "holds another run" in capsys.readouterr().err
-    assert (run_directory / "metrics.jsonl").read_bytes() == before
-    assert main([*arguments, "--max_steps", "3", "--resume_from_checkpoint", "last"]) == 0
+def test_a_finished_run_is_left_alone_and_goes_on_with_another_recipe_where_it_is_forced(run_directory, capsys):
+    arguments = ["train", "--config", "embedded", *SMALL, "--iqr_multiplier", "0.75"]
+    arguments += ["--output_dir", str(run_directory)]
+    files = {path: path.stat().st_mtime_ns for path in run_directory.rglob("*")}
+    assert main(arguments) == 0
+    assert "this run is finished after 2 steps, and nothing is done" in capsys.readouterr().out
+    assert main([*arguments, "--max_steps", "3"]) == 2
+    assert "holds a run with another recipe (max_steps: 2, now 3)" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in run_directory.rglob("*")} == files
+    longer = [*arguments, "--max_steps", "3", "--resume", "force"]
+    assert main(longer) == 0
+    assert "goes on from " in capsys.readouterr().err
     assert [row["step"] for row in read_rows(run_directory / "metrics.jsonl")] == [0, 1, 2, 3]
+    assert [len([row for row in numbers(run_directory) if "train_loss" in row])] == [1]
+    assert (run_directory / "final-2" / "model.safetensors").exists()
+    starts = json.loads((run_directory / "environment.json").read_text())["starts"]
+    assert [start.get("changed") for start in starts] == [None, {"max_steps": [2, 3]}]
+    assert starts[1]["checkpoint"] == str(run_directory / "checkpoint-2")
+    assert main(longer) == 0
+    assert "finished after 3 steps" in capsys.readouterr().out
 
 
 def test_a_task_of_one_s_own_that_scores_its_gold(tmp_path, monkeypatch):

@@ -162,7 +162,7 @@ def test_processes_skip_different_rows_together(tmp_path, overrides):
 def test_resumes_to_the_same_bits(tmp_path, kind):
     settings = ("--max_steps", "4", "--save_steps", "2")
     launch(tmp_path / "whole", *settings, kind=kind)
-    resume = ("--resume_from_checkpoint", str(tmp_path / "whole" / "checkpoint-2"))
+    resume = ("--resume", str(tmp_path / "whole" / "checkpoint-2"))
     launch(tmp_path / "again", *settings, *resume, kind=kind)
     for whole, again in zip(models(tmp_path / "whole"), models(tmp_path / "again"), strict=True):
         assert whole.keys() == again.keys()
@@ -174,7 +174,7 @@ def test_resumes_to_the_same_bits(tmp_path, kind):
 def test_a_sharded_run_goes_on_with_another_number_of_processes(tmp_path):
     settings = ("--max_steps", "4", "--save_steps", "2", *MOVED_QUICKLY)
     launch(tmp_path / "two", *settings, kind=FSDP, by_prompt=True)
-    resume = ("--resume_from_checkpoint", str(tmp_path / "two" / "checkpoint-2"))
+    resume = ("--resume", str(tmp_path / "two" / "checkpoint-2"))
     launch(tmp_path / "one", *settings, *resume, kind=FSDP, num_processes=1, by_prompt=True)
     assert_same_weights(tmp_path / "two", tmp_path / "one", tolerance=1e-3)
 

@@ -28,7 +28,7 @@ def variants(runs):
 
 def test_runs_that_differ_in_seeds_alone_are_one_variant(make_run):
     first = make_run("out/srt/seed-0", beta=0.1)
-    second = make_run("out/srt/seed-1", beta=0.1, seed=1, dataset_seed=1, resume_from_checkpoint="last")
+    second = make_run("out/srt/seed-1", beta=0.1, seed=1, dataset_seed=1, resume="force")
     other = make_run("out/m-grpo/seed-0", beta=0.2)
     assert variants([first, second, other]) == {"srt": {0: first, 1: second}, "m-grpo": {0: other}}
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from transformers import PrinterCallback
@@ -74,6 +75,16 @@ def test_stops_with_a_checkpoint_and_a_code_of_its_own(capsys, tmp_path):
     assert 1 < step < 30
     assert f"stopped: the collapse alarm went off at step {step}, with a checkpoint" in capsys.readouterr().err
     assert (tmp_path / "run" / f"checkpoint-{step}" / "model.safetensors").exists()
+    # Killed while the models were written, it has stopped all the same; and a finished run says how it ended.
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    shutil.rmtree(tmp_path / "run" / "final")
+    for _ in range(2):
+        assert main(arguments) == 4
+        assert f"the collapse alarm went off at step {step}" in capsys.readouterr().err
+        assert (tmp_path / "run" / "final" / "model.safetensors").exists()
+    again = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert again[:-1] == rows[:-1] and json.loads(again[-1])["train_loss"] == json.loads(rows[-1])["train_loss"]
+    assert [event["step"] for event in read_rows(tmp_path / "run" / "alarms.jsonl")] == [step]
 
 
 def test_rolls_back_and_goes_on_more_slowly(capsys, tmp_path):
@@ -94,7 +105,7 @@ def test_rolls_back_and_goes_on_more_slowly(capsys, tmp_path):
     assert "rolled back to checkpoint-" in capsys.readouterr().err
     # The recipe is still the one that was asked for, and a resumed run goes on as slowly.
     assert "learning_rate: 0.001" in (run / "config.yaml").read_text()
-    more = ["--max_steps", "25", "--resume_from_checkpoint", "last"]
+    more = ["--max_steps", "25", "--resume", "force"]
     assert main(["train", *FAST, *settings, *more, "--output_dir", str(run)]) == 0
     assert read_rows(run / "metrics.jsonl")[-1]["learning_rate"] == pytest.approx(1e-5)
     assert [event["kind"] for event in read_rows(run / "alarms.jsonl")] == ["alarm", "rollback"]

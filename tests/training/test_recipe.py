@@ -64,8 +64,6 @@ def test_an_adapter_shares_no_prompts():
         ("prompt_template", "", ""),  # none, and not the task's own
         ("prompt_template", "null", None),
         ("conversational", "null", None),
-        ("resume_from_checkpoint", True, "last"),
-        ("resume_from_checkpoint", False, None),
     ],
 )
 def test_values(name, given, expected):

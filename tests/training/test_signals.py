@@ -17,6 +17,7 @@ from mgrpo.cli import main
 from mgrpo.monitoring.run_log import read_rows
 from mgrpo.stop_signals import StopSignals
 from mgrpo.training import run as run_module
+from mgrpo.training import trainer as trainer_module
 from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.trainer import MGRPOTrainer
 
@@ -96,7 +97,7 @@ def test_the_step_is_finished_and_saved_and_the_run_can_go_on(number, tmp_path, 
     checkpoint = tmp_path / "run" / "checkpoint-2"
     assert said.endswith(f"mgrpo: stopped: {number.name} after step 2; the same command goes on from {checkpoint}\n")
     assert not (tmp_path / "run" / "final").exists()
-    assert train(tmp_path / "run", resume_from_checkpoint="last") == 0
+    assert train(tmp_path / "run") == 0
     assert numbers(tmp_path / "run") == numbers(whole)
     for name in ("model.safetensors", "momentum/model.safetensors"):
         one, other = (load_file(directory / "final" / name) for directory in (tmp_path / "run", whole))
@@ -141,7 +142,7 @@ def test_a_run_that_is_as_good_as_finished_is_finished(owner, name, call, tmp_pa
     [
         (run_module, "load_data"),
         (run_module, "load_model"),
-        pytest.param(MGRPOTrainer, "_sample_probe", marks=pytest.mark.slow),
+        pytest.param(trainer_module, "sample_probe", marks=pytest.mark.slow),
     ],
 )
 def test_before_the_first_step_there_is_nothing_to_finish(owner, name, tmp_path, sent_within, in_child):
@@ -158,7 +159,7 @@ def test_before_the_first_step_there_is_nothing_to_finish(owner, name, tmp_path,
 def test_a_run_that_is_resumed_says_what_it_goes_on_from(tmp_path, sent_within, in_child):
     assert train(tmp_path / "run", max_steps=1) == 0
     sent_within(run_module, "load_model", signal.SIGTERM)
-    code, said = in_child(lambda: train(tmp_path / "run", resume_from_checkpoint="last"))
+    code, said = in_child(lambda: train(tmp_path / "run", resume="force"))
     assert code == 143
     assert f"stopped at once; the same command goes on from {tmp_path / 'run' / 'checkpoint-1'}." in said
 

@@ -1,5 +1,6 @@
 """The files in a run's directory; its metrics are one JSON line a step, its completions one table a logged step."""
 
+import contextlib
 import json
 import math
 import os
@@ -11,8 +12,8 @@ from mgrpo.errors import UserError
 CONFIG_FILE = "config.yaml"
 DEFAULTS_HEADING = "\n# defaults of this version\n"
 """In a config.yaml: what was set stands before it, every default behind."""
-NOT_COMPARED = ("output_dir", "resume_from_checkpoint", "watchdog_minutes")
-"""Fields of a config.yaml that say nothing about what is run."""
+NOT_COMPARED = ("output_dir", "resume", "resume_from_checkpoint", "watchdog_minutes")
+"""Fields of a config.yaml that say nothing about what is run; `resume_from_checkpoint` is one of older runs."""
 ENVIRONMENT_FILE = "environment.json"
 METRICS_FILE = "metrics.jsonl"
 ALARMS_FILE = "alarms.jsonl"
@@ -27,46 +28,93 @@ Row = dict[str, Any]
 
 
 class MetricsWriter:
-    """Writes metric rows as JSON lines, one object a step, flushed at once.
+    """Writes metric rows as JSON lines, one object a step, handed to the system at once.
 
-    What is logged at the same step again (an evaluation after training) joins that step's object.
+    What is logged at the same step again (an evaluation after training) joins that step's object. Where writing
+    fails nothing is lost: the next row writes what is missing.
 
     Args:
         path: the file; made anew.
         last_step: keep the rows of an earlier file up to this step, when a run is resumed there.
+        last_row: the last of them as it was then. It is the one that a kill can damage.
     """
 
-    def __init__(self, path: Path, last_step: int = 0) -> None:
+    def __init__(self, path: Path, last_step: int = 0, last_row: Row | None = None) -> None:
         kept = [row for row in read_rows(path) if row["step"] <= last_step] if last_step and path.exists() else []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(row) + "\n" for row in kept]
-        write_whole(path, "".join(lines))
-        self._file = path.open("r+", encoding="utf-8")
-        self._file.seek(0, os.SEEK_END)
-        self._last: Row = kept[-1] if kept else {}
-        self._last_start = sum(map(len, lines[:-1]))  # json.dumps writes ASCII: characters are bytes
+        if last_row and path.exists():
+            kept = [row for row in kept if row["step"] < last_row["step"]] + [last_row]
+        self._path = path
+        self._open(kept)
+
+    def _open(self, rows: list[Row]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [_line(row) for row in rows]
+        write_whole(self._path, b"".join(lines).decode())
+        self._file = self._path.open("r+b", buffering=0)
+        self._rows = rows[-1:]  # those that may still change, or are not written
+        self._end = sum(map(len, lines))
+        self._start = self._end - len(lines[-1]) if lines else 0  # of those rows
+        self._is_written = True
+
+    @property
+    def last_row(self) -> Row:
+        """The last row, or an empty one."""
+        return self._rows[-1] if self._rows else {}
 
     def write(self, row: Row) -> None:
-        """Write a row; it has the optimizer step as `step`. Numbers that are not finite are written as null."""
-        if row["step"] == self._last.get("step"):
-            row = {**self._last, **row}
-            self._file.seek(self._last_start)
-            self._file.truncate()
+        """Write a row; it has the optimizer step as `step`. Numbers that are not finite are written as null.
+
+        Raises:
+            OSError: if it cannot be written now.
+        """
+        row = {"step": row["step"], **{name: _finite(value) for name, value in row.items()}}
+        if row["step"] == self.last_row.get("step"):
+            self._rows[-1] = {**self._rows[-1], **row}
+        elif self._is_written:
+            self._rows, self._start = [row], self._end
         else:
-            self._last_start = self._file.tell()
-        self._last = {"step": row["step"], **{name: _finite(value) for name, value in row.items()}}
-        self._file.write(json.dumps(self._last) + "\n")
-        self._file.flush()
+            self._rows.append(row)
+        self._is_written = False
+        if not self._path.exists():  # with its directory, while it was open; the rows before are gone with it
+            waiting = self._rows
+            self._open([])
+            self._rows, self._is_written = waiting, False
+        text = memoryview(b"".join(map(_line, self._rows)))
+        try:
+            self._file.seek(self._start)
+            self._file.truncate()
+            while text:  # a disk that becomes full takes a part
+                text = text[self._file.write(text) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._start)
+            raise
+        self._end, self._is_written = self._file.tell(), True
+
+    def flush(self) -> None:
+        """Wait until it is on the disk.
+
+        Raises:
+            OSError: if it cannot be.
+        """
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
+def _line(row: Row) -> bytes:
+    return (json.dumps(row) + "\n").encode("ascii")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file beside its place and rename it: a crash in between loses nothing of an earlier one."""
     unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     unfinished.replace(path)
 
 
@@ -114,7 +162,17 @@ def write_completions(rows: list[Row], run_directory: Path, step: int) -> None:
     directory = run_directory / COMPLETIONS_DIRECTORY
     directory.mkdir(parents=True, exist_ok=True)
     rows = [{name: _encodable(value) for name, value in row.items()} for row in rows]
-    pq.write_table(pa.Table.from_pylist(rows), directory / f"step-{step:06d}.parquet")
+    table = directory / f"step-{step:06d}.parquet"
+    unfinished = table.with_name(f"{table.name}.unfinished")
+    pq.write_table(pa.Table.from_pylist(rows), unfinished)
+    unfinished.replace(table)
+
+
+def drop_completions_after(run_directory: Path, step: int) -> None:
+    """Delete the tables behind a step that a run goes on from, and what was not finished."""
+    for path in (run_directory / COMPLETIONS_DIRECTORY).glob("step-*.parquet*"):
+        if path.suffix != ".parquet" or int(path.stem.removeprefix("step-")) > step:
+            path.unlink()
 
 
 def _encodable(value: Any) -> Any:

@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 
 from mgrpo.errors import UserError, did_you_mean
-from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_run
+from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED, read_run
 from mgrpo.study.report import GOLD, show_summary, write_report
 from mgrpo.study.tables import StudiedRun, at_evaluations, summarize
 
-NOT_COMPARED = ("output_dir", "seed", "dataset_seed", "resume_from_checkpoint")
-"""Fields in which runs of one variant may differ."""
+SEEDS = ("seed", "dataset_seed")
+"""Runs of one variant may differ in these."""
 
 
 def compare_runs(directories: Sequence[Path], output_directory: Path | None, baseline: str | None) -> None:
@@ -64,7 +64,7 @@ def _variants(configs: Mapping[Path, dict[str, Any]]) -> dict[str, dict[int, Pat
     """The runs by variant and seed; runs of one variant agree in all fields but seeds and directory."""
     by_settings: dict[str, dict[int, Path]] = {}
     for directory, config in configs.items():
-        settings = {name: value for name, value in config.items() if name not in NOT_COMPARED}
+        settings = {name: value for name, value in config.items() if name not in (*NOT_COMPARED, *SEEDS)}
         of_seeds = by_settings.setdefault(json.dumps(settings, sort_keys=True, default=str), {})
         seed = config.get("seed", 0)
         if seed in of_seeds:

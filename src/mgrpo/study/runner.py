@@ -5,7 +5,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mgrpo.errors import EXIT_TERMINATED, UserError
 from mgrpo.monitoring.plot import require_matplotlib
@@ -106,24 +106,15 @@ def _watch(
             pool.interrupt()
         while waiting and not pool.is_full:
             run = waiting.pop(0)
-            pool.start(run, _made_ready(run, states[run.name]), study.source_of(run.variant))
+            run.directory.mkdir(parents=True, exist_ok=True)
+            if not states[run.name].step:
+                run.log.unlink(missing_ok=True)
+            pool.start(run, run.fields, study.source_of(run.variant))
             progress.started(run)
         for run, exit_code in pool.ended(timeout=progress.POLL_SECONDS):
             if signals.asked is None or exit_code not in (EXIT_TERMINATED, -signal.SIGTERM):
                 progress.ended(run, exit_code)
         progress.show()
-
-
-def _made_ready(run: StudyRun, state: "RunState") -> dict[str, Any]:
-    """The fields to run it with; its directory holds what it goes on from, and nothing else of it."""
-    from mgrpo.study.directory import clear
-
-    clear(run, state)
-    run.directory.mkdir(parents=True, exist_ok=True)
-    if state.checkpoint is not None:
-        return run.fields | {"resume_from_checkpoint": "last"}
-    run.log.unlink(missing_ok=True)
-    return run.fields
 
 
 @contextlib.contextmanager

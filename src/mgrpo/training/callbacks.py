@@ -1,5 +1,6 @@
 """What happens around a training step: the momentum update, the guard against broken gradients, the files."""
 
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,16 +8,24 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mgrpo.algorithm import scheduled_momentum
+from mgrpo.errors import reason_of
 from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import METRICS_FILE, MetricsWriter, write_completions
+from mgrpo.monitoring.run_log import (
+    METRICS_FILE,
+    MetricsWriter,
+    Row,
+    drop_completions_after,
+    write_completions,
+)
 
 if TYPE_CHECKING:
     from mgrpo.training.trainer import MGRPOTrainer
 
 MAX_SKIPPED_IN_A_ROW = 5
+MAX_WAITING_TABLES = 20
+"""Tables of completions that are kept while the disk takes none; the oldest go."""
 
 
 class FiniteGradients(TrainerCallback):
@@ -33,6 +42,15 @@ class FiniteGradients(TrainerCallback):
         self.is_skipped = False
         self.stop_reason: str | None = None
         self._in_a_row = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run has to know."""
+        return {"num_skipped": self.num_skipped, "in_a_row": self._in_a_row, "stop_reason": self.stop_reason}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.num_skipped, self._in_a_row = state["num_skipped"], state["in_a_row"]
+        self.stop_reason = state["stop_reason"]
 
     def on_pre_optimizer_step(
         self,
@@ -72,7 +90,7 @@ def _total_norm(gradients: list[Tensor]) -> Tensor:
 
 
 class MomentumUpdate(TrainerCallback):
-    """Starts the momentum model, moves it after each optimizer step, and saves it with the labels in checkpoints."""
+    """Starts the momentum model, and moves it after each optimizer step."""
 
     def __init__(self, trainer: "MGRPOTrainer", guard: FiniteGradients) -> None:
         self._trainer = trainer
@@ -82,6 +100,7 @@ class MomentumUpdate(TrainerCallback):
         """Start it now that the parameters are final: wrapped, adapted, resumed."""
         self._trainer.start_momentum_model()
         self._trainer.start_probe()
+        self._trainer.restore_loop()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Follow the policy, unless the policy stood still because its step was skipped."""
@@ -101,26 +120,34 @@ class MomentumUpdate(TrainerCallback):
             self._trainer.log_metric(names.MOMENTUM, m)
             self._trainer.log_metric(names.DISTANCE, momentum_model.distance())
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Save it beside the policy, and the labels that prompts had."""
-        directory = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        if state.is_world_process_zero:
-            self._trainer.label_memory.save(directory)
-        if self._trainer.momentum_model is not None:
-            self._trainer.momentum_model.save(directory, is_main=state.is_world_process_zero)
-
 
 class RunFiles(TrainerCallback):
-    """Writes each logged step to `metrics.jsonl`, and its completions to `completions/` where they are kept."""
+    """Writes each logged step to `metrics.jsonl`, and its completions to `completions/` where they are kept.
+
+    What cannot be written is kept and tried again at the next row.
+    """
 
     def __init__(self, trainer: "MGRPOTrainer") -> None:
         self._trainer = trainer
         self._writer: MetricsWriter | None = None
+        self._tables: deque[tuple[int, list[dict]]] = deque(maxlen=MAX_WAITING_TABLES)
+        self._is_failing = False
+
+    @property
+    def last_row(self) -> Row:
+        """The last row, where this process writes them."""
+        return {} if self._writer is None else self._writer.last_row
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Begin the file, or go on behind the step that the run resumes from."""
-        if state.is_world_process_zero:
-            self._writer = MetricsWriter(Path(args.output_dir) / METRICS_FILE, last_step=state.global_step)
+        if not state.is_world_process_zero:
+            return
+        directory = Path(args.output_dir)
+        last_row = self._trainer.resumed.last_row if self._trainer.resumed is not None else None
+        if not self._trainer.goes_on_in(directory):
+            last_row = None  # another run's
+        self._writer = MetricsWriter(directory / METRICS_FILE, state.global_step, last_row)
+        drop_completions_after(directory, state.global_step)
 
     def on_log(
         self,
@@ -133,10 +160,28 @@ class RunFiles(TrainerCallback):
         """Write what was logged."""
         if self._writer is None:
             return
-        self._writer.write({"step": state.global_step, **(logs or {})})
         if self._trainer.completion_rows:
-            write_completions(self._trainer.completion_rows, Path(args.output_dir), state.global_step)
+            self._tables.append((state.global_step, self._trainer.completion_rows))
             self._trainer.completion_rows = []
+        try:
+            self._writer.write({"step": state.global_step, **(logs or {})})
+            while self._tables:
+                step, rows = self._tables[0]
+                write_completions(rows, Path(args.output_dir), step)
+                self._tables.popleft()
+            self._is_failing = False
+        except OSError as error:
+            if not self._is_failing:
+                self._trainer.tell(
+                    f"step {state.global_step}: what was logged could not be written to {args.output_dir} "
+                    f"({reason_of(error)}); it is kept, and tried again at the next row."
+                )
+            self._is_failing = True
+
+    def flush(self) -> None:
+        """Wait until the rows are on the disk."""
+        if self._writer is not None:
+            self._writer.flush()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Close the file."""

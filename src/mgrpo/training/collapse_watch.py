@@ -13,8 +13,8 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from mgrpo.errors import reason_of
 from mgrpo.monitoring.collapse import CollapseAlarm, Event
 from mgrpo.monitoring.run_log import (
     ALARMS_FILE,
@@ -23,6 +23,7 @@ from mgrpo.monitoring.run_log import (
     read_rows,
     write_whole,
 )
+from mgrpo.training.checkpoints import checkpoints, remove
 
 ON_COLLAPSE = ("warn", "stop", "rollback")
 ROLLED_BACK_DIRECTORY = "rolled-back"
@@ -86,7 +87,10 @@ class CollapseWatch(TrainerCallback):
             control.should_save = self.on_collapse == "stop"
 
     def _report(self, event: Event, directory: Path) -> None:
-        append_event(event, directory)
+        try:
+            append_event(event, directory)
+        except OSError as error:
+            self.tell(event, f"{directory / ALARMS_FILE} could not be written ({reason_of(error)})")
         if event.kind == "cleared":
             self.tell(event, f"collapse alarm: over at step {event.step}")
             return
@@ -97,15 +101,15 @@ class CollapseWatch(TrainerCallback):
 
 def healthy_checkpoint(run_directory: Path, event: Event) -> Path | None:
     """The last checkpoint of a run that an alarm does not condemn, or None."""
-    checkpoints = _checkpoints(run_directory)
-    steps = [step for step in checkpoints if step <= (event.healthy_step or 0)]
-    return checkpoints[max(steps)] if steps else None
+    healthy = [path for step, path in checkpoints(run_directory) if step <= (event.healthy_step or 0)]
+    return healthy[0] if healthy else None
 
 
 def roll_back(run_directory: Path, event: Event, settings: dict[str, Any]) -> Path | None:
     """Take a run's directory back to its last healthy checkpoint; log it.
 
-    Metrics and completions of what came after go to `rolled-back/`; its checkpoints are deleted.
+    Metrics and completions of what came after go to `rolled-back/`; its checkpoints are deleted. The line in the log
+    comes last: a run that is killed before it comes to the same alarm again, and goes back once more.
 
     Args:
         run_directory: the run's.
@@ -117,10 +121,11 @@ def roll_back(run_directory: Path, event: Event, settings: dict[str, Any]) -> Pa
     """
     healthy = healthy_checkpoint(run_directory, event)
     step = int(healthy.name.rsplit("-", 1)[1]) if healthy else 0
-    for number, checkpoint in _checkpoints(run_directory).items():
+    for number, checkpoint in checkpoints(run_directory):
         if number > step:
-            shutil.rmtree(checkpoint)
+            remove(checkpoint)
     kept = run_directory / ROLLED_BACK_DIRECTORY / str(len(rollbacks(run_directory)) + 1)
+    shutil.rmtree(kept, ignore_errors=True)
     (kept / COMPLETIONS_DIRECTORY).mkdir(parents=True)
     # of the rows up to the step the run itself keeps its own
     rows = [row for row in read_rows(run_directory / METRICS_FILE) if row["step"] > step]
@@ -144,20 +149,16 @@ def roll_back(run_directory: Path, event: Event, settings: dict[str, Any]) -> Pa
 
 
 def append_event(event: Event, run_directory: Path) -> None:
-    """Add a line to a run's `alarms.jsonl`."""
-    with (run_directory / ALARMS_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(event.as_row()) + "\n")
+    """Add a line to a run's `alarms.jsonl`, whole or not at all."""
+    path = run_directory / ALARMS_FILE
+    rows = read_rows(path) if path.exists() else []
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in (*rows, event.as_row())))
 
 
 def rollbacks(run_directory: Path) -> list[dict[str, Any]]:
     """The rollbacks that a run has had, as logged."""
     path = run_directory / ALARMS_FILE
     return [row for row in read_rows(path) if row["kind"] == "rollback"] if path.exists() else []
-
-
-def _checkpoints(run_directory: Path) -> dict[int, Path]:
-    found = run_directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    return {int(number): path for path in found if (number := path.name.rsplit("-", 1)[1]).isdigit()}
 
 
 def _drop_events_after(run_directory: Path, step: int) -> None:

@@ -7,6 +7,7 @@ from trl import GRPOConfig
 from mgrpo.algorithm import FILTER_SCOPES, LABEL_SOURCES, MOMENTUM_SCHEDULES, REWARDS
 from mgrpo.errors import UserError
 from mgrpo.training.collapse_watch import ON_COLLAPSE
+from mgrpo.training.saving import ON_SAVE_ERROR
 
 MASK_EXACT_LOSSES = ("dapo", "bnpo", "cispo", "vespo")
 """TRL's losses that divide by the tokens that are learnt from. The others divide by rows, dropped ones included."""
@@ -131,6 +132,25 @@ class MGRPOConfig(GRPOConfig):
     rollback_momentum: float | None = field(
         default=None, metadata={"help": "m from the first rollback on. none: as before."}
     )
+    resume: str = field(
+        default="auto",
+        metadata={
+            "help": "What `mgrpo train` does with a run that output_dir holds. 'auto': it goes on from the last "
+            "complete checkpoint if the recipe is the same, else it is refused; 'force': it goes on with another "
+            "recipe too, which is recorded. A checkpoint's directory: it starts from that one."
+        },
+    )
+    on_save_error: str = field(
+        default="continue",
+        metadata={
+            "help": "When a checkpoint cannot be written: 'continue', and try again at the next interval; 'stop', "
+            "with a checkpoint in rescue_dir.",
+            "choices": ON_SAVE_ERROR,
+        },
+    )
+    rescue_dir: str | None = field(
+        default=None, metadata={"help": "Where on_save_error: stop saves instead. none: nowhere."}
+    )
     entropy_source: str = field(
         default="exact",
         metadata={
@@ -186,6 +206,7 @@ class MGRPOConfig(GRPOConfig):
         _check_method(self)
         _check_numbers(self)
         _check_rollback(self)
+        _check_resumable(self)
         if self.generation_batch_size is None:
             _check_groups_stay_whole(self, self.steps_per_generation or self.gradient_accumulation_steps)
         super().__post_init__()
@@ -272,6 +293,7 @@ def _check_choices(config: MGRPOConfig) -> None:
         ("momentum_schedule", MOMENTUM_SCHEDULES),
         ("kl_anchor", KL_ANCHORS),
         ("on_collapse", ON_COLLAPSE),
+        ("on_save_error", ON_SAVE_ERROR),
         ("entropy_source", ENTROPY_SOURCES),
     ):
         if getattr(config, name) not in known:
@@ -343,6 +365,24 @@ def _check_rollback(config: MGRPOConfig) -> None:
         raise UserError(
             "on_collapse is rollback, but use_vllm is on, whose engine cannot be started a second time in a process; "
             "set on_collapse to stop, and go on from the checkpoint that it names."
+        )
+
+
+def _check_resumable(config: MGRPOConfig) -> None:
+    """Refuse what a run could not go on from with the same bits."""
+    if config.save_only_model:
+        raise UserError("save_only_model is on, so no run could go on from its checkpoints; set it to false.")
+    if config.ignore_data_skip:
+        raise UserError("ignore_data_skip is on, so a resumed run would see prompts again; set it to false.")
+    if config.sync_ref_model:
+        raise UserError(
+            "sync_ref_model is on, but the reference model that it changes is in no checkpoint; set it to false, and "
+            "kl_anchor to momentum for a reference that follows the policy."
+        )
+    if config.rescue_dir is not None and config.on_save_error != "stop":
+        raise UserError(
+            f"rescue_dir is {config.rescue_dir}, but on_save_error is {config.on_save_error}, so nothing would be "
+            "saved there; set on_save_error to stop, or rescue_dir to none."
         )
 
 

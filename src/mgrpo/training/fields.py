@@ -103,8 +103,11 @@ def convert(name: str, value: Any, known: dict[str, Field], source: str) -> Any:
         if not field_.is_optional:
             raise UserError(f"{source} sets {name} to none, but it must be {field_.kind}; give it a value.")
         return None
-    if name == "resume_from_checkpoint" and isinstance(value, bool):
-        return "last" if value else None
+    if name == "resume_from_checkpoint":
+        raise UserError(
+            f"{source} sets resume_from_checkpoint to {value!r}, but a run goes on by itself where its output_dir "
+            "holds it; leave the field out, or name a checkpoint's directory by resume."
+        )
     try:
         converted = _converted(value, field_)
     except (ValueError, TypeError, argparse.ArgumentTypeError):

@@ -9,7 +9,7 @@ from typing import Any
 from mgrpo.errors import UserError
 
 FILE_NAME = "labels.json"
-"""The memory in a checkpoint: an object of prompt keys, each with its label and its flips in a row."""
+"""The memory in a checkpoint: an object of prompt keys, each with the fields of its `Seen`."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class LabelMemory:
 
     def save(self, directory: Path) -> None:
         """Write it to `directory`."""
-        rows = {key: [seen.label, seen.num_flips] for key, seen in self._seen.items()}
+        rows = {key: [seen.label, seen.num_flips, seen.is_flip] for key, seen in self._seen.items()}
         (directory / FILE_NAME).write_text(json.dumps(rows), encoding="utf-8")
 
     def load(self, directory: Path) -> None:
@@ -80,7 +80,7 @@ class LabelMemory:
         path = directory / FILE_NAME
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
-            self._seen = {key: Seen(label, num_flips) for key, (label, num_flips) in rows.items()}
+            self._seen = {key: Seen(*row) for key, row in rows.items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} cannot be read ({type(error).__name__}), so labels of earlier epochs are lost; resume from "

@@ -38,7 +38,7 @@ class Phase:
 PHASES = (
     Phase("loading the model", "weights", (("", "load_model"), ("training/run.py", "make_trainer"))),
     Phase("evaluating", "evaluating", (("", "evaluate"),)),
-    Phase("sampling the probe", "sampling", (("", "_sample_probe"),)),
+    Phase("sampling the probe", "sampling", (("", "sample_probe"),)),
     Phase("sampling from the momentum model", "sampling", (("", "_sample_momentum"),)),
     Phase("sampling from the policy", "sampling", (("", "_generate_single_turn"),)),
     Phase(

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -110,8 +111,9 @@ class TrainingProgress(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Say where a checkpoint is."""
         if self._live is not None:
-            directory = f"{args.output_dir}/{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-            self.show_event(f"step {state.global_step}  checkpoint: {directory}")
+            directory = Path(f"{args.output_dir}/{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+            if directory.exists():  # else it could not be saved, which was said
+                self.show_event(f"step {state.global_step}  checkpoint: {directory}")
 
     def close(self) -> None:
         """Leave the view's last state; the cursor is hidden for as long as it is up."""

@@ -13,7 +13,7 @@ import yaml
 from trl import ModelConfig, get_peft_config
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import CONFIG_FILE, DEFAULTS_HEADING
+from mgrpo.monitoring.run_log import CONFIG_FILE, DEFAULTS_HEADING, write_whole
 from mgrpo.training.config import MGRPOConfig, check_loss_type
 from mgrpo.training.fields import COMMAND_LINE, Field, convert, known_fields
 from mgrpo.training.vllm_check import check_vllm
@@ -209,7 +209,7 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
 
 def write_config(recipe: Recipe, run_directory: Path) -> None:
     """Write the resolved recipe, what was set first and then every default, so that it runs again as it is."""
-    plain = {name: _plain(value) for name, value in recipe.resolved.items()}
+    plain = {name: _plain(value) for name, value in recipe.resolved.items() if name != "resume_from_checkpoint"}
     given: dict[str, Any] = {name: plain[name] for name in plain if name in recipe.given}
     if recipe.env:
         given["env"] = recipe.env
@@ -217,7 +217,7 @@ def write_config(recipe: Recipe, run_directory: Path) -> None:
     text = yaml.safe_dump(given, sort_keys=False)
     if rest:  # all are given where config.yaml itself was run
         text += DEFAULTS_HEADING + yaml.safe_dump(rest)
-    (run_directory / CONFIG_FILE).write_text(text, encoding="utf-8")
+    write_whole(run_directory / CONFIG_FILE, text)
 
 
 def _plain(value: Any) -> Any:

@@ -1,12 +1,12 @@
 """One run from a recipe: check everything that can be checked, load, train, and leave a complete run directory.
 
 config.yaml        the resolved recipe; runs again as it is
-environment.json   versions, git commit, device
+environment.json   versions, git commit, device, and each start of the run
 metrics.jsonl      one object a logged step
 completions/       a table for each logged step
 alarms.jsonl       what the collapse alarm said, if it did
 probe.json         what the initial model mostly answered, which the alarm watches
-checkpoint-*/      transformers' checkpoints, each with the momentum weights
+checkpoint-*/      transformers' checkpoints, each with all that a run needs to go on as if it had not stopped
 initial/           a plain copy of the model the run began with, where it came from a GGUF file
 final/             the policy; final/momentum/ the momentum model
 """
@@ -15,7 +15,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,16 +29,16 @@ import transformers
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.trainer_utils import get_last_checkpoint
 from trl import get_peft_config
 
 import mgrpo
 from mgrpo.answers import get_extractor, import_function
-from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError
+from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
 from mgrpo.monitoring.collapse import Event
-from mgrpo.monitoring.run_log import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
+from mgrpo.monitoring.run_log import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, write_whole
 from mgrpo.stop_signals import StopSignals
 from mgrpo.tasks.check import check_prompts
+from mgrpo.training.checkpoints import flush, flush_tree
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, has_momentum_model
 from mgrpo.training.data import load_data
@@ -48,6 +47,17 @@ from mgrpo.training.memory import keep_freed_memory
 from mgrpo.training.models import ModelSource, find_model, load_model
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import Recipe, write_config
+from mgrpo.training.resume import (
+    Outcome,
+    decided_by_main,
+    find_start,
+    last_complete,
+    make_ready,
+    record_start,
+    say,
+    write_outcome,
+)
+from mgrpo.training.saving import NotSavedError, together
 from mgrpo.training.stop import Stop
 from mgrpo.training.trainer import MGRPOTrainer
 from mgrpo.training.voting import equivalent_to_gold, is_known
@@ -80,17 +90,28 @@ def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None
 
 
 def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
-    make_trainer, checkpoint = _prepare(recipe)
     config, run_directory = recipe.config, Path(recipe.config.output_dir)
     is_main = config.process_index == 0
+    start = find_start(recipe)
+    if start.outcome is not None:
+        if is_main:
+            _say_finished(start.outcome, run_directory)
+        return None if start.outcome.reason is None else Stop(start.outcome.reason, start.outcome.exit_code)
+    if is_main:
+        say(start, is_quiet=is_quiet)
+    make_trainer = _prepare(recipe)
+    if is_main:
+        make_ready(start)
     progress = TrainingProgress(is_main=is_main, is_quiet=is_quiet)
-    past = rollbacks(run_directory) if checkpoint is not None else []
+    checkpoint, past = start.checkpoint, rollbacks(run_directory)
+    starts = record_start(run_directory, start) if is_main else []
     while True:
         guard.starting()
-        trainer = make_trainer(past[-1]["settings"] if past else {})
+        trainer = make_trainer(past[-1]["settings"] if past else {}, checkpoint)
+        trainer.keeps_stop = start.is_same
+        trainer.tell = progress.show_event
         if is_main:
-            write_config(recipe, run_directory)
-            (run_directory / ENVIRONMENT_FILE).write_text(json.dumps(environment(), indent=2) + "\n")
+            _write_start(recipe, starts)
         watch = trainer.collapse_watch
         watch.tell = partial(_tell, progress)
         if len(past) >= config.max_rollbacks and config.on_collapse == "rollback":
@@ -99,7 +120,7 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
         progress.watch_from(max(int(config.logging_steps), 1))
         guard.follow(trainer, progress)
         try:
-            trainer.train(resume_from_checkpoint=checkpoint)
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         finally:
             progress.close()
         if watch.stop_event is None or watch.on_collapse != "rollback":
@@ -112,7 +133,7 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
             if is_main:
                 roll_back(run_directory, watch.stop_event, settings)
         past = rollbacks(run_directory)
-        checkpoint = get_last_checkpoint(run_directory)
+        checkpoint, _ = decided_by_main(recipe, lambda: last_complete(run_directory))
         if is_main:
             progress.show_event(past[-1]["message"])
         trainer.accelerator.free_memory()
@@ -120,21 +141,71 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
     stop = guard.stopped(trainer.state)
     if stop is not None and watch.stop_event is None and trainer.gradient_guard.stop_reason is None:
         return stop
+    if trainer.save_stop_reason is not None:
+        return Stop(trainer.save_stop_reason, EXIT_STOPPED)
     guard.finish_first(f"saving {FINAL_DIRECTORY}/, with which the run ends, is finished first")
-    # Written beside it and renamed: a run that has final/ is finished.
-    unfinished = run_directory / f"{FINAL_DIRECTORY}.unfinished"
-    trainer.save_model(str(unfinished))
-    if trainer.momentum_model is not None:
-        trainer.save_momentum_model(unfinished / "momentum")
+    outcome = _outcome(trainer)
+    try:
+        _save_final(trainer, outcome, run_directory)
+    except NotSavedError as error:
+        return Stop(
+            f"the models could not be saved in {run_directory / FINAL_DIRECTORY} ({error}); with room there the same "
+            "command does it from the last checkpoint.",
+            EXIT_STOPPED,
+        )
     if is_main:
-        final = run_directory / FINAL_DIRECTORY
-        shutil.rmtree(final, ignore_errors=True)  # of a run that was finished, and was then resumed for more steps
-        unfinished.rename(final)
         print(f"trained {trainer.state.global_step} steps; the model is in {run_directory / FINAL_DIRECTORY}")
-    if watch.stop_event is not None:
-        return Stop(f"the collapse alarm went off at step {watch.stop_event.step}, with a checkpoint", EXIT_COLLAPSED)
-    reason = trainer.gradient_guard.stop_reason
-    return None if reason is None else Stop(reason, EXIT_STOPPED)
+    return None if outcome.reason is None else Stop(outcome.reason, outcome.exit_code)
+
+
+def _write_start(recipe: Recipe, starts: list[dict[str, Any]]) -> None:
+    run_directory = Path(recipe.config.output_dir)
+    try:
+        write_config(recipe, run_directory)
+        text = json.dumps(environment() | {"starts": starts}, indent=2) + "\n"
+        write_whole(run_directory / ENVIRONMENT_FILE, text)
+    except OSError as error:
+        raise UserError(
+            f"output_dir {run_directory} cannot be written to ({reason_of(error)}); make room there, or give "
+            "another --output_dir."
+        ) from error
+
+
+def _outcome(trainer: MGRPOTrainer) -> Outcome:
+    step, event = trainer.state.global_step, trainer.collapse_watch.stop_event
+    if event is not None:
+        reason = f"the collapse alarm went off at step {event.step}, with a checkpoint"
+        return Outcome(step, reason, EXIT_COLLAPSED)
+    stopped = trainer.gradient_guard.stop_reason
+    return Outcome(step) if stopped is None else Outcome(step, stopped, EXIT_STOPPED)
+
+
+def _save_final(trainer: MGRPOTrainer, outcome: Outcome, run_directory: Path) -> None:
+    """Save both models, written beside and renamed: a run that has final/ is finished.
+
+    Raises:
+        NotSavedError: if they cannot be written.
+    """
+    unfinished = run_directory / f"{FINAL_DIRECTORY}.unfinished"
+
+    def complete() -> None:
+        if trainer.args.should_save:
+            write_outcome(unfinished, outcome)
+            flush_tree(unfinished)
+            unfinished.rename(run_directory / FINAL_DIRECTORY)
+            flush(run_directory)
+
+    parts: list[Callable[[], None]] = [lambda: trainer.save_model(str(unfinished))]
+    if trainer.momentum_model is not None:
+        parts.append(lambda: trainer.save_momentum_model(unfinished / "momentum"))
+    for part in (*parts, complete):
+        together(part, unfinished, trainer.args.world_size)
+
+
+def _say_finished(outcome: Outcome, run_directory: Path) -> None:
+    where = f"the model is in {run_directory / FINAL_DIRECTORY}"
+    steps = f" after {outcome.step} steps" if outcome.step else ""
+    print(f"this run is finished{steps}, and nothing is done; {where}")
 
 
 def _tell(progress: TrainingProgress, event: Event, text: str) -> None:
@@ -142,15 +213,14 @@ def _tell(progress: TrainingProgress, event: Event, text: str) -> None:
     progress.show_event(text)
 
 
-def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer], str | None]:
+def _prepare(recipe: Recipe) -> Callable[[dict[str, float], Path | None], MGRPOTrainer]:
     """Check what can be checked and load data.
 
     Returns:
-        What makes a trainer, given what a rollback changes; and the checkpoint to go on from.
+        What makes a trainer, given what a rollback changes and the checkpoint to go on from.
     """
     config, data = recipe.config, recipe.data
     run_directory = Path(config.output_dir)
-    checkpoint = _checkpoint_to_resume(run_directory, config.resume_from_checkpoint)
     reward_funcs = [import_function(name, "reward_funcs") for name in data.reward_funcs or []]
     _check_sharding(config, find_model(recipe.model.model_name_or_path))
     assert data.task is not None
@@ -177,8 +247,9 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
     if revision is not None:
         config.model_init_kwargs = {"revision": revision}  # TRL loads the reference model by name, with these
 
-    def make_trainer(changed: dict[str, float]) -> MGRPOTrainer:
+    def make_trainer(changed: dict[str, float], checkpoint: Path | None) -> MGRPOTrainer:
         args = copy(config)  # the recipe stays what was asked for, and leads to the same rollbacks again
+        args.eval_on_start = config.eval_on_start and checkpoint is None
         for name, value in changed.items():
             setattr(args, name, value)
         # ZeRO-3 loads on all processes together
@@ -213,7 +284,7 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
             trainer.remove_callback(callback)
         return trainer
 
-    return make_trainer, checkpoint
+    return make_trainer
 
 
 def _check_sharding(config: MGRPOConfig, source: ModelSource) -> None:
@@ -254,31 +325,6 @@ def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe
         what = " and ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in dropped.items() if count)
         print(f"dropped {what} of {len(dataset)} prompts", file=sys.stderr)
     return kept
-
-
-def _checkpoint_to_resume(run_directory: Path, asked: str | None) -> str | None:
-    """Find the checkpoint to go on from; refuse a directory that holds another run."""
-    if any(path.is_file() for path in (run_directory, *run_directory.parents)):
-        raise UserError(f"output_dir {run_directory} is a file, or in one; name a directory.")
-    holds_run = any((run_directory / name).exists() for name in (CONFIG_FILE, METRICS_FILE))
-    if not asked or asked.lower() == "false":
-        if holds_run:
-            raise UserError(
-                f"output_dir {run_directory} holds another run; give another --output_dir, or go on with that run by "
-                "--resume_from_checkpoint last."
-            )
-        return None
-    if asked.lower() not in ("last", "true"):
-        if not Path(asked).is_dir():
-            raise UserError(f"resume_from_checkpoint is {asked}, which is no directory; name one, or 'last'.")
-        return asked
-    checkpoint = get_last_checkpoint(run_directory) if run_directory.is_dir() else None
-    if checkpoint is None:
-        raise UserError(
-            f"resume_from_checkpoint is {asked}, but output_dir {run_directory} has no checkpoint; start the run anew "
-            "in another output_dir."
-        )
-    return checkpoint
 
 
 def environment() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers.trainer_utils import get_last_checkpoint
+from mgrpo.training.checkpoints import checkpoints
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def what_stays(run_directory: Path, *, with_other_settings: bool = False) -> str
         run_directory: the run's.
         with_other_settings: whether the other half is about settings to change.
     """
-    checkpoint = get_last_checkpoint(run_directory) if run_directory.is_dir() else None
+    checkpoint = next((path for _, path in checkpoints(run_directory)), None)
     if checkpoint is None:
         return "there is no checkpoint yet" + ("" if with_other_settings else ", so the same command begins anew")
     if with_other_settings:

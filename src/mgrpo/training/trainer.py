@@ -16,7 +16,9 @@ All of TRL's private methods that mgrpo overrides are in this file; `tests/contr
 """
 
 import inspect
+import json
 import math
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sized
@@ -28,6 +30,9 @@ from typing import Any
 import torch
 from accelerate.utils import gather, gather_object
 from torch import Tensor, nn
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer import utils as trl_utils
@@ -38,6 +43,7 @@ from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
 from mgrpo.tasks.task import Scorer
+from mgrpo.training import loop_state
 from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
@@ -49,6 +55,7 @@ from mgrpo.training.packing import rows_to_compute, take_rows
 from mgrpo.training.probe import Probe, load_rows, sample_probe
 from mgrpo.training.rollout import EntropyRecorder, Rollouts
 from mgrpo.training.sampling import generate_with_shared_prompts, score_with_shared_prompts
+from mgrpo.training.saving import save_checkpoint
 from mgrpo.training.trainer_checks import check_prompts_can_be_shared, check_votable, check_without_vote
 from mgrpo.training.vllm_sampling import AdapterGeneration, engines_for, server_errors_in_a_sentence
 from mgrpo.training.voting import (
@@ -150,6 +157,14 @@ class MGRPOTrainer(GRPOTrainer):
         self._probe: Probe | None = None
         self._seconds: dict[str, float] = defaultdict(float)
         self._checkpoint: str | None = None
+        self.resumed: loop_state.LoopState | None = None
+        self.training_began = time.time()
+        self.keeps_stop = False
+        """Whether a run that had stopped itself when its checkpoint was saved stays stopped when it is resumed."""
+        self.save_stop_reason: str | None = None
+        """Why training was stopped where a checkpoint could not be saved."""
+        self.tell: Callable[[str], None] = self._say
+        """Says on the main process what a person should know."""
         anchored = config if isinstance(config, MGRPOConfig) and config.kl_anchor == "momentum" else None
         with ExitStack() as around:
             if anchored is not None:
@@ -168,10 +183,11 @@ class MGRPOTrainer(GRPOTrainer):
             self.log_completions = False
             self.gradient_guard = FiniteGradients()
             self.collapse_watch = CollapseWatch(self.args.on_collapse)
+            self.run_files = RunFiles(self)
             for callback in (
                 self.gradient_guard,
                 MomentumUpdate(self, self.gradient_guard),
-                RunFiles(self),
+                self.run_files,
                 self.collapse_watch,
             ):
                 self.add_callback(callback)
@@ -189,6 +205,19 @@ class MGRPOTrainer(GRPOTrainer):
                 self.momentum_model.load(Path(self._checkpoint))
             if not (self.use_vllm or self._is_vlm):
                 self._paired_layers = paired_layers(self._model_with_logits(), self.momentum_model)
+
+    def restore_loop(self) -> None:
+        """Put the training loop where the checkpoint left it, if it goes on from one."""
+        self.training_began, self.resumed = time.time(), None
+        if self._checkpoint is not None:
+            directory = Path(self._checkpoint)
+            self.resumed = loop_state.read(directory, self.args.process_index)
+            if self.resumed is not None:
+                loop_state.restore(self, self.resumed, directory)
+
+    def goes_on_in(self, directory: Path) -> bool:
+        """Whether training was resumed from a checkpoint of the run in a directory."""
+        return self._checkpoint is not None and Path(self._checkpoint).parent.resolve() == directory.resolve()
 
     def save_momentum_model(self, directory: str | Path) -> None:
         """Save the momentum model as a plain transformers model or PEFT adapter.
@@ -221,7 +250,10 @@ class MGRPOTrainer(GRPOTrainer):
         """Let the initial model answer the probe's prompts; or take its answers from the run that is resumed."""
         if self.answer_fn is None or not self.args.probe_prompts or not isinstance(self.train_dataset, Sized):
             return
-        rows = None if self._checkpoint is None else load_rows(Path(self._checkpoint).parent)
+        rows = None
+        if self._checkpoint is not None:
+            places = (Path(self.args.output_dir), Path(self._checkpoint).parent)
+            rows = next((rows for place in places if (rows := load_rows(place)) is not None), None)
         self._probe = Probe(self, sample_probe(self) if rows is None else rows)
 
     def probe_metrics(self) -> dict[str, float]:
@@ -602,6 +634,68 @@ class MGRPOTrainer(GRPOTrainer):
         self._checkpoint = checkpoint
         if checkpoint is not None:
             self._take_learning_rate()
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save what transformers and TRL do, the momentum weights, labels and the loop's state: all or nothing."""
+        if self.answer_fn is None:
+            super()._save_checkpoint(model, trial)
+            return
+        self.store_flos()
+        parts = (
+            lambda _: self.create_model_card(model_name=Path(self.args.output_dir).name),
+            lambda directory: self.save_model(str(directory), _internal_call=True),
+            lambda directory: self._save_optimizer_and_scheduler(str(directory)),
+            lambda directory: self._save_scaler(str(directory)),
+            lambda directory: self._save_rng_state(str(directory)),
+            self._save_momentum_and_labels,
+            lambda directory: loop_state.save(self, directory),
+            self._save_trainer_state,
+        )
+        run_directory = Path(self._get_output_dir(trial=trial))
+        if save_checkpoint(self, run_directory, parts) and self.args.push_to_hub:
+            self._push_from_checkpoint(str(run_directory / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
+
+    def _say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            print(f"mgrpo: {text}", file=sys.stderr)
+
+    def _save_momentum_and_labels(self, directory: Path) -> None:
+        if self.args.should_save:
+            self.label_memory.save(directory)
+        if self.momentum_model is not None:
+            self.momentum_model.save(directory, is_main=self.args.should_save)
+
+    def _save_trainer_state(self, directory: Path) -> None:
+        if not self.args.should_save:
+            return
+        self.run_files.flush()
+        if self.state.best_global_step:
+            best = directory.parent / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+            if best.exists() or self.state.best_global_step == self.state.global_step:
+                self.state.best_model_checkpoint = str(best)
+        for callback in (*self.callback_handler.callbacks, self.control):
+            if isinstance(callback, ExportableState):
+                self.state.stateful_callbacks[type(callback).__name__] = callback.state()
+        self.state.save_to_json(str(directory / TRAINER_STATE_NAME))
+        if self.use_adaptive_entropy:  # under the name that TRL reads
+            control = {"entropy_coef": self.entropy_coef, "last_world_entropy": self._last_world_entropy}
+            (directory / "entropy_ctrl_state.json").write_text(json.dumps(control))
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Train as transformers does, but no step more where nothing is left of a run that is resumed."""
+        is_kept_stop = self.keeps_stop and self.resumed is not None and self.resumed.is_stopped
+        if self.answer_fn is not None and (is_kept_stop or self.state.global_step >= self.state.max_steps):
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
+        """Finish as transformers does; times are of all sessions together."""
+        if self.resumed is not None:
+            start_time -= self.resumed.seconds
+            if self.keeps_stop and self.collapse_watch.stop_event is None:
+                self.collapse_watch.stop_event = loop_state.stop_event_of(self.resumed)
+        return super()._finalize_training(trial, num_train_samples, start_time)
 
     def _take_learning_rate(self) -> None:
         """Let a resumed run go on with its configuration's learning rate, where that is not the checkpoint's."""

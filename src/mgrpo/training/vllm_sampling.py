@@ -223,7 +223,7 @@ def server_errors_in_a_sentence(config: MGRPOConfig, client: Any = None) -> Iter
         where = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
         raise UserError(
             f"the vLLM server at {where} failed: {str(error).rstrip('.'):.500}. See its log, start it anew, and go on "
-            "from the last checkpoint by --resume_from_checkpoint last."
+            "from the last checkpoint by the same command."
         ) from error
 
 

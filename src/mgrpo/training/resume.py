@@ -1,0 +1,247 @@
+"""Where a run begins: anew, at the last complete checkpoint of the same run, at one that was named, or nowhere.
+
+The main process decides for all, before a model is loaded; what a killed process left half is cleared away.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from accelerate.utils import broadcast_object_list
+
+from mgrpo.errors import UserError
+from mgrpo.monitoring.report.read import SECRET, SECRET_NAMES
+from mgrpo.monitoring.run_log import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED
+from mgrpo.training import checkpoints
+from mgrpo.training.recipe import Recipe, load_fields
+
+AUTO, FORCE = "auto", "force"
+OUTCOME_FILE = "outcome.json"
+"""In `final/`: how the run ended."""
+SUPERSEDED = ".superseded"
+"""Ends the name of a checkpoint behind one that was gone back to."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        step: its last optimizer step.
+        reason: why it stopped itself, or None where it reached its last step.
+        exit_code: what the command ended with.
+    """
+
+    step: int
+    reason: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins.
+
+    Attributes:
+        checkpoint: what it goes on from; None: it begins anew.
+        is_same: whether it is a run of the same recipe that was interrupted.
+        changed: the fields that differ from the recipe it was begun with, each with the values then and now.
+        notes: what a person should know.
+        renames: what `make_ready` renames, from and to.
+        outcome: how the run ended, where nothing is left to do.
+    """
+
+    checkpoint: Path | None = None
+    is_same: bool = True
+    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    renames: tuple[tuple[Path, Path], ...] = ()
+    outcome: Outcome | None = None
+
+
+def find_start(recipe: Recipe) -> Start:
+    """Decide where a run begins, on all processes alike.
+
+    What a killed process left half is cleared away, and broken checkpoints are set aside.
+
+    Raises:
+        UserError: if the directory holds another run, or what is asked for is not there.
+    """
+    return decided_by_main(recipe, lambda: _find_start(recipe))
+
+
+def decided_by_main(recipe: Recipe, decide: Callable[[], T]) -> T:
+    """What the main process decides, on all of them; what it refuses is refused on all."""
+    config = recipe.config
+    if config.world_size == 1:
+        return decide()
+    decision: list[Any] = [None, None]
+    if config.process_index == 0:
+        try:
+            decision[0] = decide()
+        except UserError as error:
+            decision[1] = str(error)
+    decided, refusal = broadcast_object_list(decision)
+    if refusal is not None:
+        raise UserError(refusal)
+    return decided
+
+
+def _find_start(recipe: Recipe) -> Start:
+    run_directory, asked = Path(recipe.config.output_dir), recipe.config.resume
+    if any(path.is_file() for path in (run_directory, *run_directory.parents)):
+        raise UserError(f"output_dir {run_directory} is a file, or in one; name a directory.")
+    named = None if asked in (AUTO, FORCE) else _named(asked)
+    if not _holds_run(run_directory):
+        return Start(checkpoint=named)
+    config_file = run_directory / CONFIG_FILE
+    was = _stored(config_file)
+    changed = differing_fields(recipe, was)
+    if changed and asked == AUTO:
+        raise UserError(
+            f"output_dir {run_directory} holds a run with another recipe ({described(changed)}); give another "
+            "--output_dir, or --resume force to go on with this recipe."
+        )
+    renames: tuple[tuple[Path, Path], ...] = ()
+    is_new_name = named is not None and was.get("resume") != asked
+    if (run_directory / FINAL_DIRECTORY).exists():
+        if not changed and not is_new_name:
+            return Start(outcome=read_outcome(run_directory))
+        renames = (_final_kept(run_directory),)
+    checkpoints.tidy(run_directory)
+    checkpoint, notes = last_complete(run_directory)
+    if named is not None and (is_new_name or _step_of(checkpoint) < _step_of(named)):
+        behind = [path for step, path in checkpoints.checkpoints(run_directory) if step > _step_of(named)]
+        aside = [(path, checkpoints.name_aside(path, SUPERSEDED)) for path in behind]
+        notes += tuple(f"{path} lies behind {named}; it is kept as {kept.name}." for path, kept in aside)
+        checkpoint, renames = named, (*renames, *aside)
+    return Start(checkpoint, not changed and not is_new_name, changed, notes, renames)
+
+
+def make_ready(start: Start) -> None:
+    """Rename what would be taken for this run's, as it begins: a finished run's model, what lies behind its start."""
+    for path, kept in start.renames:
+        if path.exists():
+            path.rename(kept)
+
+
+def last_complete(run_directory: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """A run's newest checkpoint that is whole; broken ones are set aside. With a sentence about each of them."""
+    notes: list[str] = []
+    for _, checkpoint in checkpoints.checkpoints(run_directory):
+        fault = checkpoints.fault_of(checkpoint)
+        if fault is None:
+            return checkpoint, tuple(notes)
+        aside = checkpoints.name_aside(checkpoint, checkpoints.BROKEN)
+        checkpoint.rename(aside)
+        notes.append(f"{checkpoint} is broken: {fault}; it is set aside as {aside.name}.")
+    return None, tuple(notes)
+
+
+def differing_fields(recipe: Recipe, was: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The fields in which a recipe differs from a run's config.yaml, each with the values then and now.
+
+    A field that is new since that run had no other value then than its default now.
+    """
+    before = load_fields({n: v for n, v in was.items() if n != "resume_from_checkpoint"}, CONFIG_FILE)
+    before["env"], now = was.get("env") or {}, recipe.resolved | {"env": recipe.env}
+    pairs = {name: (_plain(before.get(name)), _plain(value)) for name, value in now.items()}
+    return {name: pair for name, pair in pairs.items() if name not in NOT_COMPARED and pair[0] != pair[1]}
+
+
+def described(changed: dict[str, tuple[Any, Any]]) -> str:
+    """The differences in words; what is secret is left out."""
+    shown = without_secrets(changed)
+    return "; ".join(f"{name}: {before!r}, now {now!r}" for name, (before, now) in shown.items())
+
+
+def without_secrets(changed: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """The same differences, without the values of tokens and passwords."""
+    hidden = (SECRET, SECRET)
+    return {name: hidden if name == "env" or SECRET_NAMES.search(name) else pair for name, pair in changed.items()}
+
+
+def record_start(run_directory: Path, start: Start) -> list[dict[str, Any]]:
+    """The starts of a run so far, this one included, as its environment.json lists them."""
+    try:
+        earlier = json.loads((run_directory / ENVIRONMENT_FILE).read_text(encoding="utf-8"))["starts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = []
+    now: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds")}
+    now["checkpoint"] = None if start.checkpoint is None else str(start.checkpoint)
+    if start.changed:
+        now["changed"] = {name: list(pair) for name, pair in without_secrets(start.changed).items()}
+    return [*earlier, now]
+
+
+def say(start: Start, *, is_quiet: bool) -> None:
+    """Tell where the run begins."""
+    for note in start.notes:
+        print(f"mgrpo: {note}", file=sys.stderr)
+    if start.checkpoint is not None and not is_quiet:
+        with_what = f", with another recipe ({described(start.changed)})" if start.changed else ""
+        print(f"goes on from {start.checkpoint}{with_what}", file=sys.stderr)
+
+
+def write_outcome(directory: Path, outcome: Outcome) -> None:
+    """Write into a `final/` how the run ended."""
+    (directory / OUTCOME_FILE).write_text(json.dumps(asdict(outcome)) + "\n", encoding="utf-8")
+
+
+def read_outcome(run_directory: Path) -> Outcome:
+    """How a finished run ended."""
+    try:
+        return Outcome(**json.loads((run_directory / FINAL_DIRECTORY / OUTCOME_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # an older version's
+        return Outcome(step=0)
+
+
+def _holds_run(run_directory: Path) -> bool:
+    return any((run_directory / name).exists() for name in (CONFIG_FILE, METRICS_FILE)) or bool(
+        checkpoints.checkpoints(run_directory)
+    )
+
+
+def _stored(config_file: Path) -> dict[str, Any]:
+    try:
+        stored = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        stored = None
+    if not isinstance(stored, dict):
+        raise UserError(
+            f"output_dir {config_file.parent} holds another run, but no {CONFIG_FILE} that says what it is; give "
+            "another --output_dir."
+        )
+    return stored
+
+
+def _named(asked: str) -> Path:
+    checkpoint = Path(asked)
+    if not checkpoint.is_dir():
+        raise UserError(f"resume is {asked}, which is no directory; name a checkpoint's, or set it to auto or force.")
+    fault = checkpoints.fault_of(checkpoint)
+    if fault is not None:
+        raise UserError(f"resume is {asked}, which is no complete checkpoint: {fault}; name another one.")
+    return checkpoint
+
+
+def _step_of(checkpoint: Path | None) -> int:
+    return -1 if checkpoint is None else checkpoints.step_of(checkpoint)
+
+
+def _final_kept(run_directory: Path) -> tuple[Path, Path]:
+    """How the model of a finished run that goes on is renamed: a run that has final/ is finished."""
+    kept = run_directory / f"{FINAL_DIRECTORY}-{read_outcome(run_directory).step}"
+    while kept.exists():
+        kept = kept.with_name(f"{kept.name}-again")
+    return run_directory / FINAL_DIRECTORY, kept
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "value", value)  # an enum's

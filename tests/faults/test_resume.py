@@ -1,0 +1,145 @@
+"""Where a run begins, decided before anything is loaded."""
+
+import json
+
+import pytest
+
+from mgrpo.errors import UserError
+from mgrpo.training import checkpoints
+from mgrpo.training.recipe import load_recipe, write_config
+from mgrpo.training.resume import Outcome, Start, find_start, make_ready, record_start, write_outcome
+
+RECIPE = {
+    **{"model_name_or_path": "embedded", "task": "embedded:chains", "use_cpu": True, "bf16": False},
+    **{"num_generations": 6, "per_device_train_batch_size": 12, "gradient_accumulation_steps": 1, "max_steps": 8},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return lambda **fields: load_recipe({**RECIPE, "output_dir": str(tmp_path / "run"), **fields}, "test")
+
+
+@pytest.fixture
+def run_directory(tmp_path, recipe):
+    """A run that was killed behind its checkpoint at step 4."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    write_config(recipe(), directory)
+    for step in (2, 4):
+        checkpoint(directory, step)
+    return directory
+
+
+def checkpoint(directory, step):
+    (checkpoints.begin(directory) / "model").write_bytes(b"weights")
+    return checkpoints.complete(directory / checkpoints.UNFINISHED_DIRECTORY, step)
+
+
+def finish(directory, **outcome):
+    (directory / "final").mkdir()
+    write_outcome(directory / "final", Outcome(**outcome))
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir() if path.is_dir())
+
+
+def test_nothing_is_there(recipe):
+    assert find_start(recipe()) == Start()
+
+
+def test_the_same_recipe_goes_on(recipe, run_directory):
+    assert find_start(recipe()) == Start(run_directory / "checkpoint-4")
+
+
+def test_a_run_that_was_killed_in_start_up_begins_anew(recipe, run_directory):
+    for _, path in checkpoints.checkpoints(run_directory):
+        checkpoints.remove(path)
+    checkpoints.begin(run_directory)
+    assert find_start(recipe()) == Start()
+    assert names(run_directory) == []
+
+
+def test_another_recipe_is_refused_or_forced(recipe, run_directory):
+    with pytest.raises(UserError, match=r"another recipe \(max_steps: 8, now 9; momentum: 0.99, now 0.9\)"):
+        find_start(recipe(momentum=0.9, max_steps=9))
+    start = find_start(recipe(momentum=0.9, resume="force"))
+    assert (start.checkpoint, start.changed) == (run_directory / "checkpoint-4", {"momentum": (0.99, 0.9)})
+    assert not start.is_same
+
+
+def test_starts_are_recorded_without_secrets(recipe, run_directory):
+    first = record_start(run_directory, Start())
+    (run_directory / "environment.json").write_text(json.dumps({"starts": first}))
+    changed = {"max_steps": (8, 9), "hub_token": ("a", "b"), "env": ({}, {"WANDB_API_KEY": "c"})}
+    starts = record_start(run_directory, Start(run_directory / "checkpoint-4", changed=changed))
+    assert starts[0]["checkpoint"] is None and "changed" not in starts[0]
+    hidden = ["(left out)", "(left out)"]
+    assert starts[1]["changed"] == {"max_steps": [8, 9], "hub_token": hidden, "env": hidden}
+    assert starts[1]["checkpoint"].endswith("checkpoint-4") and starts[1]["time"] >= starts[0]["time"]
+
+
+def test_a_finished_run_says_how_it_ended(recipe, run_directory):
+    finish(run_directory, step=6, reason="it collapsed", exit_code=4)
+    before = names(run_directory)
+    for resume in ("auto", "force"):
+        assert find_start(recipe(resume=resume)).outcome == Outcome(6, "it collapsed", 4)
+    assert names(run_directory) == before
+
+
+def test_a_finished_run_goes_on_where_that_is_forced_and_keeps_its_model(recipe, run_directory):
+    finish(run_directory, step=4)
+    start = find_start(recipe(max_steps=9, resume="force"))
+    assert start.checkpoint == run_directory / "checkpoint-4"
+    assert names(run_directory) == ["checkpoint-2", "checkpoint-4", "final"]  # the data may still be refused
+    make_ready(start)
+    assert names(run_directory) == ["checkpoint-2", "checkpoint-4", "final-4"]
+
+
+def test_a_named_checkpoint_is_gone_back_to_once(recipe, run_directory):
+    named = run_directory / "checkpoint-2"
+    again = recipe(resume=str(named))
+    start = find_start(again)
+    assert start.checkpoint == named and not start.is_same
+    assert "checkpoint-4.superseded" in start.notes[0]
+    make_ready(start)
+    assert names(run_directory) == ["checkpoint-2", "checkpoint-4.superseded"]
+    write_config(again, run_directory)  # it began; and was killed behind its next checkpoint
+    checkpoint(run_directory, 4)
+    assert find_start(again).checkpoint == run_directory / "checkpoint-4"
+    finish(run_directory, step=8)
+    assert find_start(again).outcome == Outcome(8)
+
+
+def test_a_named_checkpoint_of_another_run(recipe, run_directory, tmp_path):
+    named = run_directory / "checkpoint-4"
+    new = recipe(output_dir=str(tmp_path / "new"), resume=str(named))
+    assert find_start(new).checkpoint == named
+    (tmp_path / "new").mkdir()
+    write_config(new, tmp_path / "new")  # killed before its first checkpoint
+    assert find_start(new).checkpoint == named
+    checkpoint(tmp_path / "new", 6)
+    assert find_start(new).checkpoint == tmp_path / "new" / "checkpoint-6"
+
+
+def test_a_named_checkpoint_must_be_whole(recipe, run_directory):
+    named = run_directory / "checkpoint-4"
+    (named / "model").write_bytes(b"weightS")
+    with pytest.raises(UserError, match="is no complete checkpoint: model has other bytes than were written"):
+        find_start(recipe(resume=str(named)))
+    assert names(run_directory) == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_a_broken_one_is_said(recipe, run_directory):
+    (run_directory / "checkpoint-4" / "model").write_bytes(b"weight")
+    start = find_start(recipe())
+    assert start.checkpoint == run_directory / "checkpoint-2" and start.is_same
+    assert "checkpoint-4 is broken: model has 6 bytes, and had 7" in start.notes[0]
+
+
+def test_older_recipes_know_another_field(recipe, run_directory):
+    with (run_directory / "config.yaml").open("a") as file:
+        file.write("resume_from_checkpoint: null\n")
+    assert find_start(recipe()).is_same
+    assert load_recipe({**RECIPE, "output_dir": "a", "resume_from_checkpoint": None}, "test").config.resume == "auto"
