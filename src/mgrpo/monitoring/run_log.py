@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
+from mgrpo.monitoring import names
 
 CONFIG_FILE = "config.yaml"
 DEFAULTS_HEADING = "\n# defaults of this version\n"
@@ -47,13 +48,19 @@ class MetricsWriter:
         self._last_start = sum(map(len, lines[:-1]))  # json.dumps writes ASCII: characters are bytes
 
     def write(self, row: Row) -> None:
-        """Write a row; it has the optimizer step as `step`. Numbers that are not finite are written as null."""
+        """Write a row; it has the optimizer step as `step`.
+
+        Numbers that are not finite are written as null, and counted in `nonfinite/metrics`.
+        """
+        num_broken = sum(not math.isfinite(value) for value in row.values() if isinstance(value, float))
         if row["step"] == self._last.get("step"):
             row = {**self._last, **row}
             self._file.seek(self._last_start)
             self._file.truncate()
         else:
             self._last_start = self._file.tell()
+        if num_broken:
+            row = {**row, names.NONFINITE_METRICS: row.get(names.NONFINITE_METRICS, 0) + num_broken}
         self._last = {"step": row["step"], **{name: _finite(value) for name, value in row.items()}}
         self._file.write(json.dumps(self._last) + "\n")
         self._file.flush()

@@ -211,6 +211,22 @@ def check_loss_type(config: MGRPOConfig) -> None:
         )
 
 
+def check_enough_prompts(num_prompts: int, config: MGRPOConfig) -> None:
+    """Refuse data that makes no batch: TRL would train no step, and say that all went well.
+
+    Raises:
+        UserError: if a batch needs more prompts than there are.
+    """
+    assert config.num_generations is not None
+    needed = config.generation_batch_size // config.num_generations
+    if num_prompts < needed:
+        raise UserError(
+            f"there are {num_prompts} prompts to train on, but a batch needs {needed} different ones "
+            f"({config.generation_batch_size} completions, {config.num_generations} of each); give more prompts, or "
+            "lower per_device_train_batch_size or gradient_accumulation_steps."
+        )
+
+
 def _check_method(config: MGRPOConfig) -> None:
     if config.num_generations is None or config.num_generations < 2:
         raise UserError(

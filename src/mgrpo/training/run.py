@@ -29,7 +29,7 @@ from typing import Any
 import torch
 import transformers
 from datasets import Dataset
-from transformers import PrinterCallback, ProgressCallback
+from transformers import PreTrainedConfig, PrinterCallback, ProgressCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import get_last_checkpoint
 from trl import get_peft_config
@@ -41,10 +41,10 @@ from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.collapse_watch import roll_back, rollbacks
-from mgrpo.training.config import MGRPOConfig, has_momentum_model
+from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
 from mgrpo.training.data import load_data
 from mgrpo.training.memory import keep_freed_memory
-from mgrpo.training.models import ModelSource, find_model, load_model
+from mgrpo.training.models import ModelSource, find_model, load_model, room_for_prompt
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import Recipe, write_config
 from mgrpo.training.trainer import MGRPOTrainer
@@ -89,6 +89,7 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
             (run_directory / ENVIRONMENT_FILE).write_text(json.dumps(environment(), indent=2) + "\n")
         watch = trainer.collapse_watch
         watch.tell = partial(_tell, progress)
+        trainer.number_watch.tell = progress.show_event
         if len(past) >= config.max_rollbacks and config.on_collapse == "rollback":
             watch.on_collapse = "stop"
         trainer.add_callback(progress)
@@ -145,6 +146,7 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
     _check_sharding(config, find_model(recipe.model.model_name_or_path))
     assert data.task is not None
     task, train_dataset = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
+    check_enough_prompts(len(train_dataset), config)
     if config.label_source == "gold":
         if not any(map(is_known, train_dataset["answer"] if "answer" in train_dataset.column_names else [])):
             raise UserError(
@@ -184,7 +186,7 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
                 copy_dir=run_directory / "initial",
             )
         train_prompts, eval_prompts = (
-            _without_bad_prompts(dataset, tokenizer, recipe) for dataset in (train_dataset, eval_dataset)
+            _without_bad_prompts(dataset, tokenizer, recipe, model.config) for dataset in (train_dataset, eval_dataset)
         )
         trainer = MGRPOTrainer(
             model,
@@ -229,7 +231,9 @@ def _check_sharding(config: MGRPOConfig, source: ModelSource) -> None:
         )
 
 
-def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe) -> Dataset | None:
+def _without_bad_prompts(
+    dataset: Dataset | None, tokenizer: Any, recipe: Recipe, model_config: PreTrainedConfig
+) -> Dataset | None:
     if dataset is None:
         return None
     data = recipe.data
@@ -237,6 +241,7 @@ def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe
         dataset,
         tokenizer,
         max_prompt_length=data.max_prompt_length,
+        room=room_for_prompt(model_config, recipe.config.max_completion_length),
         on_bad_prompt=data.on_bad_prompt,
         chat_template_kwargs=recipe.config.chat_template_kwargs,
     )
