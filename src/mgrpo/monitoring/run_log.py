@@ -110,10 +110,16 @@ def series(rows: list[Row], name: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in points], [value for _, value in points]
 
 
-def write_completions(rows: list[Row], run_directory: Path, step: int) -> None:
+def write_completions(rows: list[Row], run_directory: Path, step: int, keep: int | None = None) -> None:
     """Write the completions of one logged step as `completions/step-NNNNNN.parquet`.
 
     A lone surrogate, which no file can hold, becomes a question mark.
+
+    Args:
+        rows: what `completion_rows` makes.
+        run_directory: the run's.
+        step: the logged step.
+        keep: so many tables, the newest, are left there; None: all.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -122,6 +128,10 @@ def write_completions(rows: list[Row], run_directory: Path, step: int) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     rows = [{name: _encodable(value) for name, value in row.items()} for row in rows]
     pq.write_table(pa.Table.from_pylist(rows), directory / f"step-{step:06d}.parquet")
+    if keep is not None:
+        tables = sorted(directory.glob("step-*.parquet"), key=lambda path: int(path.stem.removeprefix("step-")))
+        for path in tables[:-keep]:
+            path.unlink()
 
 
 def _encodable(value: Any) -> Any:

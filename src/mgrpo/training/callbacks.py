@@ -214,7 +214,8 @@ class RunFiles(TrainerCallback):
         self._writer.write({"step": state.global_step, **(logs or {})})
         del state.log_history[:-ROWS_IN_STATE]
         if self._trainer.completion_rows:
-            write_completions(self._trainer.completion_rows, Path(args.output_dir), state.global_step)
+            keep = self._trainer.args.completions_total_limit
+            write_completions(self._trainer.completion_rows, Path(args.output_dir), state.global_step, keep)
             self._trainer.completion_rows = []
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

@@ -116,6 +116,13 @@ class MGRPOConfig(GRPOConfig):
             "policy still is to answer as it mostly did is logged, the earliest sign of a collapse. 0: off."
         },
     )
+    completions_total_limit: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tables of completions (`log_completions`) that a run keeps, the newest; none: all. A table has "
+            "the texts of one logged step."
+        },
+    )
     on_collapse: str = field(
         default="warn",
         metadata={
@@ -244,6 +251,11 @@ def _check_method(config: MGRPOConfig) -> None:
         )
     if config.iqr_multiplier is not None and config.iqr_multiplier < 0:
         raise UserError(f"iqr_multiplier is {config.iqr_multiplier}; set it to 0 or more, or to none for no filter.")
+    if config.completions_total_limit is not None and config.completions_total_limit < 1:
+        raise UserError(
+            f"completions_total_limit is {config.completions_total_limit}; set it to 1 or more, to none for no limit, "
+            "or log_completions to false for no tables."
+        )
     if config.iqr_floor < 0:
         raise UserError(f"iqr_floor is {config.iqr_floor} nats; set it to 0 or more.")
     _check_choices(config)
