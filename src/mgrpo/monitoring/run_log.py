@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
+from mgrpo.monitoring import names
 
 CONFIG_FILE = "config.yaml"
 DEFAULTS_HEADING = "\n# defaults of this version\n"
@@ -62,14 +63,22 @@ class MetricsWriter:
         return self._rows[-1] if self._rows else {}
 
     def write(self, row: Row) -> None:
-        """Write a row; it has the optimizer step as `step`. Numbers that are not finite are written as null.
+        """Write a row; it has the optimizer step as `step`.
+
+        Numbers that are not finite are written as null, and counted in `nonfinite/metrics`.
 
         Raises:
             OSError: if it cannot be written now.
         """
+        num_broken = sum(not math.isfinite(value) for value in row.values() if isinstance(value, float))
         row = {"step": row["step"], **{name: _finite(value) for name, value in row.items()}}
-        if row["step"] == self.last_row.get("step"):
-            self._rows[-1] = {**self._rows[-1], **row}
+        is_same_step = row["step"] == self.last_row.get("step")
+        if is_same_step:
+            row = {**self.last_row, **row}
+        if num_broken:
+            row[names.NONFINITE_METRICS] = row.get(names.NONFINITE_METRICS, 0) + num_broken
+        if is_same_step:
+            self._rows[-1] = row
         elif self._is_written:
             self._rows, self._start = [row], self._end
         else:
@@ -151,10 +160,16 @@ def series(rows: list[Row], name: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in points], [value for _, value in points]
 
 
-def write_completions(rows: list[Row], run_directory: Path, step: int) -> None:
+def write_completions(rows: list[Row], run_directory: Path, step: int, keep: int | None = None) -> None:
     """Write the completions of one logged step as `completions/step-NNNNNN.parquet`.
 
     A lone surrogate, which no file can hold, becomes a question mark.
+
+    Args:
+        rows: what `completion_rows` makes.
+        run_directory: the run's.
+        step: the logged step.
+        keep: so many tables, the newest, are left there; None: all.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -166,6 +181,10 @@ def write_completions(rows: list[Row], run_directory: Path, step: int) -> None:
     unfinished = table.with_name(f"{table.name}.unfinished")
     pq.write_table(pa.Table.from_pylist(rows), unfinished)
     unfinished.replace(table)
+    if keep is not None:
+        tables = sorted(directory.glob("step-*.parquet"), key=lambda path: int(path.stem.removeprefix("step-")))
+        for path in tables[:-keep]:
+            path.unlink()
 
 
 def drop_completions_after(run_directory: Path, step: int) -> None:

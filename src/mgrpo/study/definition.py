@@ -128,7 +128,7 @@ def _variants(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]
             values = dict(zip(grid or {}, point, strict=True))
             at_point = [f"{field}={_word(value)}" for field, value in values.items()]
             variant = ",".join([*([str(name)] if name != "" else []), *at_point])
-            if Path(variant).name != variant or variant.startswith("."):
+            if not variant or not variant.isprintable() or Path(variant).name != variant or variant.startswith("."):
                 raise UserError(
                     f"{source}: a variant is called {variant!r}, which cannot name a directory; rename it."
                 )

@@ -19,6 +19,7 @@ def check_prompts(
     max_prompt_length: int | None,
     on_bad_prompt: Literal["drop", "refuse"],
     chat_template_kwargs: Mapping[str, Any] | None = None,
+    room: int | None = None,
 ) -> tuple["Dataset", dict[str, int]]:
     """Drop or refuse the prompts that no model can be trained on.
 
@@ -28,6 +29,7 @@ def check_prompts(
         max_prompt_length: Longest prompt, in tokens; None checks no length.
         on_bad_prompt: `"drop"` leaves bad prompts out, `"refuse"` stops at the first one.
         chat_template_kwargs: What the chat template is given beside the messages.
+        room: Tokens that the model's context leaves a prompt, which none may be longer than either; None: any.
 
     Returns:
         The data set without them, and how many were `"empty"` (blank, null or no text) and `"too_long"`.
@@ -45,13 +47,15 @@ def check_prompts(
             f"the prompt in row {empty[0]} (counted from 0) is empty (length 0), and {len(empty)} are in all; "
             "fill it in, or set on_bad_prompt: drop"
         )
-    limit = float("inf") if max_prompt_length is None else max_prompt_length
+    limit, limit_name = float("inf") if max_prompt_length is None else max_prompt_length, "max_prompt_length"
+    if room is not None and room < limit:
+        limit, limit_name = room, "what max_completion_length leaves of the model's context"
     too_long = [row for row, length in enumerate(lengths) if length is not None and length > limit]
     if too_long and on_bad_prompt == "refuse":
         row = too_long[0]
         raise UserError(
             f"the prompt in row {row} (counted from 0), {_excerpt(prompts[row])}, has {lengths[row]} tokens and "
-            f"max_prompt_length is {max_prompt_length}; raise the limit, or set on_bad_prompt: drop"
+            f"{limit_name} is {limit}; raise the limit, or set on_bad_prompt: drop"
         )
     kept = [row for row, length in enumerate(lengths) if length is not None and length <= limit]
     if not kept:
@@ -59,7 +63,7 @@ def check_prompts(
         shortest = f", the shortest of {min(filled)} tokens" if filled else ""
         raise UserError(
             f"no prompt of {len(prompts)} is left: {len(empty)} are empty or no text, {len(too_long)} are longer than "
-            f"max_prompt_length={max_prompt_length}{shortest}; check prompt_column or raise the limit"
+            f"{limit_name} ({limit}){shortest}; check prompt_column or raise the limit"
         )
     counts = {"empty": len(empty), "too_long": len(too_long)}
     return (dataset.select(kept) if len(kept) < len(prompts) else dataset), counts

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgrpo.algorithm import scheduled_momentum
-from mgrpo.errors import reason_of
+from mgrpo.errors import UserError, reason_of
 from mgrpo.monitoring import names
 from mgrpo.monitoring.run_log import (
     METRICS_FILE,
@@ -19,6 +20,8 @@ from mgrpo.monitoring.run_log import (
     drop_completions_after,
     write_completions,
 )
+from mgrpo.training.checkpoints import checkpoints
+from mgrpo.training.finite import broken_weight
 
 if TYPE_CHECKING:
     from mgrpo.training.trainer import MGRPOTrainer
@@ -26,10 +29,20 @@ if TYPE_CHECKING:
 MAX_SKIPPED_IN_A_ROW = 5
 MAX_WAITING_TABLES = 20
 """Tables of completions that are kept while the disk takes none; the oldest go."""
+MAX_SKIPPED_BY_SCALER = 20
+"""The same under fp16, whose loss scaler begins at 2^16 and halves it at each: at 2^-4 the scale is not to blame."""
+ROWS_IN_STATE = 100
+"""Logged rows that transformers' `state.log_history` keeps, in memory and in each checkpoint; all are in the file."""
 
 
 class FiniteGradients(TrainerCallback):
-    """Skips an optimizer step whose gradients are not finite; stops the run with a checkpoint after 5 in a row.
+    """Skips an optimizer step whose loss or gradients are not finite; after 5 in a row stops with a checkpoint.
+
+    Weights that are not finite end the run at once, without a checkpoint, before anything takes them in: those that
+    it begins with, and those that a step makes.
+
+    Args:
+        accelerator: the trainer's.
 
     Attributes:
         num_skipped: steps skipped so far.
@@ -37,11 +50,36 @@ class FiniteGradients(TrainerCallback):
         stop_reason: why the run was stopped, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, accelerator: Accelerator) -> None:
         self.num_skipped = 0
         self.is_skipped = False
         self.stop_reason: str | None = None
+        self._accelerator = accelerator
         self._in_a_row = 0
+        self._losses: list[Tensor] = []
+        self._scale = 0.0  # of fp16's losses, before the step
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **_: Any,
+    ) -> None:
+        """Refuse a model that is broken already, by itself or as a checkpoint has it."""
+        assert model is not None
+        broken = broken_weight(model.named_parameters())
+        if self._anywhere(broken is not None):
+            where = f"checkpoint of step {state.global_step}" if state.global_step else "model"
+            raise UserError(
+                f"the weights of the {where} are not finite ({_named(broken)}); give an intact one to train on"
+            )
+
+    def see_loss(self, loss: Tensor) -> Tensor:
+        """Take the loss of a pass, and give it back."""
+        self._losses.append(loss.detach())
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""
@@ -62,19 +100,38 @@ class FiniteGradients(TrainerCallback):
     ) -> None:
         """Take the gradients away from the optimizer, which then leaves the weights and its own state alone."""
         assert model is not None
-        if args.fp16:  # its loss scaler skips such steps by itself, many in a row until it has found its scale
+        losses, self._losses = self._losses, []
+        self.is_skipped = False
+        if self._accelerator.scaler is not None:  # under fp16, which skips such steps by itself
+            self._scale = self._accelerator.scaler.get_scale()
             return
+        is_loss_broken = self._anywhere(bool(losses) and not torch.stack(losses).isfinite().all())
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        self.is_skipped = bool(gradients) and not _total_norm(gradients).isfinite()
-        self._in_a_row = self._in_a_row + 1 if self.is_skipped else 0
+        self.is_skipped = bool(gradients) and (is_loss_broken or not bool(_total_norm(gradients).isfinite()))
         if self.is_skipped:
-            self.num_skipped += 1
             for parameter in model.parameters():
                 parameter.grad = None
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Stop when skipping does not help."""
-        if self._in_a_row >= MAX_SKIPPED_IN_A_ROW:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **_: Any,
+    ) -> None:
+        """Stop when skipping does not help, or the step has broken the weights."""
+        assert model is not None
+        scaler = self._accelerator.scaler
+        # accelerate does not see it where the optimizer itself leaves a step out, as a fused one does
+        self.is_skipped |= self._accelerator.optimizer_step_was_skipped
+        self.is_skipped |= scaler is not None and scaler.get_scale() < self._scale
+        self.num_skipped += self.is_skipped
+        self._in_a_row = self._in_a_row + 1 if self.is_skipped else 0
+        if not self.is_skipped:
+            self._check_weights(model, args, state)
+        most = MAX_SKIPPED_IN_A_ROW if scaler is None else MAX_SKIPPED_BY_SCALER
+        if self._in_a_row >= most:
             self.stop_reason = (
                 f"the gradients of {self._in_a_row} steps in a row, up to step {state.global_step}, were not finite; "
                 "the weights are those of the last finite step, saved in a checkpoint. Lower learning_rate, or train "
@@ -82,6 +139,27 @@ class FiniteGradients(TrainerCallback):
             )
             control.should_save = True
             control.should_training_stop = True
+
+    def _check_weights(self, model: nn.Module, args: TrainingArguments, state: TrainerState) -> None:
+        broken = broken_weight((name, p) for name, p in model.named_parameters() if p.requires_grad)
+        if self._anywhere(broken is not None):
+            last = next((path for _, path in checkpoints(Path(args.output_dir))), None)
+            where = "start anew" if last is None else f"go on from {last}"
+            raise UserError(
+                f"step {state.global_step} made weights that are not finite ({_named(broken)}), of which nothing is "
+                f"kept; {where} with a learning_rate below {args.learning_rate:g}"
+            )
+
+    def _anywhere(self, is_broken: bool) -> bool:
+        """Whether it is so on any process; to be asked on all."""
+        if self._accelerator.num_processes == 1:
+            return is_broken
+        mine = torch.tensor([is_broken], device=self._accelerator.device)
+        return bool(self._accelerator.gather(mine).any())
+
+
+def _named(broken: str | None) -> str:
+    return f"{broken} holds nan or infinity" if broken else "another process says which"
 
 
 def _total_norm(gradients: list[Tensor]) -> Tensor:
@@ -160,6 +238,7 @@ class RunFiles(TrainerCallback):
         """Write what was logged."""
         if self._writer is None:
             return
+        del state.log_history[:-ROWS_IN_STATE]
         if self._trainer.completion_rows:
             self._tables.append((state.global_step, self._trainer.completion_rows))
             self._trainer.completion_rows = []
@@ -167,7 +246,8 @@ class RunFiles(TrainerCallback):
             self._writer.write({"step": state.global_step, **(logs or {})})
             while self._tables:
                 step, rows = self._tables[0]
-                write_completions(rows, Path(args.output_dir), step)
+                keep = self._trainer.args.completions_total_limit
+                write_completions(rows, Path(args.output_dir), step, keep)
                 self._tables.popleft()
             self._is_failing = False
         except OSError as error:

@@ -117,6 +117,13 @@ class MGRPOConfig(GRPOConfig):
             "policy still is to answer as it mostly did is logged, the earliest sign of a collapse. 0: off."
         },
     )
+    completions_total_limit: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tables of completions (`log_completions`) that a run keeps, the newest; none: all. A table has "
+            "the texts of one logged step."
+        },
+    )
     on_collapse: str = field(
         default="warn",
         metadata={
@@ -240,6 +247,22 @@ def check_loss_type(config: MGRPOConfig) -> None:
         )
 
 
+def check_enough_prompts(num_prompts: int, config: MGRPOConfig) -> None:
+    """Refuse data that makes no batch: TRL would train no step, and say that all went well.
+
+    Raises:
+        UserError: if a batch needs more prompts than there are.
+    """
+    assert config.num_generations is not None
+    needed = config.generation_batch_size // config.num_generations
+    if num_prompts < needed:
+        raise UserError(
+            f"there are {num_prompts} prompts to train on, but a batch needs {needed} different ones "
+            f"({config.generation_batch_size} completions, {config.num_generations} of each); give more prompts, or "
+            "lower per_device_train_batch_size or gradient_accumulation_steps."
+        )
+
+
 def _check_method(config: MGRPOConfig) -> None:
     if config.num_generations is None or config.num_generations < 2:
         raise UserError(
@@ -257,6 +280,11 @@ def _check_method(config: MGRPOConfig) -> None:
         )
     if config.iqr_multiplier is not None and config.iqr_multiplier < 0:
         raise UserError(f"iqr_multiplier is {config.iqr_multiplier}; set it to 0 or more, or to none for no filter.")
+    if config.completions_total_limit is not None and config.completions_total_limit < 1:
+        raise UserError(
+            f"completions_total_limit is {config.completions_total_limit}; set it to 1 or more, to none for no limit, "
+            "or log_completions to false for no tables."
+        )
     if config.iqr_floor < 0:
         raise UserError(f"iqr_floor is {config.iqr_floor} nats; set it to 0 or more.")
     _check_choices(config)

@@ -95,6 +95,8 @@ def convert(name: str, value: Any, known: dict[str, Field], source: str) -> Any:
         hint = f"did you mean {nearest[0]}?" if nearest else "docs/recipes.md lists them."
         raise UserError(f"{source} sets {name}, but there is no such field; {hint}")
     field_ = known[name]
+    if isinstance(value, str) and "\0" in value:  # no path can have one
+        raise UserError(f"{source} sets {name} to {value!r}, which holds a NUL byte; remove it.")
     if type(value) is type(field_.default) and value == field_.default:
         return value
     # 'none' is a word of its own for some text fields (report_to), and nothing for a number.

@@ -109,8 +109,10 @@ def load_model(
 
     Raises:
         UserError: If the model or its tokenizer cannot be found or read, an option has no such value, the tokenizer
-            lacks an end or padding token, or `copy_dir` holds something else.
+            lacks an end or padding token, a weight is not finite, or `copy_dir` holds something else.
     """
+    from mgrpo.training.finite import check_weights
+
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is no floating-point type of a model; choose one of {', '.join(DTYPES)}")
     source = find_model(name)
@@ -133,6 +135,7 @@ def load_model(
 
     model, tokenizer = _read(name, source, model_options)
     _check_tokenizer(name, model, tokenizer, pad_token)
+    check_weights(model, f"the model {name}")
     if origin is not None:
         assert isinstance(copy_dir, Path)
         _write_copy(model, tokenizer, copy_dir, origin)
@@ -189,6 +192,29 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
             f"the config.json of {name} does not say {', '.join(missing)}; give the one that comes with the model"
         )
     return config
+
+
+def room_for_prompt(config: "PreTrainedConfig", max_completion_length: int | None) -> int | None:
+    """Tokens that a model's context leaves a prompt beside a completion; None: no limit is known.
+
+    Args:
+        config: the model's; one that stretches its positions (a RoPE type other than the default) sets no limit.
+        max_completion_length: most tokens of a completion.
+
+    Raises:
+        UserError: if the completion alone is longer than the model's context.
+    """
+    measures = config.get_text_config()
+    context = getattr(measures, "max_position_embeddings", None)
+    rope = getattr(measures, "rope_parameters", None) or {}
+    if not isinstance(context, int) or max_completion_length is None or rope.get("rope_type", "default") != "default":
+        return None
+    if max_completion_length >= context:
+        raise UserError(
+            f"max_completion_length is {max_completion_length}, but the model's context has {context} tokens, prompt "
+            "included; lower it, or take another model"
+        )
+    return context - max_completion_length
 
 
 # Finding.

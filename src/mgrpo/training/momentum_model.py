@@ -125,7 +125,7 @@ class MomentumModel:
         """Take the weights from a checkpoint's `directory`, however many processes wrote it; to be called on all.
 
         Raises:
-            UserError: if they are not there, or are another model's.
+            UserError: if they are not there, are another model's, or are not finite.
         """
         path = directory / FILE_NAME
         if (directory / SHARDS_NAME).is_dir():
@@ -133,6 +133,7 @@ class MomentumModel:
             saved = dcp.FileSystemReader(path).read_metadata().state_dict_metadata
             self._check_shapes(path, {name: tuple(getattr(entry, "size", ())) for name, entry in saved.items()})
             dcp.load(dict(self._weights), checkpoint_id=path)
+            self._check_finite(path)
             return
         if not path.exists():
             raise UserError(
@@ -150,6 +151,14 @@ class MomentumModel:
                     weight.to_local().copy_(part.to_local())
                 else:
                     weight.copy_(whole)
+        self._check_finite(path)
+
+    def _check_finite(self, path: Path) -> None:
+        for name, weight in self._weights.items():
+            if not _local(weight).isfinite().all():
+                raise UserError(
+                    f"{path} holds weights that are not finite ({name}); resume from an earlier checkpoint."
+                )
 
     def _check_shapes(self, path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
         if shapes != {name: tuple(weight.shape) for name, weight in self._weights.items()}:
@@ -178,6 +187,11 @@ class MomentumModel:
 def _held(parameter: Tensor) -> Tensor:
     """A parameter as this process holds it: whole, or a `DTensor`."""
     return zero3.shard_of(parameter) if zero3.is_sharded(parameter) else parameter.detach()
+
+
+def local_part(parameter: Tensor) -> Tensor:
+    """What this process holds of a parameter: all of it, or its shard."""
+    return _local(_held(parameter))
 
 
 def _local(weight: Tensor) -> Tensor:

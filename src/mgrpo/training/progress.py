@@ -34,7 +34,6 @@ class TrainingProgress(TrainerCallback):
         self._live: Live | None = None
         self._log_handlers: list[logging.StreamHandler] = []
         self._row: dict[str, Any] = {}
-        self._num_skipped = 0
 
     def show_event(self, text: str) -> None:
         """Say something that is to be seen in any case, above the live view if there is one."""
@@ -51,7 +50,6 @@ class TrainingProgress(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Put the view up."""
-        self._num_skipped = 0
         batches_per_step = args.gradient_accumulation_steps / (args.steps_per_generation * args.num_iterations)
         # What the initial model voted for is remembered: its completions are not sampled at every step.
         num_momentum = args.num_momentum_generations if args.label_source not in ("frozen", "gold") else 0
@@ -96,10 +94,6 @@ class TrainingProgress(TrainerCallback):
         row = logs or {}
         self._row |= row
         self._view.add_row(row)
-        skipped = int(row.get(names.SKIPPED_STEPS) or 0)
-        if skipped > self._num_skipped:
-            self.show_event(f"step {state.global_step}  a gradient was not finite: {skipped} steps skipped so far")
-            self._num_skipped = skipped
         if self._live is not None:
             if EVAL_SECONDS in row:
                 accuracy = row.get(names.EVAL_PREFIX + names.GOLD_ACCURACY)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from mgrpo.algorithm import token_entropy, token_self_certainty, trajectory_mean
 from mgrpo.answers.completions import Completion
+from mgrpo.errors import UserError
+from mgrpo.training.finite import check_logits
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,12 @@ class EntropyRecorder:
         self._steps: list[Tensor] = []
         self._certainty_steps: list[Tensor] = []
         self._last_log_p: Tensor | None = None
+        self._num_passes = 0
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
         """Record the forward passes of `model` (the one whose output has the logits) within the block."""
-        self._steps, self._certainty_steps, self._last_log_p = [], [], None
+        self._steps, self._certainty_steps, self._last_log_p, self._num_passes = [], [], None, 0
         handle = model.register_forward_hook(self._on_forward, with_kwargs=True)
         try:
             yield
@@ -56,15 +59,18 @@ class EntropyRecorder:
 
     def _on_forward(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         logits = output.logits[:, -1].detach()
+        self._num_passes += 1
         if self._with_self_certainty:
             self._certainty_steps.append(token_self_certainty(logits, self.temperature))
         if self._source == "exact":
             self._steps.append(token_entropy(logits, self.temperature))
+            check_logits(self._steps[-1], self._num_passes)
             return
         # -log p of a token is known one pass later, when the token comes in.
         if self._last_log_p is not None:
             self._steps.append(-self._last_log_p.gather(1, kwargs["input_ids"][:, -1:])[:, 0])
         self._last_log_p = torch.log_softmax(logits.float() / self.temperature, dim=-1)
+        check_logits(self._last_log_p.amax(dim=-1), self._num_passes)
 
     def trajectory_entropy(self, completion_ids: list[list[int]]) -> Tensor:
         """Entropy of each recorded completion, in nats per token; `completion_ids` end with end-of-text or cut off."""
@@ -77,10 +83,20 @@ class EntropyRecorder:
         return _mean_over_tokens(steps, num_tokens)
 
     def trajectory_self_certainty(self, completion_ids: list[list[int]]) -> Tensor | None:
-        """Mean self-certainty of each recorded completion, in nats per token; None if it was not asked for."""
+        """Mean self-certainty of each recorded completion, in nats per token; None if it was not asked for.
+
+        Raises:
+            UserError: if one is infinite.
+        """
         if not self._with_self_certainty:
             return None
-        return _mean_over_tokens(self._certainty_steps, torch.tensor([len(ids) for ids in completion_ids]))
+        values = _mean_over_tokens(self._certainty_steps, torch.tensor([len(ids) for ids in completion_ids]))
+        if not values.isfinite().all():
+            raise UserError(
+                "reward is self_certainty, which is infinite for a model that rules tokens out (a logit of -inf); "
+                "set reward to another one, or dtype to float32 where the logit overflowed"
+            )
+        return values
 
 
 def _mean_over_tokens(steps: list[Tensor], num_tokens: Tensor) -> Tensor:
@@ -96,7 +112,8 @@ def entropy_from_top_log_probs(
 ) -> Tensor:
     """Trajectory entropies, (B,), in nats per token, from the log-probabilities of each token's likeliest candidates.
 
-    With K candidates, and r the probability of all others together, a token's entropy is
+    A completion without a token has 0. With K candidates, and r the probability of all others together, a token's
+    entropy is
 
         - sum_K p log p  -  r log r  +  r H(others)
 
@@ -105,6 +122,9 @@ def entropy_from_top_log_probs(
     """
     values = []
     for candidates, sampled in zip(top_log_probs, sampled_log_probs, strict=True):
+        if not candidates:
+            values.append(torch.tensor(0.0, dtype=torch.float64))
+            continue
         top = torch.tensor(
             [[-math.inf if value is None else value for value in token] for token in candidates]
         ).double()

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 import transformers
 from datasets import Dataset
-from transformers import PrinterCallback, ProgressCallback
+from transformers import PreTrainedConfig, PrinterCallback, ProgressCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import get_peft_config
 
@@ -40,11 +40,11 @@ from mgrpo.stop_signals import StopSignals
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.checkpoints import flush, flush_tree
 from mgrpo.training.collapse_watch import roll_back, rollbacks
-from mgrpo.training.config import MGRPOConfig, has_momentum_model
+from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
 from mgrpo.training.data import load_data
 from mgrpo.training.guard import RunGuard
 from mgrpo.training.memory import keep_freed_memory
-from mgrpo.training.models import ModelSource, find_model, load_model
+from mgrpo.training.models import ModelSource, find_model, load_model, room_for_prompt
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import Recipe, write_config
 from mgrpo.training.resume import (
@@ -114,6 +114,7 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
             _write_start(recipe, starts)
         watch = trainer.collapse_watch
         watch.tell = partial(_tell, progress)
+        trainer.number_watch.tell = progress.show_event
         if len(past) >= config.max_rollbacks and config.on_collapse == "rollback":
             watch.on_collapse = "stop"
         trainer.add_callback(progress)
@@ -225,6 +226,7 @@ def _prepare(recipe: Recipe) -> Callable[[dict[str, float], Path | None], MGRPOT
     _check_sharding(config, find_model(recipe.model.model_name_or_path))
     assert data.task is not None
     task, train_dataset = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
+    check_enough_prompts(len(train_dataset), config)
     if config.label_source == "gold":
         if not any(map(is_known, train_dataset["answer"] if "answer" in train_dataset.column_names else [])):
             raise UserError(
@@ -265,7 +267,7 @@ def _prepare(recipe: Recipe) -> Callable[[dict[str, float], Path | None], MGRPOT
                 copy_dir=run_directory / "initial",
             )
         train_prompts, eval_prompts = (
-            _without_bad_prompts(dataset, tokenizer, recipe) for dataset in (train_dataset, eval_dataset)
+            _without_bad_prompts(dataset, tokenizer, recipe, model.config) for dataset in (train_dataset, eval_dataset)
         )
         trainer = MGRPOTrainer(
             model,
@@ -310,7 +312,9 @@ def _check_sharding(config: MGRPOConfig, source: ModelSource) -> None:
         )
 
 
-def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe) -> Dataset | None:
+def _without_bad_prompts(
+    dataset: Dataset | None, tokenizer: Any, recipe: Recipe, model_config: PreTrainedConfig
+) -> Dataset | None:
     if dataset is None:
         return None
     data = recipe.data
@@ -318,6 +322,7 @@ def _without_bad_prompts(dataset: Dataset | None, tokenizer: Any, recipe: Recipe
         dataset,
         tokenizer,
         max_prompt_length=data.max_prompt_length,
+        room=room_for_prompt(model_config, recipe.config.max_completion_length),
         on_bad_prompt=data.on_bad_prompt,
         chat_template_kwargs=recipe.config.chat_template_kwargs,
     )

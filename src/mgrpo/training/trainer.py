@@ -48,9 +48,11 @@ from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.collapse_watch import CollapseWatch
-from mgrpo.training.config import MGRPOConfig, has_momentum_model, skips_zero_advantage
+from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model, skips_zero_advantage
+from mgrpo.training.finite import check_rewards
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.number_watch import NumberWatch
 from mgrpo.training.packing import rows_to_compute, take_rows
 from mgrpo.training.probe import Probe, load_rows, sample_probe
 from mgrpo.training.rollout import EntropyRecorder, Rollouts
@@ -178,17 +180,21 @@ class MGRPOTrainer(GRPOTrainer):
         _fit_fused_head(self.model.config.get_text_config().vocab_size)
         if self._shares_prompts:
             check_prompts_can_be_shared(self)
+        if answer_fn is not None and isinstance(self.train_dataset, Sized):
+            check_enough_prompts(len(self.train_dataset), self.args)
         if answer_fn is not None:
             # TRL's own table has no momentum completions, votes or entropies; `completion_rows` has.
             self.log_completions = False
-            self.gradient_guard = FiniteGradients()
+            self.gradient_guard = FiniteGradients(self.accelerator)
             self.collapse_watch = CollapseWatch(self.args.on_collapse)
             self.run_files = RunFiles(self)
+            self.number_watch = NumberWatch()
             for callback in (
                 self.gradient_guard,
                 MomentumUpdate(self, self.gradient_guard),
                 self.run_files,
                 self.collapse_watch,
+                self.number_watch,
             ):
                 self.add_callback(callback)
 
@@ -466,6 +472,7 @@ class MGRPOTrainer(GRPOTrainer):
             self._visits = self._visit(prompts[::num_policy], self._batch.labels)
         self._seconds[names.TIME_LABEL] += time.perf_counter() - started
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        check_rewards(rewards, self.reward_func_names)
         if is_training:
             rewards[~gather(self._loss_mask())] = torch.nan
         return rewards
@@ -553,7 +560,8 @@ class MGRPOTrainer(GRPOTrainer):
             rows = rows_to_compute(inputs)
             self.log_metric(names.ROWS_SKIPPED, 1 - len(rows) / len(inputs["completion_ids"]))
             inputs = take_rows(inputs, rows)
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        return self.gradient_guard.see_loss(loss) if self.answer_fn is not None and self.model.training else loss
 
     @property
     def _skips_rows(self) -> bool:
