@@ -39,6 +39,7 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
     assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
         "step": 1,
         **dict.fromkeys("abcf"),
+        "nonfinite/metrics": 3,
         "d": 0.0,
         "e": "text",
     }
