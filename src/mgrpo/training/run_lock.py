@@ -178,7 +178,7 @@ class RunLock:
     def _clear(self) -> None:
         owner = self._owner()
         if owner is not None and owner.machine == machine_id() and owner.pid == os.getpid():
-            self.path.write_text("")
+            self.path.unlink(missing_ok=True)  # filelock sees that a file it has just locked is no longer there
 
     def _refusal(self, owner: Owner | None) -> UserError:
         who = "another process" if owner is None else f"process {owner.pid} on {owner.host}, since {owner.since}"
