@@ -56,7 +56,7 @@ def test_a_dead_owner_holds_nothing(tmp_path, elsewhere):
     assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == elsewhere
     with RunLock(tmp_path):
         assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
-    assert (tmp_path / LOCK_FILE).read_text() == ""
+    assert not (tmp_path / LOCK_FILE).exists()
 
 
 def test_children_of_the_owner_do_not_hold_it(tmp_path):
@@ -79,7 +79,7 @@ def test_a_directory_that_was_made_for_nothing_goes(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with RunLock(tmp_path / "runs" / "a"):
         (tmp_path / "runs" / "a" / "config.yaml").touch()
-    assert {path.name for path in (tmp_path / "runs" / "a").iterdir()} == {"config.yaml", LOCK_FILE}
+    assert {path.name for path in (tmp_path / "runs" / "a").iterdir()} == {"config.yaml"}
 
 
 @pytest.mark.parametrize("is_alive", [False, True])

@@ -89,6 +89,7 @@ class RunLock:
         self.path = directory / LOCK_FILE
         self._tell, self._watch_seconds = tell, watch_seconds
         self._made: list[Path] = []
+        self._is_held = False
         self._around = ExitStack()
         self._released = threading.Event()
 
@@ -119,7 +120,7 @@ class RunLock:
     def _leave(self) -> None:
         self._released.set()
         with suppress(OSError):  # somebody may have taken the directory away
-            if self._made and not [path for path in self.path.parent.iterdir() if path != self.path]:
+            if self._is_held and self._made and not [path for path in self.path.parent.iterdir() if path != self.path]:
                 self.path.unlink(missing_ok=True)
         self._around.close()
         with suppress(OSError):  # not empty
@@ -141,6 +142,7 @@ class RunLock:
             is_alive = owner.is_alive_here() if owner.machine == machine_id() else self._is_touched(owner)
             if is_alive:
                 raise self._refusal(owner)
+        self._is_held = True
         self.path.write_text(json.dumps(asdict(Owner.this_process())) + "\n", encoding="utf-8")
         self._around.enter_context(last_act(self._clear))
         threading.Thread(target=self._keep_touching, name="run lock", daemon=True).start()
@@ -178,7 +180,7 @@ class RunLock:
     def _clear(self) -> None:
         owner = self._owner()
         if owner is not None and owner.machine == machine_id() and owner.pid == os.getpid():
-            self.path.write_text("")
+            self.path.unlink(missing_ok=True)  # filelock sees that a file it has just locked is no longer there
 
     def _refusal(self, owner: Owner | None) -> UserError:
         who = "another process" if owner is None else f"process {owner.pid} on {owner.host}, since {owner.since}"
