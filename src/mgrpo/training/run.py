@@ -40,6 +40,7 @@ from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError
 from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
 from mgrpo.tasks.check import check_prompts
+from mgrpo.training.agreement import check_processes_agree
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, has_momentum_model
 from mgrpo.training.data import load_data
@@ -47,6 +48,7 @@ from mgrpo.training.memory import keep_freed_memory
 from mgrpo.training.models import ModelSource, find_model, load_model
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.recipe import Recipe, write_config
+from mgrpo.training.sharding import uses_fsdp
 from mgrpo.training.trainer import MGRPOTrainer
 from mgrpo.training.voting import equivalent_to_gold, is_known
 
@@ -140,6 +142,7 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
     """
     config, data = recipe.config, recipe.data
     run_directory = Path(config.output_dir)
+    check_processes_agree({**recipe.resolved, "env": recipe.env})
     checkpoint = _checkpoint_to_resume(run_directory, config.resume_from_checkpoint)
     reward_funcs = [import_function(name, "reward_funcs") for name in data.reward_funcs or []]
     _check_sharding(config, find_model(recipe.model.model_name_or_path))
@@ -207,9 +210,8 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
 
 
 def _check_sharding(config: MGRPOConfig, source: ModelSource) -> None:
-    uses_fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"  # set by `accelerate launch`
     fsdp_version = (config.fsdp_plugin_args or {}).get("fsdp_version") or os.environ.get("FSDP_VERSION", "1")
-    if (uses_fsdp or config.fsdp_plugin_args) and int(fsdp_version) == 1 and has_momentum_model(config):
+    if uses_fsdp(config) and int(fsdp_version) == 1 and has_momentum_model(config):
         raise UserError(
             "fsdp_version is 1, which flattens parameters, so that the momentum model cannot follow them; set "
             "fsdp_version to 2."

@@ -60,6 +60,7 @@ from mgrpo.training.probe import (
 )
 from mgrpo.training.rollout import EntropyRecorder, Rollouts
 from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, score_with_shared_prompts
+from mgrpo.training.sharding import check_sharding_suits
 from mgrpo.training.vllm_check import check_vllm
 from mgrpo.training.vllm_sampling import AdapterGeneration, engines_for, server_errors_in_a_sentence
 from mgrpo.training.voting import (
@@ -204,7 +205,8 @@ class MGRPOTrainer(GRPOTrainer):
             self.label_memory.load(Path(self._checkpoint))
         if has_momentum_model(self.args):
             m = 1.0 if self.args.label_source == "frozen" else self.args.momentum
-            self.momentum_model = MomentumModel(self.accelerator.unwrap_model(self.model), m)
+            policy = self.accelerator.unwrap_model(self.model)
+            self.momentum_model = MomentumModel(policy, m, on_cpu=self.args.momentum_cpu_offload)
             if self._checkpoint is not None:
                 self.momentum_model.load(Path(self._checkpoint))
             if not (self.use_vllm or self._is_vlm):
@@ -710,8 +712,6 @@ def _check_prompts_can_be_shared(trainer: MGRPOTrainer) -> None:
     reason = None
     if hasattr(model, "peft_config"):
         reason = "the policy is an adapter"
-    elif trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        reason = "FSDP or DeepSpeed may shard the parameters"
     elif trainer._is_vlm or not can_share_prompts(model):
         reason = f"{model.config.model_type} models keep more of a prompt than its keys and values"
     if reason is not None:
@@ -725,9 +725,11 @@ def _check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:
             f"args is a {type(config).__name__}, but answer_fn needs the fields of an MGRPOConfig; pass one."
         )
     check_loss_type(config)
+    model = given["model"]
+    adapter = model.active_peft_config if isinstance(model, PeftModel) else given.get("peft_config")
+    check_sharding_suits(config, is_adapter=adapter is not None)
     if config.use_vllm:
-        model = given["model"]
-        check_vllm(config, model.active_peft_config if isinstance(model, PeftModel) else given.get("peft_config"))
+        check_vllm(config, adapter)
     for name in ("tools", "rollout_func", "environment_factory"):
         if given.get(name):
             raise UserError(f"{name} is given, but the vote samples single completions; leave it out.")
