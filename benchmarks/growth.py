@@ -1,10 +1,10 @@
 """How the cost of a step grows: group size, prompts and tokens, one at a time; and the label path at 256 x 256.
 
-    python benchmarks/growth.py [--model embedded] [--plot growth.png]
+    python benchmarks/growth.py [--model embedded] [--plot docs/benchmarks-growth.png]
 
 Each line is the time of a step of M-GRPO (a quarter of each group is the momentum model's) per sampled token, every
-completion as long as it may be; the process's CPU time, or on a GPU the clock's. The label path reads, compares and
-votes over 256 groups of 256 completions of math answers.
+completion as long as it may be, in passes of up to 16,384 completion tokens; the process's CPU time, or on a GPU the
+clock's. The label path reads, compares and votes over 256 groups of 256 completions of math answers.
 """
 
 import os
@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import torch
 import transformers
-from step_time import WARM_UP, Steps, Turns, clock, load, mgrpo_trainer
+from step_time import Steps, Turns, clock, load, mgrpo_trainer
 from transformers import PrinterCallback
 
 from mgrpo.answers import get_extractor
@@ -28,8 +28,15 @@ from mgrpo.training.rollout import Rollouts
 from mgrpo.training.voting import vote
 
 BASE = {"group": 16, "prompts": 8, "tokens": 64}
-GRID = {"group": (8,), "prompts": (1,), "tokens": (64, 1024)}
-ROUNDS = 3
+GRID = {
+    "group": (8, 16, 32, 64, 128, 256),
+    "prompts": (1, 2, 4, 8, 16, 32, 64),
+    "tokens": (64, 128, 256, 512, 1024),
+}
+WARM_UP = 1
+ROUNDS, ROUNDS_OF_LARGE, LARGE = 5, 1, 40_000
+"""Steps that count; and of those of more than so many tokens."""
+TOKENS_IN_A_PASS = 16_384
 LABELLED = 256
 ANSWERS = (r"\frac{1}{2}", "0.5", r"\frac{2}{4}", r"\sqrt{2}", "3", r"x^2 - 1", r"(x-1)(x+1)", r"50\%", "7", None)
 
@@ -43,16 +50,24 @@ def main() -> None:
     keep_freed_memory()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    figure, axes = plt.subplots(1, len(GRID), figsize=(12, 3.2), sharey=True)
+    figure, axes = plt.subplots(1, len(GRID), figsize=(11, 3), sharey=True)
+    measured: dict[tuple, float] = {}  # one point is on all three curves
     for axis, (what, values) in zip(axes, GRID.items(), strict=True):
         costs = []
         for value in values:
             size = {**BASE, what: value}
-            costs.append(1e6 * seconds(args, size) / (size["group"] * size["prompts"] * size["tokens"]))
-            print(f"{what:8} {value:5}   {costs[-1]:8.2f} us a completion token", flush=True)
+            num_tokens, key = size["group"] * size["prompts"] * size["tokens"], tuple(size.values())
+            if key not in measured:
+                measured[key] = 1e6 * seconds(args, size) / num_tokens
+            cost = measured[key]
+            costs.append(cost)
+            print(f"{what:8} {value:5}   {num_tokens:8,} tokens   {cost:8.2f} us a token", flush=True)
         axis.plot(values, costs, marker="o")
-        axis.set(xscale="log", xlabel=what, ylim=(0, None))
-    axes[0].set_ylabel("us per completion token")
+        axis.set(xlabel=what, ylim=(0, None))
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(values, values)
+        axis.minorticks_off()
+    axes[0].set_ylabel("µs per completion token")
     figure.tight_layout()
     if args.plot:
         figure.savefig(args.plot, dpi=110)
@@ -60,28 +75,35 @@ def main() -> None:
 
 
 def seconds(args: argparse.Namespace, size: dict[str, int]) -> float:
-    """A step, without the first ones."""
+    """A step, without the first one."""
     num_momentum = size["group"] // 4
+    num_policy = size["group"] - num_momentum
+    num_tokens = size["group"] * size["prompts"] * size["tokens"]
     options = SimpleNamespace(
         **vars(args),
         prompts=size["prompts"],
         tokens=size["tokens"],
-        rows=(size["group"] - num_momentum) * min(size["prompts"], 8),
-        num_generations=size["group"] - num_momentum,
+        rows=num_policy * groups_in_a_pass(size["prompts"], num_policy * size["tokens"]),
+        num_generations=num_policy,
         num_momentum_generations=num_momentum,
-        rounds=ROUNDS,
+        warm_up=WARM_UP,
+        rounds=ROUNDS if num_tokens < LARGE else ROUNDS_OF_LARGE,
         iqr_multiplier="none",
         set=[],
     )
-    alone = Turns()
-    alone.pass_on = lambda which: None
-    steps = Steps(alone, 0)
+    steps = Steps(Turns(is_alone=True), 0)
     with tempfile.TemporaryDirectory() as directory:
         trainer = mgrpo_trainer(load(options, directory, is_full_length=True))
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(steps)
         trainer.train()
     return statistics.median(step["step"] for step in steps.steps[WARM_UP:])
+
+
+def groups_in_a_pass(prompts: int, tokens_of_a_group: int) -> int:
+    """The largest divisor of `prompts` whose groups' tokens are one pass; 1 at least."""
+    fits = [n for n in range(1, prompts + 1) if prompts % n == 0 and n * tokens_of_a_group <= TOKENS_IN_A_PASS]
+    return max(fits, default=1)
 
 
 def label_path() -> None:

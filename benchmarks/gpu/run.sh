@@ -1,20 +1,24 @@
 #!/usr/bin/env bash
-# SRT against M-GRPO with and without the entropy filter, SmolLM2-135M on arithmetic, on one GPU. README.md beside this
-# file says what to bring along.
+# On one GPU: SRT against M-GRPO with and without the entropy filter, SmolLM2-135M on arithmetic (compare.py); or, with
+# --figures, M-GRPO's time and memory against TRL's GRPO in one table (figures.py). README.md beside this file says what
+# to bring along.
 #
 #   benchmarks/gpu/run.sh OUTPUT_DIR [--minutes 10] [--model_pieces DIR] [OPTION ...]
+#   benchmarks/gpu/run.sh --figures OUTPUT_DIR [--minutes 9.5] [--model_pieces DIR] [OPTION ...]
 #
 # --model_pieces DIR (or MODEL_PIECES=DIR): put the GGUF file together from the pieces DIR/*.gguf.?? first, checked
-# against DIR/*.gguf.sha256. The other options are those of compare.py; PYTHON=... chooses the interpreter.
+# against DIR/*.gguf.sha256. The other options are the file's; PYTHON=... chooses the interpreter.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-$([ -x "$here/../../.venv/bin/python" ] && echo "$here/../../.venv/bin/python" || echo python3)}
 pieces=${MODEL_PIECES:-}
+script=compare.py
 arguments=()
 while [ $# -gt 0 ]; do
   case $1 in
     --model_pieces) pieces=${2:?--model_pieces needs a directory}; shift 2 ;;
+    --figures) script=figures.py; shift ;;
     *) arguments+=("$1"); shift ;;
   esac
 done
@@ -34,4 +38,4 @@ fi
 
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 export PYTHONPATH="$here/../../src${PYTHONPATH:+:$PYTHONPATH}"  # works where mgrpo is not installed
-exec "$python" "$here/compare.py" "${arguments[@]}"
+exec "$python" "$here/$script" "${arguments[@]}"

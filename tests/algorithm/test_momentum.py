@@ -28,6 +28,12 @@ def test_a_bfloat16_policy_is_followed_in_float32():
     assert theta.item() == pytest.approx(1.0078125 - 0.0078125 * 0.999**100, abs=1e-6)
 
 
+def test_weights_of_two_kinds_in_one_call():
+    thetas = [torch.zeros(2), torch.ones(2)]
+    ema_update_(thetas, [torch.ones(2, dtype=torch.bfloat16), torch.full((2,), 3.0)], 0.75)
+    assert [theta.tolist() for theta in thetas] == [[0.25, 0.25], [1.5, 1.5]]
+
+
 def test_distance():
     def distance(momentum_weights, policy_weights):
         return relative_distance(distance_squares(momentum_weights, policy_weights))

@@ -51,6 +51,31 @@ def test_an_output_directory_in_use_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_figures_on_a_cpu(tmp_path):
+    output = tmp_path / "out"
+    result = run("--figures", output, "--small", "--model", "embedded", "--minutes", "20", "--stepping", "0.01",
+                 CUDA_VISIBLE_DEVICES="")  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = [line.split(" | ") for line in (output / "figures.md").read_text().splitlines()[4:]]
+    cells = {name.removeprefix("| "): cell for name, cell, _ in lines}
+    names = [*(f"{what}, {kind}" for what in ("step", "peak memory") for kind in ("all weights", "LoRA"))]
+    assert {*names, "step, with the filter", "momentum, float32", "momentum, bfloat16"} <= cells.keys()
+    for name in ("step, all weights", "step, LoRA", "step, with the filter"):
+        assert 0.3 < float(cells[name].split()[0]) < 3
+    results = json.loads((output / "figures.json").read_text())["results"]
+    for timed in (results["step, all weights"], results["step, LoRA"]):
+        assert len(timed["peer"]) == len(timed["m-grpo"]) >= 2
+        assert all(0 < step["sample"] < step["step"] for steps in timed.values() for step in steps)
+
+
+def test_figures_without_time_are_said_to_be_missing(tmp_path):
+    result = run("--figures", tmp_path / "out", "--small", "--model", "embedded", "--minutes", "0")
+    assert result.returncode == 1
+    assert "| step, LoRA | no time left | 0.92 of GRPO's |" in (tmp_path / "out" / "figures.md").read_text()
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_three_short_runs_on_a_cpu(tmp_path, model_file):
     content = model_file.read_bytes()

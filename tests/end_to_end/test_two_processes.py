@@ -42,14 +42,17 @@ def launch(output_dir, *overrides, kind=DDP, num_processes=2, by_prompt=False):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def command_of(output_dir, *overrides, kind=DDP, num_processes=2):
-    with socket.socket() as probe:  # a free port
+def free_port():
+    with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def command_of(output_dir, *overrides, kind=DDP, num_processes=2):
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(num_processes), *kind),
         *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
-        *("--main_process_port", str(port), str(ON_CPU)),
+        *("--main_process_port", str(free_port()), str(ON_CPU)),
     ]
     if num_processes == 1 and kind is DDP:
         command = [sys.executable, str(ON_CPU)]
@@ -117,6 +120,27 @@ def test_one_process_and_two_by_ddp_and_by_fsdp_come_to_the_same(tmp_path):
     for name, kind in {"ddp": DDP, "fsdp": FSDP}.items():
         launch(tmp_path / name, *settings, kind=kind, by_prompt=True)
         assert_same_runs(tmp_path / "one", tmp_path / name)
+
+
+@pytest.mark.slow
+def test_processes_with_different_recipes_do_not_train(tmp_path):
+    """As on two nodes, where each is started by a command of its own."""
+    place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    words = ["train", "--config", "embedded", "--output_dir", str(tmp_path / "run"), "--max_steps", "2", "--momentum"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(ON_CPU), *words, momentum],
+            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, momentum in enumerate(("0.99", "0.9"))
+    ]
+    for process in started:
+        _, said = process.communicate(timeout=200)
+        assert process.returncode == 2, said
+        assert "the processes disagree on the recipe: momentum is 0.99 on process 0 and 0.9 on process 1." in said
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -108,6 +108,7 @@ def submit(tmp_path):
         words = [line.split("\t") for line in lines if not line.startswith("scontrol\tshow")]
         return done, sorted(words, key=lambda words: "vllm" in words)
 
+    run.directory = tmp_path
     return run
 
 
@@ -124,6 +125,8 @@ def test_a_job_whose_last_node_samples(submit):
     assert training[-4:] == ["--config", "qwen3-4b-math", "--max_steps", "10"]
     place = training.index("--vllm_server_host")
     assert training[place + 1] == "node3"
+    log = Path(training[training.index("--vllm_server_log") + 1])
+    assert log.parent == submit.directory and log.exists()
 
 
 @needs_bash

@@ -385,6 +385,10 @@ def toy():
         # the embedding's 200 million stay in float32: 8 bytes; the other billion has two bytes and two scales
         ({"optim": "adamw_bnb_8bit"}, {"optimizer": 1.6 + 2 * (1 + 4 / 256)}),
         ({"optim": "sgd"}, {"optimizer": 0}),
+        (
+            {"dtype_bytes": 2, "momentum_cpu_offload": True},
+            {"momentum model, float32": 0, "momentum weights, rounded": 0},
+        ),
         ({"has_reference": False, "has_momentum": False}, {"reference model": 0, "momentum model, float32": 0}),
         # 10 layers x 5 heads x 100 x (key and value) x 4 bytes x 24 rows x 21 tokens
         ({}, {"keys and values": 10 * 5 * 100 * 2 * 4 * 24 * 21 / 1e9}),
@@ -396,6 +400,16 @@ def test_counts_in_gigabytes(toy, changed, expected):
     planned = {name.partition(", adamw")[0].partition(", sgd")[0]: value for name, value in planned.items()}
     for name, gigabytes in expected.items():
         assert planned.get(name, 0) == pytest.approx(gigabytes * 1e9), name
+
+
+@pytest.mark.parametrize(
+    ("changed", "gigabytes"),
+    # float32; and 16-bit weights beside it; shards stay on their GPUs
+    [({}, 0), ({"momentum_cpu_offload": True}, 4.8), ({"momentum_cpu_offload": True, "dtype_bytes": 2}, 7.2)]
+    + [({"momentum_cpu_offload": True, "gpus": 4, "sharding": "fsdp2"}, 0)],
+)
+def test_the_cpus_memory(toy, changed, gigabytes):
+    assert plan(toy, replace(SETTING, **changed)).cpu_bytes == pytest.approx(gigabytes * 1e9)
 
 
 def test_phases_are_not_added_up(toy):

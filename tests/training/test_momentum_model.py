@@ -55,6 +55,30 @@ def test_a_float32_policy_is_pointed_at_the_momentum_weights_and_nothing_is_copi
     assert policy.weight.tolist() == [[0.0, 0.0]] and momentum._weights["weight"].tolist() == [[1.0, 1.0]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_in_the_cpus_memory_it_changes_places_with_the_policy(dtype):
+    torch.manual_seed(0)
+    policy, other = nn.Linear(7, 5, dtype=dtype), nn.Linear(7, 5, dtype=dtype)
+    other.load_state_dict(policy.state_dict())
+    momentum, expected = MomentumModel(policy, m=0.9, on_cpu=True), MomentumModel(other, m=0.9)
+    for model in (policy, other):
+        nn.init.constant_(model.weight, 0.3)
+    changed = policy.weight.detach().clone()
+    addresses = [p.data_ptr() for p in policy.parameters()]
+    for one in (momentum, expected):
+        one.update()
+    assert momentum.distance() == expected.distance() > 0
+    kept = {name: weight.clone() for name, weight in momentum._weights.items()}
+    with pytest.raises(RuntimeError, match="broke"), momentum.in_place_of_policy(), expected.in_place_of_policy():
+        # in the memory that the GPU has for them already: nothing more is taken there
+        assert [p.data_ptr() for p in policy.parameters()] == addresses
+        assert torch.equal(policy.weight, other.weight) and not torch.equal(policy.weight, changed)
+        raise RuntimeError("sampling broke")
+    assert torch.equal(policy.weight, changed)
+    assert all(weight.device.type == "cpu" for weight in momentum._weights.values())
+    assert all(torch.equal(weight, kept[name]) for name, weight in momentum._weights.items())
+
+
 def test_frozen_weights_are_shared():
     policy = nn.Sequential(linear(1.0), linear(2.0))
     policy[0].weight.requires_grad_(False)
@@ -110,3 +134,13 @@ def test_a_checkpoint_holds_one_kind(tmp_path):
     momentum = MomentumModel(linear(3.0), m=0.9)
     momentum.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_a_run_does_not_depend_on_whose_memory_it_lies_in(make_trainer, weights_of):
+    def run(**settings):
+        trainer = make_trainer(max_steps=2, **settings)
+        trainer.train()
+        return {**weights_of(trainer), **{f"k.{n}": w for n, w in trainer.momentum_model._weights.items()}}
+
+    expected, found = run(), run(momentum_cpu_offload=True)
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())

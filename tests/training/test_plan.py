@@ -107,9 +107,20 @@ def test_a_recipe_for_gpus_is_planned_where_there_is_none(planned):
     assert "DeepSpeed's buckets" in output
 
 
+def test_the_momentum_model_in_the_cpus_memory(planned):
+    arguments = ("--model", "embedded", "--gpus", "2", "--momentum_cpu_offload", "true")
+    output = planned(*arguments)
+    assert "momentum model, float32" not in output and "momentum samples" in output
+    assert "The CPU's memory holds the momentum model: <0.01 GiB a process" in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            "--gpus 2 --model model --sharding fsdp2 --momentum_cpu_offload",
+            "momentum_cpu_offload is on, but fsdp2 shards the momentum model over the GPUs; set it to false",
+        ),
         ("--gpus 0 --model model", "gpus is 0; set it to 1 or more"),
         ("--gpus 1 --gpu_memory 0 --model model", "gpu_memory is 0 GiB; set it above 0"),
         ("--gpus 1", "there is no model to plan for; pass --model MODEL"),

@@ -13,7 +13,8 @@ PLAIN, GGUF = ModelSource("directory", "/models/a"), ModelSource("gguf", "/model
 def test_fsdp1_is_refused_before_anything_is_loaded(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "1")
-    assert main(["train", "--config", "embedded", "--output_dir", str(tmp_path / "run")]) == 2
+    options = ["--share_prompts", "false", "--output_dir", str(tmp_path / "run")]
+    assert main(["train", "--config", "embedded", *options]) == 2
     assert "fsdp_version is 1" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 

@@ -67,6 +67,11 @@ def test_adapters_that_vllm_does_not_take(monkeypatch, vllm_config, settings, sa
     [
         ({}, IA3Config(), "vLLM takes LoRA adapters alone, not IA3"),
         ({"vllm_enable_sleep_mode": True}, LoraConfig(**LORA), "lets vLLM forget the base.*set it to false"),
+        (
+            {"vllm_tensor_parallel_size": 2},
+            None,
+            "size is 2, which does not divide the 1 process; set it to a divisor",
+        ),
         ({"vllm_mode": "server"}, None, "training runs on cpu.*set vllm_mode to colocate"),
     ],
 )

@@ -107,6 +107,26 @@ def test_a_server_that_is_not_there(monkeypatch, make_config):
         VLLMClient(base_url="http://127.0.0.1:9")
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            "".join(f"line {i}\n" for i in range(99)),
+            r"The last lines of .*/log:\nline 79\n.*line 98\nStart it anew, and",
+        ),
+        ("", r"Its log .*/log is empty\. Start it anew"),
+        (None, r"Its log .*/log cannot be read \(No such file or directory\)\. Start it anew"),
+    ],
+)
+def test_the_end_of_its_log_is_shown(tmp_path, make_config, written, said):
+    config = make_config(vllm_server_log=str(tmp_path / "log"))
+    config.vllm_mode = "server"
+    if written is not None:
+        (tmp_path / "log").write_text(written)
+    with pytest.raises(UserError, match=f"(?s)failed: gone. {said}"), server_errors_in_a_sentence(config):
+        raise ConnectionError("gone.")
+
+
 def test_other_errors_stay_what_they_are(make_config):
     config = make_config()
     for mode, error in (("server", TypeError("a bug")), ("colocate", ConnectionError("of something else"))):

@@ -43,7 +43,7 @@ def ema_update_(momentum_weights: Sequence[Tensor], policy_weights: Sequence[Ten
     Args:
         momentum_weights: float32 tensors. In bfloat16 with m = 0.99 most weights would never move: one step's
             change is below half of the format's spacing, and is rounded away.
-        policy_weights: tensors of any float dtype, in the same order and of the same shapes.
+        policy_weights: tensors of any float dtype and on any device, in the same order and of the same shapes.
         m: in [0, 1].
 
     Raises:
@@ -57,15 +57,14 @@ def ema_update_(momentum_weights: Sequence[Tensor], policy_weights: Sequence[Ten
         raise ValueError(f"momentum weights must be float32, got {not_fp32}")
     if not momentum_weights:
         return
-    # Low-precision weights are widened one at a time: at most one float32 copy is alive.
+    alike: list[tuple[Tensor, Tensor]] = []
     for theta_k, theta_q in zip(momentum_weights, policy_weights, strict=True):
-        if theta_q.dtype != torch.float32:
-            theta_k.lerp_(theta_q.float(), 1 - m)
-    same_dtype = [
-        pair for pair in zip(momentum_weights, policy_weights, strict=True) if pair[1].dtype == torch.float32
-    ]
-    if same_dtype:
-        thetas_k, thetas_q = zip(*same_dtype, strict=True)
+        if theta_q.dtype == torch.float32 and theta_q.device == theta_k.device:
+            alike.append((theta_k, theta_q))
+        else:  # widened or brought over one at a time: at most one copy is alive
+            theta_k.lerp_(theta_q.to(theta_k), 1 - m)
+    if alike:
+        thetas_k, thetas_q = zip(*alike, strict=True)
         torch._foreach_lerp_(list(thetas_k), list(thetas_q), 1 - m)
 
 
@@ -78,8 +77,8 @@ def distance_squares(momentum_weights: Sequence[Tensor], policy_weights: Sequenc
     """
     squares = torch.zeros(2)
     for theta_k, theta_q in zip(momentum_weights, policy_weights, strict=True):
-        theta_q = theta_q.float()
-        squares = squares.to(theta_q.device) + torch.stack(
+        theta_q = theta_q.to(theta_k)  # float32, and brought over where it lies elsewhere
+        squares = squares.to(theta_k.device) + torch.stack(
             [(theta_k - theta_q).square().sum(), theta_q.square().sum()]
         )
     return squares

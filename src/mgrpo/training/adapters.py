@@ -72,8 +72,8 @@ def both_adapters(
             around.callback(model.register_forward_hook(scale_logits).remove)
         for layer in layers:
             a_q, b_q = _matrices(layer)
-            a = torch.cat([a_q, momentum_weights[a_q].to(a_q.dtype)])
-            b = torch.cat([b_q, momentum_weights[b_q].to(b_q.dtype)], dim=1)
+            a = torch.cat([a_q, momentum_weights[a_q].to(a_q)])
+            b = torch.cat([b_q, momentum_weights[b_q].to(b_q)], dim=1)
             rank = len(a_q)
             mask = a.new_zeros(num_policy + num_momentum, 1, 2 * rank)
             mask[:num_policy, :, :rank] = mask[num_policy:, :, rank:] = layer.scaling[_active(layer)]

@@ -54,6 +54,14 @@ class MGRPOConfig(GRPOConfig):
             "choices": MOMENTUM_SCHEDULES,
         },
     )
+    momentum_cpu_offload: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the momentum weights in the CPU's memory: no GPU memory for them, at the price of two "
+            "transfers of all trained weights a generation batch, and one and their average on the CPU a step. Not "
+            "for sharded parameters (FSDP, DeepSpeed ZeRO-3)."
+        },
+    )
     kl_anchor: str = field(
         default="initial",
         metadata={
@@ -166,6 +174,10 @@ class MGRPOConfig(GRPOConfig):
             "'top_20': with vLLM's log-probabilities of the 20 likeliest tokens, unbiased too and less noisy.",
             "choices": ENTROPY_SOURCES,
         },
+    )
+    vllm_server_log: str | None = field(
+        default=None,
+        metadata={"help": "File that the vLLM server's output goes to; where the server fails its end is shown."},
     )
     share_prompts: bool = field(
         default=False,

@@ -89,6 +89,7 @@ class Setting:
         vllm_gpu_memory_utilization: vLLM's share of the GPU, where it is colocated.
         vllm_tensor_parallel_size: GPUs over which vLLM splits the model.
         vllm_enable_sleep_mode: whether vLLM gives its memory back while the model learns.
+        momentum_cpu_offload: whether the momentum model is to lie in the CPU's memory.
     """
 
     gpus: int
@@ -110,6 +111,7 @@ class Setting:
     vllm_gpu_memory_utilization: float = 0.3
     vllm_tensor_parallel_size: int = 1
     vllm_enable_sleep_mode: bool = False
+    momentum_cpu_offload: bool = False
 
     @property
     def is_zero(self) -> bool:
@@ -120,6 +122,11 @@ class Setting:
     def samples_together(self) -> bool:
         """Whether transformers samples both models in one batch: two adapters over one base."""
         return self.use_peft and self.has_momentum and self.weight_shards == 1
+
+    @property
+    def has_momentum_on_cpu(self) -> bool:
+        """Whether the momentum model lies in the CPU's memory, which one in shards does not."""
+        return self.has_momentum and self.momentum_cpu_offload and self.weight_shards == 1
 
     @property
     def weight_shards(self) -> int:
@@ -235,6 +242,16 @@ class Plan:
         return left / (cache_bytes(self.shape, 4) / setting.vllm_tensor_parallel_size)
 
     @property
+    def cpu_bytes(self) -> float:
+        """Bytes of the CPU's memory that each process takes for the momentum model, where it lies there."""
+        setting = self.setting
+        if not setting.has_momentum_on_cpu:
+            return 0
+        trained = self.shape.adapter if setting.use_peft else self.shape.parameters
+        # while 16-bit weights change places, they are rounded there too
+        return (4 if setting.trained_bytes == 4 else 4 + setting.trained_bytes) * trained
+
+    @property
     def problem(self) -> str | None:
         """Why it cannot run, or None."""
         setting = self.setting
@@ -292,7 +309,7 @@ def _kept_items(shape: Shape, setting: Setting) -> Iterator[Item]:
     )
     if setting.has_reference and not setting.use_peft:  # under an adapter, the policy without it
         yield Item("reference model", shards, _always(setting.frozen_bytes * parameters / shards), True)
-    if setting.has_momentum:
+    if setting.has_momentum and not setting.has_momentum_on_cpu:
         yield Item("momentum model, float32", shards, _always(4 * trained / shards), True)
         if setting.trained_bytes < 4:  # float32 weights stand in the policy's place themselves
             yield Item("momentum weights, rounded", shards, (0, trained_bytes / shards, 0), True)
@@ -423,6 +440,9 @@ def _changes(shape: Shape, setting: Setting) -> Iterator[Change]:
     if setting.has_reference and not setting.use_peft:
         other = "--kl_anchor momentum, or --beta 0" if setting.has_momentum else "--beta 0"
         yield Change(f"{other}: no reference model", {"has_reference": False})
+    if setting.has_momentum and not setting.has_momentum_on_cpu and setting.weight_shards == 1:
+        text = "--momentum_cpu_offload true: the momentum model in the CPU's memory"
+        yield Change(text, {"momentum_cpu_offload": True})
     if setting.optim.startswith("adamw") and "8bit" not in setting.optim and not setting.is_zero:
         yield Change("--optim adamw_bnb_8bit (package bitsandbytes)", {"optim": "adamw_bnb_8bit"})
     if setting.per_device_train_batch_size % 2 == 0:

@@ -3,7 +3,8 @@
 It has no forward pass of its own. For as long as it samples, its weights stand in the policy's modules, so that
 whatever engine reads those modules samples from it; afterwards the policy's weights are back to the bit. Under LoRA
 only the adapter's A and B are averaged (not their product), and the base is shared. Where the policy is sharded
-(FSDP2, DeepSpeed ZeRO-3) each process averages its own shards, and none ever holds a second whole model.
+(FSDP2, DeepSpeed ZeRO-3) each process averages its own shards, and none ever holds a second whole model. On request
+the average lies in the CPU's memory, and changes places with the policy's weights on the GPU one by one.
 """
 
 import shutil
@@ -35,13 +36,15 @@ class MomentumModel:
     Args:
         policy: the model that is trained, in its final place (after sharding, resuming and adapters).
         m: the paper's m, in [0, 1]; 1 keeps it where it starts.
+        on_cpu: keep them in the CPU's memory (pinned where there is a GPU), wherever the policy is.
 
     Raises:
         UserError: if the policy's parameters are sharded in a way that cannot be followed.
     """
 
-    def __init__(self, policy: nn.Module, m: float) -> None:
+    def __init__(self, policy: nn.Module, m: float, *, on_cpu: bool = False) -> None:
         self.m = m
+        self._on_cpu = on_cpu
         self._policy = policy
         self._reshard()  # else what `named_parameters` gives may be gathered, and gone a moment later
         self._parameters = {name: p for name, p in policy.named_parameters() if p.requires_grad}
@@ -50,7 +53,13 @@ class MomentumModel:
                 "the policy's parameters are sharded by FSDP1, which flattens them, so that the momentum model cannot "
                 "follow them; set fsdp_version to 2."
             )
-        self._weights = {name: _held(p).to(torch.float32, copy=True) for name, p in self._parameters.items()}
+        if on_cpu and any(isinstance(_held(p), DTensor) for p in self._parameters.values()):
+            raise UserError(
+                "momentum_cpu_offload is on, but the policy's parameters are sharded, and the momentum model with "
+                "them; set it to false."
+            )
+        copy = _on_cpu if on_cpu else _copied
+        self._weights = {name: copy(_held(p)) for name, p in self._parameters.items()}
 
     @property
     def _is_sharded(self) -> bool:
@@ -88,9 +97,10 @@ class MomentumModel:
 
         Nothing may write to them within it. Whole parameters are pointed at other memory, and back: where the policy
         is float32 too, nothing is copied. Shards change places with the momentum weights, one by one, since they are
-        gathered from where they lie.
+        gathered from where they lie; so do parameters whose momentum weights lie in the CPU's memory, which then
+        holds the policy's.
         """
-        names = [name for name, weight in self._weights.items() if isinstance(weight, DTensor)]
+        names = [name for name, weight in self._weights.items() if self._on_cpu or isinstance(weight, DTensor)]
         shards = self._local_policy_weights(names)
         # in float32 the momentum weights themselves, which then hold the policy for the time being
         stand_ins = [w.to(s.dtype) for w, s in zip(self._local_weights(names), shards, strict=True)]
@@ -192,6 +202,16 @@ def _held(parameter: Tensor) -> Tensor:
 def local_part(parameter: Tensor) -> Tensor:
     """What this process holds of a parameter: all of it, or its shard."""
     return _local(_held(parameter))
+
+
+def _copied(weight: Tensor) -> Tensor:
+    return weight.to(torch.float32, copy=True)
+
+
+def _on_cpu(weight: Tensor) -> Tensor:
+    # pinned memory is copied to and from a GPU at the full speed of the bus
+    kept = torch.empty(weight.shape, dtype=torch.float32, device="cpu", pin_memory=torch.cuda.is_available())
+    return kept.copy_(weight)
 
 
 def _local(weight: Tensor) -> Tensor:

@@ -86,6 +86,11 @@ def plan_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any], l
 
 
 def _check_launch(config: MGRPOConfig, launch: Launch) -> None:
+    if config.momentum_cpu_offload and launch.gpus > 1 and launch.sharding in ("fsdp2", "zero-3"):
+        raise UserError(
+            f"momentum_cpu_offload is on, but {launch.sharding} shards the momentum model over the GPUs; set it to "
+            "false."
+        )
     if config.use_vllm and config.vllm_mode == "colocate" and launch.gpus % config.vllm_tensor_parallel_size:
         raise UserError(
             f"vllm_tensor_parallel_size is {config.vllm_tensor_parallel_size}, which does not divide {launch.gpus} "
@@ -165,6 +170,7 @@ def _setting(
         mixed_precision=bool(fields["fp16"] or fields["bf16"] or fields["bf16"] is None),
         use_peft=fields["use_peft"],
         has_momentum=has_momentum_model(config),
+        momentum_cpu_offload=config.momentum_cpu_offload,
         has_reference=config.beta > 0 and config.kl_anchor == "initial",
         optim=str(getattr(config.optim, "value", config.optim)),
         gradient_checkpointing=config.gradient_checkpointing,
@@ -228,6 +234,10 @@ def _conclusions(planned: Plan) -> list[str]:
     elif setting.sampler == "vllm server":
         needed = 2 * planned.shape.parameters / GIB
         lines.append(f"vLLM's own GPUs need {needed:.1f} GiB for the weights, and more for keys and values.")
+    if planned.cpu_bytes:
+        lines.append(
+            f"The CPU's memory holds the momentum model: {_gib(planned.cpu_bytes)} GiB a process, one for each GPU."
+        )
     if problem is None:
         free = (setting.gpu_memory - planned.peak) / GIB
         return [*lines, f"It fits: {free:.1f} GiB of {setting.gpu_memory / GIB:g} are free where most is needed."]

@@ -16,6 +16,7 @@ from mgrpo.errors import UserError
 from mgrpo.monitoring.run_log import CONFIG_FILE, DEFAULTS_HEADING, write_whole
 from mgrpo.training.config import MGRPOConfig, check_loss_type
 from mgrpo.training.fields import COMMAND_LINE, Field, convert, known_fields
+from mgrpo.training.sharding import check_sharding_suits
 from mgrpo.training.vllm_check import check_vllm
 
 _NAMED_AS_PACKAGE = "clearml codecarbon comet_ml dagshub dvclive mlflow neptune swanlab tensorboard trackio wandb"
@@ -193,6 +194,7 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
         )
     if config.share_prompts and model.use_peft:
         raise UserError("share_prompts is on, but the policy is an adapter (use_peft); set share_prompts to false.")
+    check_sharding_suits(config, is_adapter=model.use_peft)
     for name in ("load_in_4bit", "load_in_8bit"):
         if getattr(model, name):
             raise UserError(f"{name} is on, but a policy is not trained in quantized weights here; set it to false.")

@@ -38,6 +38,7 @@ from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, write_whole
 from mgrpo.stop_signals import StopSignals
 from mgrpo.tasks.check import check_prompts
+from mgrpo.training.agreement import check_processes_agree
 from mgrpo.training.checkpoints import flush, flush_tree
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
@@ -58,6 +59,7 @@ from mgrpo.training.resume import (
     write_outcome,
 )
 from mgrpo.training.saving import NotSavedError, together
+from mgrpo.training.sharding import uses_fsdp
 from mgrpo.training.stop import Stop
 from mgrpo.training.trainer import MGRPOTrainer
 from mgrpo.training.voting import equivalent_to_gold, is_known
@@ -92,6 +94,7 @@ def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None
 def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
     config, run_directory = recipe.config, Path(recipe.config.output_dir)
     is_main = config.process_index == 0
+    check_processes_agree({**recipe.resolved, "env": recipe.env})
     start = find_start(recipe)
     if start.outcome is not None:
         if is_main:
@@ -290,9 +293,8 @@ def _prepare(recipe: Recipe) -> Callable[[dict[str, float], Path | None], MGRPOT
 
 
 def _check_sharding(config: MGRPOConfig, source: ModelSource) -> None:
-    uses_fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"  # set by `accelerate launch`
     fsdp_version = (config.fsdp_plugin_args or {}).get("fsdp_version") or os.environ.get("FSDP_VERSION", "1")
-    if (uses_fsdp or config.fsdp_plugin_args) and int(fsdp_version) == 1 and has_momentum_model(config):
+    if uses_fsdp(config) and int(fsdp_version) == 1 and has_momentum_model(config):
         raise UserError(
             "fsdp_version is 1, which flattens parameters, so that the momentum model cannot follow them; set "
             "fsdp_version to 2."

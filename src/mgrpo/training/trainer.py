@@ -206,7 +206,8 @@ class MGRPOTrainer(GRPOTrainer):
             self.label_memory.load(Path(self._checkpoint))
         if has_momentum_model(self.args):
             m = 1.0 if self.args.label_source == "frozen" else self.args.momentum
-            self.momentum_model = MomentumModel(self.accelerator.unwrap_model(self.model), m)
+            policy = self.accelerator.unwrap_model(self.model)
+            self.momentum_model = MomentumModel(policy, m, on_cpu=self.args.momentum_cpu_offload)
             if self._checkpoint is not None:
                 self.momentum_model.load(Path(self._checkpoint))
             if not (self.use_vllm or self._is_vlm):

@@ -7,6 +7,7 @@ from peft import PeftModel
 from mgrpo.errors import UserError
 from mgrpo.training.config import MGRPOConfig, check_loss_type
 from mgrpo.training.sampling import can_share_prompts
+from mgrpo.training.sharding import check_sharding_suits
 from mgrpo.training.vllm_check import check_vllm
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ def check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:
             f"args is a {type(config).__name__}, but answer_fn needs the fields of an MGRPOConfig; pass one."
         )
     check_loss_type(config)
+    model = given["model"]
+    adapter = model.active_peft_config if isinstance(model, PeftModel) else given.get("peft_config")
+    check_sharding_suits(config, is_adapter=adapter is not None)
     if config.use_vllm:
-        model = given["model"]
-        check_vllm(config, model.active_peft_config if isinstance(model, PeftModel) else given.get("peft_config"))
+        check_vllm(config, adapter)
     for name in ("tools", "rollout_func", "environment_factory"):
         if given.get(name):
             raise UserError(f"{name} is given, but the vote samples single completions; leave it out.")
@@ -49,8 +52,6 @@ def check_prompts_can_be_shared(trainer: "MGRPOTrainer") -> None:
     reason = None
     if hasattr(model, "peft_config"):
         reason = "the policy is an adapter"
-    elif trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        reason = "FSDP or DeepSpeed may shard the parameters"
     elif trainer._is_vlm or not can_share_prompts(model):
         reason = f"{model.config.model_type} models keep more of a prompt than its keys and values"
     if reason is not None:

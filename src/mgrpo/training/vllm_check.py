@@ -18,7 +18,8 @@ def check_vllm(config: MGRPOConfig, adapter: PeftConfig | None) -> None:
     """Refuse what cannot be sampled through vLLM, before any model is loaded.
 
     Raises:
-        UserError: if vLLM is missing or of a version that TRL does not take, or cannot take the adapter.
+        UserError: if vLLM is missing or of a version that TRL does not take, cannot be split as asked, or cannot take
+            the adapter.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -36,6 +37,11 @@ def check_vllm(config: MGRPOConfig, adapter: PeftConfig | None) -> None:
                 "CUDA device alone; set vllm_mode to colocate."
             )
         return
+    if config.world_size % config.vllm_tensor_parallel_size:
+        raise UserError(
+            f"vllm_tensor_parallel_size is {config.vllm_tensor_parallel_size}, which does not divide the "
+            f"{config.world_size} process{'es' * (config.world_size > 1)}; set it to a divisor."
+        )
     if adapter is None:
         return
     reason = _unfit(adapter)

@@ -8,6 +8,7 @@ trajectory entropies, and for the sentence in which a server's failure is told.
 """
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ from mgrpo.training.vllm_check import ENGINE_RANKS
 NUM_TOP = 20
 """The most log-probabilities a token that vLLM gives unless it is told otherwise."""
 RAM = Path("/dev/shm")
+LAST_LINES, MOST_OF_LOG = 20, 8192
+"""Of a server's log: lines, and bytes, that are shown."""
 
 
 @contextmanager
@@ -222,9 +225,22 @@ def server_errors_in_a_sentence(config: MGRPOConfig, client: Any = None) -> Iter
             raise
         where = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
         raise UserError(
-            f"the vLLM server at {where} failed: {str(error).rstrip('.'):.500}. See its log, start it anew, and go on "
-            "from the last checkpoint by the same command."
+            f"the vLLM server at {where} failed: {str(error).rstrip('.'):.500}. {_end_of_log(config.vllm_server_log)}"
+            "Start it anew, and go on from the last checkpoint by the same command."
         ) from error
+
+
+def _end_of_log(path: str | None) -> str:
+    """A log's last lines, to stand within a message."""
+    if path is None:
+        return "See its log. "
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - MOST_OF_LOG, 0))
+            lines = file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+    except OSError as error:
+        return f"Its log {path} cannot be read ({error.strerror}). "
+    return "\n".join([f"The last lines of {path}:", *lines, ""]) if lines else f"Its log {path} is empty. "
 
 
 def _limit_waiting(session: requests.Session, seconds: float) -> None:

@@ -4,6 +4,7 @@
 #   sbatch recipes/cluster/slurm.sh --config qwen3-4b-math --output_dir runs/qwen3-4b --gradient_accumulation_steps 6
 #
 # MODEL is what vLLM serves, and must be the recipe's. VLLM_NODES=0: no such node, and the recipe's own way to sample.
+# Where its server fails, mgrpo shows the end of VLLM_LOG, which all nodes must see.
 # Five minutes before the time is over the step under way is finished and saved, and the job goes back into the queue;
 # it then goes on from there. Give --signal a longer time where a step takes longer.
 #SBATCH --job-name=mgrpo
@@ -24,6 +25,7 @@ GPUS_PER_NODE=${GPUS_PER_NODE:-8}
 VLLM_NODES=${VLLM_NODES:-1}
 VLLM_TENSOR_PARALLEL_SIZE=${VLLM_TENSOR_PARALLEL_SIZE:-$GPUS_PER_NODE}  # must divide the model's heads
 VLLM_MAX_MODEL_LENGTH=${VLLM_MAX_MODEL_LENGTH:-4096}  # max_prompt_length + max_completion_length
+VLLM_LOG=${VLLM_LOG:-$PWD/vllm-${SLURM_JOB_ID:-job}.log}
 PORT=${PORT:-29500}
 NODE_SCRIPT=${NODE_SCRIPT:-recipes/cluster/slurm_node.sh}
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-280}  # as long as a step may take, in seconds
@@ -44,9 +46,10 @@ if ((VLLM_NODES)); then
   srun --nodes=1 --ntasks=1 --nodelist="$server" env VLLM_SERVER_DEV_MODE=1 \
     vllm serve "$MODEL" --host 0.0.0.0 --port 8000 --tensor-parallel-size "$VLLM_TENSOR_PARALLEL_SIZE" \
     --max-model-len "$VLLM_MAX_MODEL_LENGTH" --weight-transfer-config '{"backend": "nccl"}' \
-    --logprobs-mode processed_logprobs --max-logprobs -1 &
+    --logprobs-mode processed_logprobs --max-logprobs -1 >"$VLLM_LOG" 2>&1 &
   trap 'kill %1 2>/dev/null || true' EXIT
   sampling=(--use_vllm true --vllm_mode server --vllm_server_host "$server" --vllm_server_timeout 1800)
+  sampling+=(--vllm_server_log "$VLLM_LOG")
 fi
 
 training=
