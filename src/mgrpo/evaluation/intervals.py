@@ -1,0 +1,161 @@
+"""95% intervals and p-values of means over questions: which questions were asked is chance, and so is the seed."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+"""Of the bootstrap; its own error in an end of an interval is then about 2% of the interval's width."""
+PERMUTATIONS = 10_000
+"""Of a permutation test that is not exact; its smallest p is 1 / 10,001."""
+EXACT_UP_TO = 16
+"""Differences whose 65,536 signs are all tried."""
+SEED = 0
+CHUNK = 4_000_000
+"""Numbers drawn at a time, which bounds memory."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval; the interval is nan where it cannot be known."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much better one model is than another on the same questions.
+
+    Attributes:
+        value: mean difference, first minus second.
+        low: lower end of its 95% interval.
+        high: upper end.
+        p_questions: of the test that flips the sign of each question's difference: do these very models differ?
+        p_runs: of the test that flips the sign of each run's difference: do the methods that made them differ? None
+            for a single run; of S runs it is 2 / 2^S at least.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_questions: float
+    p_runs: float | None
+
+
+def estimate(scores: ArrayLike) -> Estimate:
+    """The mean of scores of questions with its bootstrap interval, percentile, clustered by question.
+
+    A question is drawn with all its samples, whose mean its score is, so that samples of one question are not taken
+    for independent ones. Given runs with several seeds, (S, Q), runs are drawn too, and independently of them the
+    questions, the same for all runs drawn (the "pigeonhole bootstrap", Owen 2007): its interval is of another seed
+    and other questions, and rather too wide than too narrow.
+
+    Equal scores throughout: the interval has no width, though the mean is not certain. A single question, or a single
+    question of several runs: nan.
+
+    Args:
+        scores: one for each question, (Q,), or (S, Q) for S runs.
+
+    Raises:
+        ValueError: if there is no question, or a score is not finite.
+    """
+    of_runs = _of_runs(scores)
+    value = float(of_runs.mean())
+    if of_runs.shape[1] < 2:
+        return Estimate(value, math.nan, math.nan)
+    means = np.concatenate(list(_resampled_means(of_runs)))
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value, float(low), float(high))
+
+
+def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:
+    """Compare two models on the same questions, or two methods on the same questions and seeds.
+
+    Questions are resampled in pairs: the difference on a question is what is drawn. Runs are paired in the order
+    given; where one of both has a single run, as the initial model has, it is compared with each of the other's.
+
+    No difference anywhere: 0, an interval without width, p = 1. A single question: interval nan, p = 1.
+
+    Args:
+        first: scores of questions, (Q,), or (S, Q) for S runs.
+        second: scores of the same questions in the same order.
+
+    Raises:
+        ValueError: if the questions or the runs are not as many, there is no question, or a score is not finite.
+    """
+    left, right = _of_runs(first), _of_runs(second)
+    if left.shape[1] != right.shape[1]:
+        raise ValueError(f"{left.shape[1]} questions cannot be paired with {right.shape[1]}")
+    if left.shape[0] != right.shape[0] and 1 not in (left.shape[0], right.shape[0]):
+        raise ValueError(f"{left.shape[0]} runs cannot be paired with {right.shape[0]}")
+    differences = left - right
+    found = estimate(differences)
+    p_runs = sign_flip_p(differences.mean(axis=1)) if len(differences) > 1 else None
+    return PairedDifference(found.value, found.low, found.high, sign_flip_p(differences.mean(axis=0)), p_runs)
+
+
+def sign_flip_p(differences: ArrayLike) -> float:
+    """Two-sided p of a mean difference: how often do random signs make it as large? (n,) -> p.
+
+    Under the null hypothesis a pair could as well have come the other way round. Differences of 0 have no sign and
+    change nothing. Up to 16 others: all signs are tried, and p is exact. More: 10,000 are drawn, and the observed
+    ones are counted among them, p = (b + 1) / (m + 1) (Phipson and Smyth 2010), so that p is never 0.
+
+    Raises:
+        ValueError: if there is no difference, or one is not finite.
+    """
+    flipped = _of_runs(differences)[0]
+    flipped = np.abs(flipped[flipped != 0])
+    observed = abs(_of_runs(differences).sum()) - 1e-9 * flipped.sum()  # what rounding may take from an equal sum
+    if len(flipped) <= EXACT_UP_TO:
+        sums = np.zeros(1)
+        for difference in flipped:
+            sums = np.concatenate([sums - difference, sums + difference])
+        return float((np.abs(sums) >= observed).mean())
+    rng = np.random.default_rng(SEED)
+    as_large = 0
+    for size in _chunks(PERMUTATIONS, len(flipped)):
+        signs = 2.0 * rng.integers(2, size=(size, len(flipped))) - 1
+        as_large += int((np.abs(signs @ flipped) >= observed).sum())
+    return (as_large + 1) / (PERMUTATIONS + 1)
+
+
+def _of_runs(scores: ArrayLike) -> Floats:
+    checked = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    if checked.ndim != 2 or checked.size == 0:
+        raise ValueError(f"scores must be of questions, (Q,), or of runs and questions, (S, Q); not {checked.shape}")
+    if not np.isfinite(checked).all():
+        raise ValueError("a score is not finite; leave out the question that has no sample")
+    return checked
+
+
+def _resampled_means(of_runs: Floats) -> Iterator[Floats]:
+    num_runs, num_questions = of_runs.shape
+    of_questions, of_seeds = np.random.default_rng(SEED), np.random.default_rng([SEED, 1])
+    for size in _chunks(RESAMPLES, num_questions):
+        drawn = _counts(of_questions, size, num_questions)
+        by_run = drawn @ of_runs.T / num_questions
+        if num_runs == 1:
+            yield by_run[:, 0]
+        else:
+            yield (_counts(of_seeds, size, num_runs) * by_run).sum(axis=1) / num_runs
+
+
+def _counts(rng: np.random.Generator, size: int, number: int) -> Floats:
+    """How often each of a number is drawn, when as many are drawn with replacement; (size, number)."""
+    drawn = rng.integers(number, size=(size, number)) + number * np.arange(size)[:, None]
+    return np.bincount(drawn.ravel(), minlength=size * number).reshape(size, number).astype(np.float64)
+
+
+def _chunks(number: int, width: int) -> Iterator[int]:
+    at_a_time = max(1, CHUNK // width)
+    for start in range(0, number, at_a_time):
+        yield min(at_a_time, number - start)
