@@ -1,0 +1,284 @@
+"""Benchmarks by name. A name that is none of `BENCHMARKS` is a task's, as `mgrpo tasks` lists them.
+
+Where lm-evaluation-harness has the benchmark, its data loading and its scoring are used, and its prompt but where the
+papers ask for a box (docs/evaluation.md has the table). An answer is judged by `mgrpo.answers` as in training; the
+library's own verdict is kept beside it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mgrpo.answers import boxed, get_equivalence, get_extractor, number
+from mgrpo.errors import UserError, did_you_mean
+from mgrpo.evaluation.harness import LIBRARY, HarnessQuestion, load_harness, require_harness
+from mgrpo.evaluation.judge import AnswerJudge, Judge
+from mgrpo.evaluation.protocols import Settings
+from mgrpo.evaluation.results import Source
+from mgrpo.tasks.gsm8k import gsm8k
+from mgrpo.tasks.math import TEMPLATE as BOX_TEMPLATE
+from mgrpo.tasks.read import READERS, read_columns
+from mgrpo.tasks.registry import TASKS, installed_tasks, load_task
+from mgrpo.tasks.task import Columns, Task
+
+HARNESS_TEMPLATE = "{prompt}"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark that was loaded.
+
+    Attributes:
+        name: as it was asked for.
+        task: its questions and gold answers, how they are asked and read.
+        judge: says which completions are right.
+        harness: the library's questions in the same order, or None where they are not of it.
+        source: where the questions come from.
+        limit: only the first so many were taken; None: all.
+        scoring: what says whether a completion is right, in words for the result file.
+    """
+
+    name: str
+    task: Task
+    judge: Judge
+    harness: list[HarnessQuestion] | None
+    source: Source
+    limit: int | None
+    scoring: str
+
+
+@dataclass(frozen=True)
+class HarnessSpec:
+    """A benchmark of lm-evaluation-harness.
+
+    Attributes:
+        summary: what it is.
+        configs: paths under the library's `tasks/`.
+        question: the column that is asked; None: what the library asks.
+        template: around the question.
+        read_gold: the gold answer from the library's own.
+        extractor: how an answer is read.
+        equivalence: when two are the same.
+        filter_name: what of a completion the library's metric is given.
+        prepare: puts a local copy's columns into the form that the library reads.
+    """
+
+    summary: str
+    configs: tuple[str, ...]
+    extractor: str
+    equivalence: str
+    question: str | None = None
+    template: str = HARNESS_TEMPLATE
+    read_gold: Callable[[str], str | None] = str.strip
+    filter_name: str = "none"
+    prepare: Callable[[Columns], Columns] = dict
+
+
+def _with_solution(columns: Columns) -> Columns:
+    """Copies of MATH-500 that have the answer alone: the library reads it out of the box of a solution."""
+    if "solution" in columns or "answer" not in columns:
+        return columns
+    return {**columns, "solution": [f"\\boxed{{{boxed(str(a)) or a}}}" for a in columns["answer"]]}
+
+
+def _capitalized(columns: Columns) -> Columns:
+    """Copies of AIME 2024 with the columns of the other years."""
+    return {name.capitalize() if name in ("problem", "answer") else name: values for name, values in columns.items()}
+
+
+def _letter(target: str) -> str:
+    return target.strip().strip("()")
+
+
+_SUBJECTS = (
+    *("biology", "business", "chemistry", "computer_science", "economics", "engineering", "health", "history"),
+    *("law", "math", "other", "philosophy", "physics", "psychology"),
+)
+_AIME = {"template": BOX_TEMPLATE, "extractor": "boxed", "equivalence": "math"}
+_GPQA = {"read_gold": _letter, "extractor": "choice:ABCD", "equivalence": "choice", "filter_name": "flexible-extract"}
+
+OF_HARNESS: dict[str, HarnessSpec] = {
+    "math500": HarnessSpec(
+        "500 problems of MATH, answers in a box",
+        ("hendrycks_math/hendrycks_math500.yaml",),
+        question="problem",
+        template=BOX_TEMPLATE,
+        extractor="boxed",
+        equivalence="math",
+        prepare=_with_solution,
+    ),
+    "aime24": HarnessSpec(
+        "AIME 2024, 30 problems", ("aime/aime24.yaml",), question="Problem", prepare=_capitalized, **_AIME
+    ),
+    "aime25": HarnessSpec("AIME 2025, 30 problems", ("aime/aime25.yaml",), question="problem", **_AIME),
+    "gpqa_diamond": HarnessSpec(
+        "GPQA diamond, 198 questions, gated", ("gpqa/cot_zeroshot/gpqa_diamond_cot_zeroshot.yaml",), **_GPQA
+    ),
+    "gpqa_main": HarnessSpec(
+        "GPQA main, 448 questions, gated", ("gpqa/cot_zeroshot/gpqa_main_cot_zeroshot.yaml",), **_GPQA
+    ),
+    "mmlu_pro": HarnessSpec(
+        "MMLU-Pro, 12,032 questions of 14 subjects in turn",
+        tuple(f"mmlu_pro/mmlu_pro_{subject}.yaml" for subject in _SUBJECTS),
+        extractor="choice:ABCDEFGHIJ",
+        equivalence="choice",
+        filter_name="custom-extract",
+    ),
+    "gsm8k": HarnessSpec(
+        "GSM8K, 1,319 word problems",
+        ("gsm8k/gsm8k-cot-zeroshot.yaml",),
+        read_gold=number,
+        extractor="number",
+        equivalence="number",
+        filter_name="flexible-extract",
+    ),
+}
+OF_TASKS: dict[str, tuple[str, str, str]] = {
+    "amc23": ("AMC 12 of 2022 and 2023, 83 problems", "math:AI-MO/aimo-validation-amc", "train"),
+}
+"""Benchmarks that are a task under another name: summary, task, split."""
+"""Benchmarks whose completions are programs."""
+
+BENCHMARKS: dict[str, str] = {name: spec.summary for name, spec in OF_HARNESS.items()} | {
+    name: summary for name, (summary, _, _) in OF_TASKS.items()
+}
+"""The benchmarks that come along, with what they are."""
+
+
+def parse_names(values: Sequence[str]) -> list[str]:
+    """Benchmarks as the command line gives them: several words, or one with commas.
+
+    Raises:
+        UserError: if there is none, one is named twice, or one does not exist.
+    """
+    named = [name.strip() for value in values for name in value.split(",") if name.strip()]
+    if not named:
+        raise UserError(f"no benchmark is named; name some of {', '.join(BENCHMARKS)}, or tasks")
+    for name in named:
+        if named.count(name) > 1:
+            raise UserError(f"the benchmark {name!r} is named twice; name it once")
+        head = name.partition(":")[0]
+        known = [*BENCHMARKS, *TASKS, *installed_tasks()]
+        if name not in BENCHMARKS and head not in known and ":" not in name:
+            raise UserError(
+                f"there is no benchmark {name!r}{did_you_mean(name, known)}; name one of {', '.join(BENCHMARKS)}, or "
+                "a task (`mgrpo tasks`)"
+            )
+    return named
+
+
+def load_benchmark(name: str, settings: Settings, *, data: str | None = None, limit: int | None = None) -> Benchmark:
+    """Load a benchmark's questions.
+
+    Args:
+        name: one of `BENCHMARKS`, or a task's.
+        settings: those that change how a question is asked or read win over the benchmark's own.
+        data: a file, or a directory with a file of the benchmark's name; None: from where it comes from.
+        limit: only the first so many questions.
+
+    Raises:
+        UserError: if the benchmark or its data cannot be had, or it has no right answers.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}; set it to 1 or more, or leave it out for all questions")
+    for get, value in ((get_extractor, settings.answer_extractor), (get_equivalence, settings.answer_equivalence)):
+        if value is not None:
+            get(value)
+    file = None if data is None or name not in BENCHMARKS else _local_file(name, Path(data))
+    if name in OF_HARNESS:
+        benchmark = _load_harness(name, OF_HARNESS[name], settings, file, limit)
+    else:
+        benchmark = _load_task(name, settings, file, limit)
+    if not any(is_known(gold) for gold in benchmark.task.columns.get("answer", ())):
+        raise UserError(f"{name} has no right answers, so nothing can be measured; name a data set that has")
+    return benchmark
+
+
+def is_known(gold: Any) -> bool:
+    """Whether there is a right answer."""
+    return gold is not None and gold != ""
+
+
+def _local_file(name: str, data: Path) -> str:
+    if data.is_file():
+        return str(data)
+    if not data.is_dir():
+        raise UserError(f"data is {data}, which does not exist; name a file, or a directory with {name}.jsonl")
+    for suffix in READERS:
+        if (data / f"{name}{suffix}").is_file():
+            return str(data / f"{name}{suffix}")
+    held = ", ".join(sorted(path.name for path in data.iterdir() if path.suffix in READERS)) or "no data"
+    raise UserError(f"the directory {data} has no file {name}.jsonl (it holds {held}); put it there, or leave out data")
+
+
+def _load_harness(
+    name: str, spec: HarnessSpec, settings: Settings, file: str | None, limit: int | None
+) -> Benchmark:
+    columns = None if file is None else spec.prepare(read_columns(file, split="test", dataset_config=None))
+    questions = load_harness(
+        spec.configs, columns, settings.dataset_seed, metric="exact_match", filter_name=spec.filter_name
+    )[:limit]
+    task = Task(
+        {
+            "prompt": [q.prompt if spec.question is None else q.document[spec.question] for q in questions],
+            "answer": [spec.read_gold(q.target) for q in questions],
+        },
+        prompt_template=spec.template,
+        extractor=spec.extractor,
+        equivalence=spec.equivalence,
+    )
+    task = _as_asked(task, settings)
+    configs = spec.configs[0] if len(spec.configs) == 1 else f"{spec.configs[0]} and {len(spec.configs) - 1} more"
+    source = Source(LIBRARY, require_harness(), configs, file, _digest(task))
+    return Benchmark(name, task, _answer_judge(task), questions, source, limit, _scoring(task))
+
+
+def _load_task(name: str, settings: Settings, file: str | None, limit: int | None) -> Benchmark:
+    task_name, split = name, settings.split
+    if name in OF_TASKS:
+        _, task_name, split = OF_TASKS[name]
+        if file is not None:
+            task_name = f"{task_name.partition(':')[0]}:{file}"
+    task = load_task(task_name, split=split, size=limit, seed=settings.dataset_seed)
+    columns = {column: list(values)[:limit] for column, values in task.columns.items()}
+    task = _as_asked(replace(task, columns=columns), settings)
+    generator, _, _ = task_name.partition(":")
+    library = "reasoning-gym" if generator == "reasoning_gym" else None
+    source = Source(library, _version(library), task_name, file, _digest(task))
+    return Benchmark(name, task, _answer_judge(task), None, source, limit, _scoring(task))
+
+
+def _as_asked(task: Task, settings: Settings) -> Task:
+    asked = {
+        "prompt_template": settings.prompt_template,
+        "system_prompt": settings.system_prompt,
+        "conversational": settings.conversational,
+        "extractor": settings.answer_extractor,
+        "equivalence": settings.answer_equivalence,
+    }
+    return replace(task, **{name: value for name, value in asked.items() if value is not None})
+
+
+def _answer_judge(task: Task) -> Judge:
+    return AnswerJudge(task.extractor, task.equivalence, task.score)
+
+
+def _scoring(task: Task) -> str:
+    return f"{task.extractor}, then the task's own checker" if task.score else f"{task.extractor}, {task.equivalence}"
+
+
+def _digest(task: Task) -> str:
+    rows = {name: [str(value) for value in values] for name, values in task.columns.items()}
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def _version(package: str | None) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return None if package is None else version(package)
+    except PackageNotFoundError:
+        return None
