@@ -11,14 +11,25 @@ def make_results():
     def make(name="Qwen/Qwen3-4B-Base", weights="policy", step=None, k=4, limit=None, sha256="0" * 64, **accuracies):
         benchmarks = {
             benchmark: BenchmarkResult(
-                source=Source(library="lm-eval", version="0.4.13", task=benchmark, file=None, sha256=sha256),
+                source=Source(
+                    library="lm-eval",
+                    version="0.4.13",
+                    task=benchmark,
+                    file=None,
+                    split="test",
+                    dataset_seed=None,
+                    sha256=sha256,
+                ),
                 num_questions=500 if limit is None else limit,
                 limit=limit,
                 k=k,
                 template="boxed",
                 system_prompt=None,
+                conversational=True,
+                chat_template_kwargs={"enable_thinking": False},
                 extractor="boxed",
                 equivalence="math",
+                scoring="the box's content equals the gold answer as mathematics",
                 metrics={
                     f"avg@{k}": Estimate(accuracy, accuracy - 0.05, accuracy + 0.05),
                     "mean_length": Estimate(311.5, 300.0, 321.0),

@@ -26,6 +26,32 @@ def test_equal_scores_have_an_interval_without_width():
     assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
 
 
+def test_no_right_answer_is_no_proof_that_there_is_never_one():
+    # Wilson's interval of 0 of n: from 0 to z^2 / (n + z^2) = 3.8415 / 33.8415
+    found = estimate(np.zeros(30), is_share=True)
+    assert (found.value, found.low, found.high) == pytest.approx((0, 0, 0.11351), abs=1e-5)
+    assert found.method == "wilson"
+    mirrored = estimate(np.ones(30), is_share=True)
+    assert (mirrored.low, mirrored.high) == pytest.approx((1 - 0.11351, 1), abs=1e-5)
+    # Of a length or a difference nothing of the kind is known
+    assert estimate(np.zeros(30)).high == 0
+
+
+def test_wilson_s_interval_against_scipy():
+    binomtest = pytest.importorskip("scipy.stats").binomtest
+    # 4 of 200, one sample each: the bootstrap's variance is that of 199 samples, and so are the ends, to 1%
+    theirs = binomtest(4, 200).proportion_ci(method="wilson")
+    ours = estimate(np.arange(200) < 4, is_share=True)
+    assert ours.method == "wilson"
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=0.02)
+
+
+def test_right_answers_that_are_few_but_enough():
+    is_right = np.arange(200) < 5
+    assert estimate(is_right, is_share=True).method == "bootstrap"
+    assert estimate(is_right, is_share=True) == estimate(is_right)
+
+
 def test_the_interval_of_one_question_is_unknown():
     assert estimate([0.5]).value == 0.5
     assert np.isnan([estimate([0.5]).low, estimate([0.5]).high, estimate([[0.5], [1.0]]).low]).all()
@@ -59,9 +85,11 @@ def test_the_draws_are_the_same_each_time(rng):
 
 
 def test_runs_are_drawn_too(rng):
-    # Runs that differ by far more than questions do: of 4 runs' means 0, 0, 1, 1 all the same are drawn in 2 * (1/2)^4
+    # Runs that differ by far more than questions do: of means 0, 0, 1, 1 three are drawn, all 0 with probability 1/8
     of_runs = np.repeat([0.0, 0.0, 1.0, 1.0], 200).reshape(4, 200)
     assert (estimate(of_runs).low, estimate(of_runs).high) == (0.0, 1.0)
+    # Two runs: one is drawn
+    assert estimate([[0.0] * 9, [1.0] * 9]).low == 0.0
     # Equal runs: nothing but the questions is left
     of_questions = rng.random(200)
     same, alone = estimate(np.tile(of_questions, (4, 1))), estimate(of_questions)

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +16,8 @@ PERMUTATIONS = 10_000
 """Of a permutation test that is not exact; its smallest p is 1 / 10,001."""
 EXACT_UP_TO = 16
 """Differences whose 65,536 signs are all tried."""
+FEW = 5
+"""Right answers, or wrong ones, in questions' worth, below which a bootstrap has too little to draw from."""
 SEED = 0
 CHUNK = 4_000_000
 """Numbers drawn at a time, which bounds memory."""
@@ -23,11 +27,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval; the interval is nan where it cannot be known."""
+    """A number with its 95% interval.
+
+    Attributes:
+        value: the number.
+        low: lower end of the interval; nan where it cannot be known.
+        high: upper end.
+        method: where the interval is from.
+    """
 
     value: float
     low: float
     high: float
+    method: Literal["bootstrap", "wilson"] = "bootstrap"
 
 
 @dataclass(frozen=True)
@@ -50,28 +62,34 @@ class PairedDifference:
     p_runs: float | None
 
 
-def estimate(scores: ArrayLike) -> Estimate:
+def estimate(scores: ArrayLike, *, is_share: bool = False) -> Estimate:
     """The mean of scores of questions with its bootstrap interval, percentile, clustered by question.
 
     A question is drawn with all its samples, whose mean its score is, so that samples of one question are not taken
     for independent ones. Given runs with several seeds, (S, Q), runs are drawn too, and independently of them the
-    questions, the same for all runs drawn (the "pigeonhole bootstrap", Owen 2007): its interval is of another seed
-    and other questions, and rather too wide than too narrow.
+    questions, the same ones for all runs (Owen 2007). S - 1 runs are drawn, since S of a few spread too little
+    (Rao and Wu 1988).
 
-    Equal scores throughout: the interval has no width, though the mean is not certain. A single question, or a single
-    question of several runs: nan.
+    Of a share that is nearly 0 or 1 on few questions the bootstrap knows too little: of no right answer at all it
+    would say that there is never one. Below 5 questions' worth of right or of wrong answers the interval is Wilson's,
+    of as many samples as give the bootstrap's variance, or as there are questions where that is 0.
+
+    Equal scores otherwise: the interval has no width, though the mean is not certain. A single question: nan.
 
     Args:
         scores: one for each question, (Q,), or (S, Q) for S runs.
+        is_share: whether they are in [0, 1] and no differences.
 
     Raises:
         ValueError: if there is no question, or a score is not finite.
     """
     of_runs = _of_runs(scores)
-    value = float(of_runs.mean())
-    if of_runs.shape[1] < 2:
+    value, num_questions = float(of_runs.mean()), of_runs.shape[1]
+    if num_questions < 2:
         return Estimate(value, math.nan, math.nan)
     means = np.concatenate(list(_resampled_means(of_runs)))
+    if is_share and num_questions * min(value, 1 - value) < FEW:
+        return _wilson(value, float(means.var()) * num_questions / (num_questions - 1), num_questions)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, float(low), float(high))
 
@@ -137,21 +155,31 @@ def _of_runs(scores: ArrayLike) -> Floats:
     return checked
 
 
+def _wilson(share: float, variance: float, num_questions: int) -> Estimate:
+    """Wilson's interval (1927) of a share with that variance."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    number = share * (1 - share) / variance if variance > 0 else num_questions
+    middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    half = z / (1 + z**2 / number) * math.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
+    return Estimate(share, max(middle - half, 0.0), min(middle + half, 1.0), "wilson")
+
+
 def _resampled_means(of_runs: Floats) -> Iterator[Floats]:
     num_runs, num_questions = of_runs.shape
     of_questions, of_seeds = np.random.default_rng(SEED), np.random.default_rng([SEED, 1])
     for size in _chunks(RESAMPLES, num_questions):
-        drawn = _counts(of_questions, size, num_questions)
+        drawn = _counts(of_questions, size, num_questions, num_questions)
         by_run = drawn @ of_runs.T / num_questions
         if num_runs == 1:
             yield by_run[:, 0]
         else:
-            yield (_counts(of_seeds, size, num_runs) * by_run).sum(axis=1) / num_runs
+            drawn = _counts(of_seeds, size, num_runs, num_runs - 1)
+            yield (drawn * by_run).sum(axis=1) / (num_runs - 1)
 
 
-def _counts(rng: np.random.Generator, size: int, number: int) -> Floats:
-    """How often each of a number is drawn, when as many are drawn with replacement; (size, number)."""
-    drawn = rng.integers(number, size=(size, number)) + number * np.arange(size)[:, None]
+def _counts(rng: np.random.Generator, size: int, number: int, num_drawn: int) -> Floats:
+    """How often each of a number is drawn, with replacement; (size, number)."""
+    drawn = rng.integers(number, size=(size, num_drawn)) + number * np.arange(size)[:, None]
     return np.bincount(drawn.ravel(), minlength=size * number).reshape(size, number).astype(np.float64)
 
 

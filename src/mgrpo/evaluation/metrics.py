@@ -79,7 +79,9 @@ def pad(
 
 def measure(samples: Samples) -> dict[str, Estimate]:
     """Every metric with its interval, by name: the means of `scores`."""
-    return {name: estimate(of_questions) for name, of_questions in scores(samples).items()}
+    return {
+        name: estimate(of_questions, is_share=name != MEAN_LENGTH) for name, of_questions in scores(samples).items()
+    }
 
 
 def scores(samples: Samples) -> dict[str, Floats]:

@@ -75,6 +75,8 @@ class Source:
         version: of the library, or None.
         task: the library's name of the benchmark, or None.
         file: path of a local copy, or None.
+        split: of the data set, or None.
+        dataset_seed: of the questions that are generated, or of the order of a question's options, or None.
         sha256: of the questions as they were read; equal ones are the same questions.
     """
 
@@ -82,6 +84,8 @@ class Source:
     version: str | None
     task: str | None
     file: str | None
+    split: str | None
+    dataset_seed: int | None
     sha256: str
 
 
@@ -96,8 +100,11 @@ class BenchmarkResult:
         k: samples of each question.
         template: how a question is put to the model, or the library's name of it.
         system_prompt: or None.
+        conversational: whether the model's chat template is around it.
+        chat_template_kwargs: what the chat template was given, or None.
         extractor: what reads an answer out of a completion.
         equivalence: what compares answers.
+        scoring: what says whether a completion is right, in words.
         metrics: of `metrics.measure`, by name.
     """
 
@@ -107,8 +114,11 @@ class BenchmarkResult:
     k: int
     template: str
     system_prompt: str | None
+    conversational: bool
+    chat_template_kwargs: dict[str, Any] | None
     extractor: str
     equivalence: str
+    scoring: str
     metrics: dict[str, Estimate]
 
     @property
@@ -172,6 +182,8 @@ class _BrokenError(ValueError):
 
 def _read(wanted: Any, value: Any, place: str) -> Any:
     """A value of JSON as the type that a field has; fields that are not known are left out."""
+    if wanted is Any:
+        return value
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
         given = _expect(dict, value, place)
@@ -196,8 +208,8 @@ def _read(wanted: Any, value: Any, place: str) -> Any:
 
 
 def _expect(wanted: Any, value: Any, place: str) -> Any:
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        names = {str: "a text", int: "a whole number", dict: "an object"}
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        names = {str: "a text", int: "a whole number", bool: "true or false", dict: "an object"}
         raise _BrokenError(f"`{place}` is {value!r:.60}, not {names.get(wanted, 'a number')}")
     return value
 
