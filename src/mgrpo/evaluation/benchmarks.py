@@ -14,11 +14,11 @@ from typing import Any
 
 from mgrpo.answers import boxed, get_equivalence, get_extractor, number
 from mgrpo.errors import UserError, did_you_mean
+from mgrpo.evaluation.code_benchmarks import LIVECODEBENCH, MBPP_CONFIG, load_livecodebench, load_mbpp
 from mgrpo.evaluation.harness import LIBRARY, HarnessQuestion, load_harness, require_harness
 from mgrpo.evaluation.judge import AnswerJudge, Judge
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import Source
-from mgrpo.tasks.gsm8k import gsm8k
 from mgrpo.tasks.math import TEMPLATE as BOX_TEMPLATE
 from mgrpo.tasks.read import READERS, read_columns
 from mgrpo.tasks.registry import TASKS, installed_tasks, load_task
@@ -140,10 +140,16 @@ OF_TASKS: dict[str, tuple[str, str, str]] = {
     "amc23": ("AMC 12 of 2022 and 2023, 83 problems", "math:AI-MO/aimo-validation-amc", "train"),
 }
 """Benchmarks that are a task under another name: summary, task, split."""
+OF_CODE: dict[str, str] = {
+    "mbpp": "MBPP, 500 small functions, run in a sandbox",
+    "livecodebench": "LiveCodeBench v6, programs for contests, run in a sandbox",
+}
 """Benchmarks whose completions are programs."""
 
-BENCHMARKS: dict[str, str] = {name: spec.summary for name, spec in OF_HARNESS.items()} | {
-    name: summary for name, (summary, _, _) in OF_TASKS.items()
+BENCHMARKS: dict[str, str] = {
+    **{name: spec.summary for name, spec in OF_HARNESS.items()},
+    **{name: summary for name, (summary, _, _) in OF_TASKS.items()},
+    **OF_CODE,
 }
 """The benchmarks that come along, with what they are."""
 
@@ -190,6 +196,8 @@ def load_benchmark(name: str, settings: Settings, *, data: str | None = None, li
     file = None if data is None or name not in BENCHMARKS else _local_file(name, Path(data))
     if name in OF_HARNESS:
         benchmark = _load_harness(name, OF_HARNESS[name], settings, file, limit)
+    elif name in OF_CODE:
+        benchmark = _load_code(name, settings, file, limit)
     else:
         benchmark = _load_task(name, settings, file, limit)
     if not any(is_known(gold) for gold in benchmark.task.columns.get("answer", ())):
@@ -232,8 +240,24 @@ def _load_harness(
     )
     task = _as_asked(task, settings)
     configs = spec.configs[0] if len(spec.configs) == 1 else f"{spec.configs[0]} and {len(spec.configs) - 1} more"
-    source = Source(LIBRARY, require_harness(), configs, file, _digest(task))
+    source = Source(LIBRARY, require_harness(), configs, file, None, settings.dataset_seed, _digest(task))
     return Benchmark(name, task, _answer_judge(task), questions, source, limit, _scoring(task))
+
+
+def _load_code(name: str, settings: Settings, file: str | None, limit: int | None) -> Benchmark:
+    for setting in ("answer_extractor", "answer_equivalence"):
+        if getattr(settings, setting) is not None:
+            raise UserError(f"{setting} is set, but the answers of {name} are programs, which are run; leave it out")
+    if name == "mbpp":
+        columns = None if file is None else read_columns(file, split="test", dataset_config=None)
+        code = load_mbpp(columns, settings.dataset_seed, limit)
+        library, version, where = LIBRARY, require_harness(), MBPP_CONFIG
+    else:
+        code = load_livecodebench(file, limit)
+        library, version, where = None, None, LIVECODEBENCH
+    task = _as_asked(code.task, settings)
+    source = Source(library, version, where, file, None, None, _digest(task))
+    return Benchmark(name, task, code.judge, code.harness, source, limit, code.scoring)
 
 
 def _load_task(name: str, settings: Settings, file: str | None, limit: int | None) -> Benchmark:
@@ -247,7 +271,9 @@ def _load_task(name: str, settings: Settings, file: str | None, limit: int | Non
     task = _as_asked(replace(task, columns=columns), settings)
     generator, _, _ = task_name.partition(":")
     library = "reasoning-gym" if generator == "reasoning_gym" else None
-    source = Source(library, _version(library), task_name, file, _digest(task))
+    source = Source(
+        library, _version(library), task_name, file, None if file else split, settings.dataset_seed, _digest(task)
+    )
     return Benchmark(name, task, _answer_judge(task), None, source, limit, _scoring(task))
 
 

@@ -8,12 +8,9 @@ BENCHMARK/samples.jsonl      the samples, as they came
 BENCHMARK/metrics.jsonl, completions/   the same as a run's files: `mgrpo report` shows them
 """
 
-import hashlib
 import itertools
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,20 +18,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import Progress
 
-from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmarks import Benchmark, is_known
-from mgrpo.evaluation.intervals import estimate
-from mgrpo.evaluation.metrics import Samples, measure, pad
+from mgrpo.evaluation.asked import Asked, ask, digest_of, sha256, template_of
+from mgrpo.evaluation.benchmarks import Benchmark
+from mgrpo.evaluation.measured import measured, write_for_report
 from mgrpo.evaluation.protocols import Settings, num_samples
-from mgrpo.evaluation.results import BenchmarkResult, Model, Protocol, Results, write_results
+from mgrpo.evaluation.results import Model, Protocol, Results, write_results
 from mgrpo.evaluation.sampling import Engine, Request, seed_of
 from mgrpo.evaluation.store import Sample, SampleStore
-from mgrpo.monitoring import names
 from mgrpo.monitoring.display import progress_bar, visible
-from mgrpo.monitoring.run_log import METRICS_FILE, MetricsWriter, write_completions
-from mgrpo.tasks.check import encode_prompts
-from mgrpo.tasks.load import Prompt, make_prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -85,64 +77,6 @@ class How:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A benchmark's questions as a model sees them.
-
-    Attributes:
-        benchmark: the benchmark.
-        rows: the numbers of the questions that have a right answer.
-        texts: of each question, what is shown of it.
-        ids: of each question, the tokens.
-        gold: of each question, the right answer.
-        template: how they are asked, in words for the result file.
-    """
-
-    benchmark: Benchmark
-    rows: list[int]
-    texts: list[str]
-    ids: list[list[int]]
-    gold: list[Any]
-    template: str
-
-
-def ask(benchmark: Benchmark, tokenizer: "PreTrainedTokenizerBase", settings: Settings, context: int | None) -> Asked:
-    """Put a benchmark's questions into a model's tokens.
-
-    Raises:
-        UserError: if the model cannot be asked, or a completion of that length does not fit into its context.
-    """
-    from dataclasses import replace
-
-    task = benchmark.task
-    is_chat = bool(tokenizer.chat_template) if settings.conversational is None else settings.conversational
-    dataset = make_prompts(replace(task, conversational=is_chat), benchmark.name)
-    prompts: list[Prompt] = list(dataset["prompt"])
-    encoded = encode_prompts(prompts, tokenizer, settings.chat_template_kwargs)
-    gold = list(dataset["answer"])
-    rows = [row for row, truth in enumerate(gold) if is_known(truth) and encoded[row] is not None]
-    ids = [tokens or [] for tokens in encoded]
-    longest = max(len(ids[row]) for row in rows)
-    if context is not None and longest + settings.max_tokens > context:
-        raise UserError(
-            f"max_tokens is {settings.max_tokens}, and with the longest prompt of {benchmark.name}, of {longest} "
-            f"tokens, that is more than the {context} tokens that the model takes; set max_tokens to "
-            f"{max(context - longest, 1)} or less"
-        )
-    template = task.prompt_template or "{prompt}"
-    if is_chat:
-        template += f" [in the model's chat template, sha256 {_sha(str(tokenizer.chat_template))[:12]}]"
-    return Asked(benchmark, rows, [_shown(prompt) for prompt in prompts], ids, gold, template)
-
-
-def _shown(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
-
-
-def _sha(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-
-
-@dataclass(frozen=True)
 class Measurement:
     """A model on a benchmark: what is to be sampled, and what there is.
 
@@ -190,7 +124,7 @@ def plan(
             directory = output / subject.label / directory_name(benchmark.name)
             store = SampleStore(directory, _fingerprint(subject, asked, how))
             for (row, _), sample in store.samples.items():
-                if row < len(asked.ids) and sample.prompt != _digest(asked.ids[row]):
+                if row < len(asked.ids) and sample.prompt != digest_of(asked.ids[row]):
                     raise UserError(
                         f"{directory} holds samples of other questions (the prompt of question {row} has changed); "
                         "give another output_dir, or delete that directory"
@@ -203,11 +137,7 @@ def plan(
 def directory_name(benchmark: str) -> str:
     """A benchmark's name as a directory's."""
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in benchmark)
-    return name if name == benchmark else f"{name[:60].strip('-.')}-{_sha(benchmark)[:6]}"
-
-
-def _digest(ids: Sequence[int]) -> str:
-    return _sha(json.dumps(ids))[:16]
+    return name if name == benchmark else f"{name[:60].strip('-.')}-{sha256(benchmark)[:6]}"
 
 
 def _fingerprint(subject: Subject, asked: Asked, how: How) -> dict[str, Any]:
@@ -219,7 +149,9 @@ def _fingerprint(subject: Subject, asked: Asked, how: How) -> dict[str, Any]:
         "engine": how.engine,
         "dtype": how.dtype,
         **settings,
-        "template": asked.template,
+        "template": template_of(benchmark),
+        "chat_template": sha256(str(subject.tokenizer.chat_template))[:16] if asked.is_chat else None,
+        "extractor": benchmark.task.extractor,
         "scoring": benchmark.scoring,
         "library": f"{benchmark.source.library} {benchmark.source.version}",
         "versions": how.versions,
@@ -244,7 +176,12 @@ def evaluate(
                 for measurement in to_sample:
                     _sample(measurement, engine, how, bar, subject.label)
             del engine
-        found = {m.asked.benchmark.name: _measured(m, subject, output) for m in measurements}
+        found = {}
+        for measurement in measurements:
+            asked, taken = measurement.asked, measurement.taken()
+            result, samples = measured(asked, taken, how.settings.chat_template_kwargs)
+            write_for_report(measurement.store.directory, asked, taken, samples, subject.model, result)
+            found[asked.benchmark.name] = result
         protocol = Protocol(
             how.title,
             **{name: getattr(how.settings, name) for name in ("temperature", "top_p", "top_k", "max_tokens")},
@@ -284,7 +221,7 @@ def sample_batch(
     """Sample and judge some questions' samples, given by question and number."""
     benchmark = asked.benchmark
     requests = [
-        Request(asked.ids[row], seed_of(settings.seed, benchmark.name, _digest(asked.ids[row]), number))
+        Request(asked.ids[row], seed_of(settings.seed, benchmark.name, digest_of(asked.ids[row]), number))
         for row, number in batch
     ]
     completions = engine.sample(requests)
@@ -296,7 +233,7 @@ def sample_batch(
             Sample(
                 row,
                 number,
-                _digest(asked.ids[row]),
+                digest_of(asked.ids[row]),
                 completion.text,
                 completion.num_tokens,
                 completion.is_finished,
@@ -308,83 +245,3 @@ def sample_batch(
     return samples
 
 
-def _measured(measurement: Measurement, subject: Subject, output: Path) -> BenchmarkResult:
-    """The metrics of what is there; writes the files that the report reads."""
-    asked, taken = measurement.asked, measurement.taken()
-    benchmark, task = asked.benchmark, asked.benchmark.task
-    ids = number_answers([[sample.answer for sample in group] for group in taken], task.equivalence).ids
-    samples = pad(
-        [[sample.is_right for sample in group] for group in taken],
-        ids,
-        [[sample.num_tokens for sample in group] for group in taken],
-    )
-    metrics = measure(samples)
-    metrics["unfinished_rate"] = estimate([_share(not s.is_finished for s in group) for group in taken])
-    if all(sample.harness_right is not None for group in taken for sample in group):
-        of_questions = [_share(bool(sample.harness_right) for sample in group) for group in taken]
-        metrics[f"{benchmark.source.library} avg@{measurement.k}"] = estimate(of_questions)
-    directory = output / subject.label / directory_name(benchmark.name)
-    _write_for_report(directory, asked, taken, samples, subject.model)
-    return BenchmarkResult(
-        source=benchmark.source,
-        num_questions=len(asked.rows),
-        limit=benchmark.limit,
-        k=measurement.k,
-        template=asked.template,
-        system_prompt=task.system_prompt or None,
-        extractor=task.extractor,
-        equivalence="the task's own checker" if task.score else task.equivalence,
-        metrics=metrics,
-    )
-
-
-def _share(verdicts: Any) -> float:
-    values = list(verdicts)
-    return sum(values) / len(values)
-
-
-def _write_for_report(
-    directory: Path, asked: Asked, taken: list[list[Sample]], samples: Samples, model: Model
-) -> None:
-    """The samples as a run's files are: a table of completions at the model's step, and a row of metrics."""
-    step = model.step or 0
-    rows = []
-    for group, (row, its_samples, its_ids) in enumerate(
-        zip(asked.rows, taken, samples.answer_ids.tolist(), strict=True)
-    ):
-        voted = [number for number in its_ids if number >= 0]
-        most = max(voted, key=voted.count) if voted else None
-        label = None if most is None else its_samples[its_ids.index(most)].answer
-        for sample, answer_id in zip(its_samples, its_ids, strict=True):
-            rows.append(
-                {
-                    "group": group,
-                    "question": row,
-                    "sample": sample.number,
-                    "prompt": asked.texts[row],
-                    "completion": sample.completion,
-                    "answer": sample.answer,
-                    "answer_id": answer_id,
-                    "model": "momentum" if model.weights == "momentum" else "policy",
-                    "num_tokens": sample.num_tokens,
-                    "is_finished": sample.is_finished,
-                    "pseudo_label": label,
-                    "is_match": most is not None and answer_id == most,
-                    "is_right": sample.is_right,
-                    "harness_right": sample.harness_right,
-                    "right_answer": str(asked.gold[row]),
-                }
-            )
-    write_completions(rows, directory, step)
-    scores = measure(samples)
-    k = samples.is_right.shape[1]
-    metrics = {
-        names.GOLD_ACCURACY: scores[f"avg@{k}"],
-        names.NONE_RATE: scores["no_answer_rate"],
-        names.LENGTH: scores["mean_length"],
-    }
-    if k > 1:
-        metrics |= {names.AGREEMENT: scores["consistency"], names.GOLD_LABEL_ACCURACY: scores[f"maj@{k}"]}
-    writer = MetricsWriter(directory / METRICS_FILE)
-    writer.write({"step": step, **{name: value.value for name, value in metrics.items()}})
-    writer.close()
