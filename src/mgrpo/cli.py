@@ -161,7 +161,9 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--benchmarks", nargs="+", required=True, metavar="NAME", help="math500, aime24, ..., or a task: file:my.jsonl"
     )
-    evaluate.add_argument("--protocol", default="m-grpo", metavar="NAME", help="how it is sampled; default: %(default)s")
+    evaluate.add_argument(
+        "--protocol", default="m-grpo", metavar="NAME", help="how it is sampled; default: %(default)s"
+    )
     evaluate.add_argument("--limit", type=int, metavar="N", help="only the first N questions of each benchmark")
     evaluate.add_argument("--data", metavar="PATH", help="a local copy, or a directory of them: math500.jsonl, ...")
     evaluate.add_argument("--engine", default="transformers", help="transformers or vllm; default: %(default)s")

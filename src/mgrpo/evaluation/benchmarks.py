@@ -7,24 +7,22 @@ library's own verdict is kept beside it.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mgrpo.answers import boxed, get_equivalence, get_extractor, number
+from mgrpo.answers import get_equivalence, get_extractor
 from mgrpo.errors import UserError, did_you_mean
 from mgrpo.evaluation.code_benchmarks import LIVECODEBENCH, MBPP_CONFIG, load_livecodebench, load_mbpp
 from mgrpo.evaluation.harness import LIBRARY, HarnessQuestion, load_harness, require_harness
+from mgrpo.evaluation.harness_benchmarks import OF_HARNESS, HarnessSpec
 from mgrpo.evaluation.judge import AnswerJudge, Judge
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import Source
-from mgrpo.tasks.math import TEMPLATE as BOX_TEMPLATE
 from mgrpo.tasks.read import READERS, read_columns
 from mgrpo.tasks.registry import TASKS, installed_tasks, load_task
-from mgrpo.tasks.task import Columns, Task
-
-HARNESS_TEMPLATE = "{prompt}"
+from mgrpo.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -50,92 +48,6 @@ class Benchmark:
     scoring: str
 
 
-@dataclass(frozen=True)
-class HarnessSpec:
-    """A benchmark of lm-evaluation-harness.
-
-    Attributes:
-        summary: what it is.
-        configs: paths under the library's `tasks/`.
-        question: the column that is asked; None: what the library asks.
-        template: around the question.
-        read_gold: the gold answer from the library's own.
-        extractor: how an answer is read.
-        equivalence: when two are the same.
-        filter_name: what of a completion the library's metric is given.
-        prepare: puts a local copy's columns into the form that the library reads.
-    """
-
-    summary: str
-    configs: tuple[str, ...]
-    extractor: str
-    equivalence: str
-    question: str | None = None
-    template: str = HARNESS_TEMPLATE
-    read_gold: Callable[[str], str | None] = str.strip
-    filter_name: str = "none"
-    prepare: Callable[[Columns], Columns] = dict
-
-
-def _with_solution(columns: Columns) -> Columns:
-    """Copies of MATH-500 that have the answer alone: the library reads it out of the box of a solution."""
-    if "solution" in columns or "answer" not in columns:
-        return columns
-    return {**columns, "solution": [f"\\boxed{{{boxed(str(a)) or a}}}" for a in columns["answer"]]}
-
-
-def _capitalized(columns: Columns) -> Columns:
-    """Copies of AIME 2024 with the columns of the other years."""
-    return {name.capitalize() if name in ("problem", "answer") else name: values for name, values in columns.items()}
-
-
-def _letter(target: str) -> str:
-    return target.strip().strip("()")
-
-
-_SUBJECTS = (
-    *("biology", "business", "chemistry", "computer_science", "economics", "engineering", "health", "history"),
-    *("law", "math", "other", "philosophy", "physics", "psychology"),
-)
-_AIME = {"template": BOX_TEMPLATE, "extractor": "boxed", "equivalence": "math"}
-_GPQA = {"read_gold": _letter, "extractor": "choice:ABCD", "equivalence": "choice", "filter_name": "flexible-extract"}
-
-OF_HARNESS: dict[str, HarnessSpec] = {
-    "math500": HarnessSpec(
-        "500 problems of MATH, answers in a box",
-        ("hendrycks_math/hendrycks_math500.yaml",),
-        question="problem",
-        template=BOX_TEMPLATE,
-        extractor="boxed",
-        equivalence="math",
-        prepare=_with_solution,
-    ),
-    "aime24": HarnessSpec(
-        "AIME 2024, 30 problems", ("aime/aime24.yaml",), question="Problem", prepare=_capitalized, **_AIME
-    ),
-    "aime25": HarnessSpec("AIME 2025, 30 problems", ("aime/aime25.yaml",), question="problem", **_AIME),
-    "gpqa_diamond": HarnessSpec(
-        "GPQA diamond, 198 questions, gated", ("gpqa/cot_zeroshot/gpqa_diamond_cot_zeroshot.yaml",), **_GPQA
-    ),
-    "gpqa_main": HarnessSpec(
-        "GPQA main, 448 questions, gated", ("gpqa/cot_zeroshot/gpqa_main_cot_zeroshot.yaml",), **_GPQA
-    ),
-    "mmlu_pro": HarnessSpec(
-        "MMLU-Pro, 12,032 questions of 14 subjects in turn",
-        tuple(f"mmlu_pro/mmlu_pro_{subject}.yaml" for subject in _SUBJECTS),
-        extractor="choice:ABCDEFGHIJ",
-        equivalence="choice",
-        filter_name="custom-extract",
-    ),
-    "gsm8k": HarnessSpec(
-        "GSM8K, 1,319 word problems",
-        ("gsm8k/gsm8k-cot-zeroshot.yaml",),
-        read_gold=number,
-        extractor="number",
-        equivalence="number",
-        filter_name="flexible-extract",
-    ),
-}
 OF_TASKS: dict[str, tuple[str, str, str]] = {
     "amc23": ("AMC 12 of 2022 and 2023, 83 problems", "math:AI-MO/aimo-validation-amc", "train"),
 }
@@ -219,12 +131,12 @@ def _local_file(name: str, data: Path) -> str:
         if (data / f"{name}{suffix}").is_file():
             return str(data / f"{name}{suffix}")
     held = ", ".join(sorted(path.name for path in data.iterdir() if path.suffix in READERS)) or "no data"
-    raise UserError(f"the directory {data} has no file {name}.jsonl (it holds {held}); put it there, or leave out data")
+    raise UserError(
+        f"the directory {data} has no file {name}.jsonl (it holds {held}); put it there, or leave out data"
+    )
 
 
-def _load_harness(
-    name: str, spec: HarnessSpec, settings: Settings, file: str | None, limit: int | None
-) -> Benchmark:
+def _load_harness(name: str, spec: HarnessSpec, settings: Settings, file: str | None, limit: int | None) -> Benchmark:
     columns = None if file is None else spec.prepare(read_columns(file, split="test", dataset_config=None))
     questions = load_harness(
         spec.configs, columns, settings.dataset_seed, metric="exact_match", filter_name=spec.filter_name
@@ -266,10 +178,19 @@ def _load_task(name: str, settings: Settings, file: str | None, limit: int | Non
         _, task_name, split = OF_TASKS[name]
         if file is not None:
             task_name = f"{task_name.partition(':')[0]}:{file}"
-    task = load_task(task_name, split=split, size=limit, seed=settings.dataset_seed)
+    generator, _, _ = task_name.partition(":")
+    task = load_task(
+        task_name,
+        split=split,
+        size=limit,
+        seed=settings.dataset_seed,
+        dataset_config=settings.dataset_config,
+        prompt_column=settings.prompt_column,
+        # In training no answer is taken that nobody asked for; here nothing can be measured without.
+        answer_column=settings.answer_column or ("answer" if generator in ("file", "hub") else None),
+    )
     columns = {column: list(values)[:limit] for column, values in task.columns.items()}
     task = _as_asked(replace(task, columns=columns), settings)
-    generator, _, _ = task_name.partition(":")
     library = "reasoning-gym" if generator == "reasoning_gym" else None
     source = Source(
         library, _version(library), task_name, file, None if file else split, settings.dataset_seed, _digest(task)
@@ -278,7 +199,7 @@ def _load_task(name: str, settings: Settings, file: str | None, limit: int | Non
 
 
 def _as_asked(task: Task, settings: Settings) -> Task:
-    asked = {
+    asked: dict[str, Any] = {
         "prompt_template": settings.prompt_template,
         "system_prompt": settings.system_prompt,
         "conversational": settings.conversational,

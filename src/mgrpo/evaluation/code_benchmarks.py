@@ -77,7 +77,9 @@ def load_mbpp(columns: Columns | None, seed: int, limit: int | None) -> CodeQues
         mbpp_tests(row)
     columns = {"prompt": [question.prompt for question in questions], "answer": gold}
     judge = CodeJudge(rows, mbpp_tests, extract_mbpp)
-    task = Task(columns, prompt_template="{prompt}", extractor="mgrpo.evaluation.code_tests:extract_mbpp", equivalence="text")
+    task = Task(
+        columns, prompt_template="{prompt}", extractor="mgrpo.evaluation.code_tests:extract_mbpp", equivalence="text"
+    )
     return CodeQuestions(task, judge, questions, "the problem's asserts, run in a sandbox")
 
 

@@ -68,10 +68,13 @@ def load_harness(
     """
     require_harness()
     of_tasks = []
-    with _quietly(seed):
+    with _quietly():
         for config in configs:
             task = _build(config, columns, runs_code=metric is None)
+            if task is None:
+                continue
             try:
+                random.seed(seed)
                 documents = list(task.eval_docs)
                 of_tasks.append([_question(task, document, metric, filter_name) for document in documents])
             except (KeyError, AssertionError, TypeError, AttributeError) as error:
@@ -80,6 +83,8 @@ def load_harness(
                     f"({type(error).__name__}: {first_line(error)}); give a copy with those of "
                     f"{task.config.dataset_path} on the Hub"
                 ) from error
+    if not of_tasks:
+        raise UserError(f"the data has no question for {configs[0]} of lm-evaluation-harness; give one with questions")
     in_turn = chain.from_iterable(zip_longest(*of_tasks))
     return [question for question in in_turn if question is not None]
 
@@ -100,6 +105,7 @@ def _question(task: Any, document: dict[str, Any], metric: str | None, filter_na
 
 
 def _build(config: str, columns: Columns | None, *, runs_code: bool) -> Any:
+    """A task of the library's; None if a local copy has no question for it, which the library cannot take."""
     import lm_eval
     from datasets import Dataset, DatasetDict
     from lm_eval.api.task import ConfigurableTask
@@ -112,8 +118,17 @@ def _build(config: str, columns: Columns | None, *, runs_code: bool) -> Any:
     if runs_code:
         settings |= {"metric_list": None, "filter_list": None, "unsafe_code": False}
     if columns is not None:
-        local = Dataset.from_dict({name: list(values) for name, values in columns.items()})
+        try:
+            local = Dataset.from_dict({name: list(values) for name, values in columns.items()})
+        except Exception as error:  # pyarrow's
+            raise UserError(f"the data has values of several kinds in one column ({first_line(error)})") from error
         splits = {settings[split] for split in SPLITS if settings.get(split)}
+        prepare = settings.get("process_docs")
+        try:
+            if prepare is not None and not len(prepare(local)):
+                return None
+        except (KeyError, TypeError, AttributeError):
+            pass  # columns that are missing: told below
         settings["custom_dataset"] = lambda **_: DatasetDict(dict.fromkeys(splits, local))
     try:
         return ConfigurableTask(config=settings)
@@ -124,8 +139,10 @@ def _build(config: str, columns: Columns | None, *, runs_code: bool) -> Any:
                 f"the data does not have the columns of {name} on the Hub that lm-evaluation-harness reads "
                 f"({type(error).__name__}: {reason}); give a copy with the same columns"
             ) from error
-        gate = "ask for access on its page and run `hf auth login`" if "gated" in str(error).lower() else (
-            "try again where there is a network"
+        gate = (
+            "ask for access on its page and run `hf auth login`"
+            if "gated" in str(error).lower()
+            else ("try again where there is a network")
         )
         raise UserError(
             f"the data set {name!r} cannot be had from the Hub ({reason}); {gate}, or give a local copy with its "
@@ -134,7 +151,7 @@ def _build(config: str, columns: Columns | None, *, runs_code: bool) -> Any:
 
 
 @contextmanager
-def _quietly(seed: int) -> Iterator[None]:
+def _quietly() -> Iterator[None]:
     """The library shuffles by Python's global random state, writes bars and warns of what is meant here."""
     import datasets
 
@@ -143,7 +160,6 @@ def _quietly(seed: int) -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     datasets.disable_caching()  # else the order of an earlier seed would come back
-    random.seed(seed)
     try:
         yield
     finally:

@@ -22,8 +22,16 @@ class Settings:
     seed: int = field(default=0, metadata={"help": "Of the sampling."})
     dataset_seed: int = field(default=0, metadata={"help": "Which questions a generated task has."})
     split: str = field(default="test", metadata={"help": "Split of a task or of a data set on the Hub."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a data set on the Hub."})
+    prompt_column: str | None = field(
+        default=None, metadata={"help": "Column with the question, of a task; left out: the task's own."}
+    )
+    answer_column: str | None = field(
+        default=None, metadata={"help": "Column with the right answer, of a task; left out: the task's, or 'answer'."}
+    )
     prompt_template: str | None = field(
-        default=None, metadata={"help": "Text in which {prompt} is replaced by the question; left out: the benchmark's."}
+        default=None,
+        metadata={"help": "Text in which {prompt} is replaced by the question; left out: the benchmark's."},
     )
     system_prompt: str | None = field(default=None, metadata={"help": "System message of a conversation."})
     conversational: bool | None = field(

@@ -136,8 +136,9 @@ def plan(
 
 def directory_name(benchmark: str) -> str:
     """A benchmark's name as a directory's."""
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in benchmark)
-    return name if name == benchmark else f"{name[:60].strip('-.')}-{sha256(benchmark)[:6]}"
+    plain = benchmark.replace(":", "-", 1)
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in plain)
+    return name if name == plain and len(name) <= 60 else f"{name[:60].strip('-')}-{sha256(benchmark)[:6]}"
 
 
 def _fingerprint(subject: Subject, asked: Asked, how: How) -> dict[str, Any]:
@@ -215,9 +216,7 @@ def _sample(measurement: Measurement, engine: Engine, how: How, bar: Progress, l
     bar.remove_task(task)
 
 
-def sample_batch(
-    asked: Asked, engine: Engine, batch: Sequence[tuple[int, int]], settings: Settings
-) -> list[Sample]:
+def sample_batch(asked: Asked, engine: Engine, batch: Sequence[tuple[int, int]], settings: Settings) -> list[Sample]:
     """Sample and judge some questions' samples, given by question and number."""
     benchmark = asked.benchmark
     requests = [
@@ -243,5 +242,3 @@ def sample_batch(
             )
         )
     return samples
-
-

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import write_whole
+from mgrpo.monitoring.run_log import SAMPLES_FILE, write_whole
 
-SAMPLES_FILE = "samples.jsonl"
 SETTINGS_FILE = "settings.json"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import mgrpo
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
-from mgrpo.evaluation.protocols import Settings, settle
+from mgrpo.evaluation.protocols import settle
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model, Results
 from mgrpo.evaluation.runner import How, Subject, evaluate
 from mgrpo.evaluation.sampling import Engine, TransformersEngine, VllmEngine, check_engine
@@ -78,12 +78,12 @@ def evaluate_model(
     is_run = _is_run(Path(name))
     if not is_run and checkpoints != FINAL_DIRECTORY:
         raise UserError(f"checkpoints is {checkpoints}, but {name} is no run's directory; leave it out")
-    places = _places_in_run(Path(name), checkpoints) if is_run else [("", name, "other", None)]
+    places: list[Place] = _places_in_run(Path(name), checkpoints) if is_run else [("", name, "other", None)]
     versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := _version(package))}
     how = How(protocol, title, settings, engine, dtype, batch_size, versions)
     loaded = [load_benchmark(benchmark, settings, data=data, limit=limit) for benchmark in wanted]
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    subjects = [_subject(*place, how, options) for place in places]
+    subjects = [_subject(place, how, options) for place in places]
     output = output_dir or (Path(name) / EVALUATION_DIRECTORY if is_run else Path("evaluations") / _as_directory(name))
     return evaluate(subjects, loaded, how, output), output
 
@@ -103,7 +103,9 @@ def _places_in_run(run: Path, which: str) -> list[Place]:
     has_final = (run / FINAL_DIRECTORY).is_dir()
     if which == FINAL_DIRECTORY and not has_final:
         last = f"; --checkpoints last measures checkpoint-{steps[-1]}" if steps else ""
-        raise UserError(f"the run {run} has no {FINAL_DIRECTORY}/, so it is not finished{last or ', nor has it a checkpoint'}")
+        raise UserError(
+            f"the run {run} has no {FINAL_DIRECTORY}/, so it is not finished{last or ', nor has it a checkpoint'}"
+        )
     if which not in (FINAL_DIRECTORY, "last", "all"):
         asked = which.split(",")
         unknown = [step for step in asked if not step.isdecimal() or int(step) not in steps]
@@ -116,30 +118,22 @@ def _places_in_run(run: Path, which: str) -> list[Place]:
     if which == "last" and not steps:
         raise UserError(f"the run {run} has no checkpoint; leave checkpoints out for its {FINAL_DIRECTORY}/")
     places: list[Place] = []
-    for step in chosen:
-        label = f"checkpoint-{step}"
-        places.append((label, str(run / label), "policy", step))
-        if any((run / label).glob("momentum*")):
-            places.append((f"{label}-{MOMENTUM}", str(run / label), "momentum", step))
+    for number in chosen:
+        label = f"checkpoint-{number}"
+        places.append((label, str(run / label), "policy", number))
+        if any((run / label).glob(f"{MOMENTUM}*")):
+            places.append((f"{label}-{MOMENTUM}", str(run / label), "momentum", number))
     if which in (FINAL_DIRECTORY, "all") and has_final:
         rows = read_rows(run / METRICS_FILE) if (run / METRICS_FILE).exists() else []
         step = rows[-1]["step"] if rows else None
         places.append((FINAL_DIRECTORY, str(run / FINAL_DIRECTORY), "policy", step))
         if (run / FINAL_DIRECTORY / MOMENTUM).is_dir():
-            places.append(
-                (f"{FINAL_DIRECTORY}-{MOMENTUM}", str(run / FINAL_DIRECTORY / MOMENTUM), "momentum", step)
-            )
+            places.append((f"{FINAL_DIRECTORY}-{MOMENTUM}", str(run / FINAL_DIRECTORY / MOMENTUM), "momentum", step))
     return places
 
 
-def _subject(
-    label: str,
-    location: str,
-    weights: Literal["policy", "momentum", "other"],
-    step: int | None,
-    how: How,
-    options: dict[str, Any],
-) -> Subject:
+def _subject(place: Place, how: How, options: dict[str, Any]) -> Subject:
+    label, location, weights, step = place
     source = find_model(location)
     is_hub = source.kind == "hub"
     kept = {**options, "revision": options["revision"] if is_hub else None}
@@ -175,13 +169,11 @@ def _open_engine(
     import torch
 
     if torch.cuda.is_available():
-        model.to("cuda")  # type: ignore[arg-type]
+        model.to("cuda")
     return TransformersEngine(model, tokenizer, how.settings, how.batch_size)
 
 
-def _vllm_of(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", how: How, max_length: int
-) -> VllmEngine:
+def _vllm_of(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", how: How, max_length: int) -> VllmEngine:
     """What is not in the plain format on disk is written there for as long as vLLM reads it."""
     import tempfile
 
@@ -191,9 +183,7 @@ def _vllm_of(
         return VllmEngine(directory, how.dtype, how.settings, max_length, how.batch_size)
 
 
-def _load_beside(
-    location: str, *, dtype: str, **options: Any
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+def _load_beside(location: str, *, dtype: str, **options: Any) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """The momentum model of a checkpoint: the policy, with the momentum weights beside it in its place."""
     import torch
 
@@ -238,6 +228,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-__all__ = ["Settings", "evaluate_model"]
