@@ -1,4 +1,4 @@
-"""What runs inside the sandbox around a candidate's function: the text of this file is sent there, never imported.
+"""What runs inside the sandbox around a candidate's function: the text of this file is sent there.
 
 Two programs, each in a sandbox of its own. `collect` holds the candidate, calls it and writes down what it returned;
 no expected value is near it. `judge` holds the tests and those values, and none of the candidate's code. So a

@@ -218,7 +218,9 @@ def _end(launcher: subprocess.Popen) -> None:
 
 def _outcome(outputs: list[bytearray], stopped: str | None, limits: Limits) -> Outcome:
     stdout, stderr = (bytes(output).decode(errors="replace") for output in outputs[:2])
-    status = json.loads(outputs[2]) if outputs[2] else {}
+    status: dict[str, Any] = {}
+    for line in outputs[2].splitlines():
+        status |= json.loads(line)
     if "refused" in status:
         raise _refusal(status["refused"])
     if not status and stopped is None:

@@ -176,9 +176,9 @@ def _become_program(spec: dict[str, Any], proc: int) -> NoReturn:
         user, group = os.geteuid(), os.getegid()
         if user == 0:
             user = group = NOBODY
-            os.setgroups([])
-            os.setresgid(group, group, group)
-            os.setresuid(user, user, user)
+            _call("setgroups", 0, None)
+            _call("setresgid", group, group, group)
+            _call("setresuid", user, user, user)
             _prctl("PR_SET_DUMPABLE", 4, 1)  # or else /proc/self is root's
         _call("unshare", _NEW_USER)
         _map_ids(user, group, proc)
