@@ -170,7 +170,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--dtype", default="auto", help="of the weights; default: %(default)s, as they are stored")
     evaluate.add_argument("--batch_size", type=int, default=32, help="completions at a time; default: %(default)s")
     evaluate.add_argument(
-        "--checkpoints", default="final", metavar="WHICH", help="of a run: final, last, all, or steps; default: final"
+        "--checkpoints", default="final", metavar="WHICH", help="of a run: final, last, all, initial, or steps, with commas between them; default: %(default)s"
     )
     evaluate.add_argument("--output_dir", type=Path, help="default: evaluation/ in the run, else evaluations/MODEL")
     evaluate.add_argument("--export", type=Path, metavar="FILE", help="the table as .md (Markdown) or .tex (LaTeX)")
@@ -271,9 +271,14 @@ def _evaluate(arguments: argparse.Namespace, _: list[str]) -> int:
         os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
     warnings.simplefilter("ignore", FutureWarning)
 
+    from mgrpo.evaluation.lines import read_lines
+    from mgrpo.evaluation.render import check_export, export_grids, show_grids
+    from mgrpo.evaluation.tables import benchmark_grid, metric_grid
     from mgrpo.training.evaluate import evaluate_model
 
-    results, output = evaluate_model(
+    if arguments.export is not None:
+        check_export(arguments.export)
+    output = evaluate_model(
         arguments.model,
         arguments.benchmarks,
         protocol=arguments.protocol,
@@ -288,9 +293,12 @@ def _evaluate(arguments: argparse.Namespace, _: list[str]) -> int:
         revision=arguments.revision,
         trust_remote_code=arguments.trust_remote_code,
     )
-    for label, found in results.items():
-        for name, benchmark in found.benchmarks.items():
-            print(label, name, benchmark.headline)
+    lines = read_lines(output)
+    grids = [benchmark_grid(lines), metric_grid(lines)]
+    show_grids(grids)
+    if arguments.export is not None:
+        export_grids(grids, arguments.export)
+        print(arguments.export)
     print(output)
     return 0
 

@@ -23,7 +23,15 @@ from mgrpo.evaluation.asked import Asked, ask, digest_of, sha256, template_of
 from mgrpo.evaluation.benchmarks import Benchmark
 from mgrpo.evaluation.measured import measured, write_for_report
 from mgrpo.evaluation.protocols import Settings, num_samples
-from mgrpo.evaluation.results import Model, Protocol, Results, write_results
+from mgrpo.evaluation.results import (
+    RESULTS_FILE,
+    BenchmarkResult,
+    Model,
+    Protocol,
+    Results,
+    read_results,
+    write_results,
+)
 from mgrpo.evaluation.sampling import Engine, Request, seed_of
 from mgrpo.evaluation.store import Sample, SampleStore
 from mgrpo.monitoring.display import progress_bar, visible
@@ -118,6 +126,7 @@ def plan(
     """
     planned = []
     for subject in subjects:
+        _earlier_results(output / subject.label, subject, how)
         of_subject = []
         for benchmark in benchmarks:
             asked = ask(benchmark, subject.tokenizer, how.settings, subject.context)
@@ -183,17 +192,32 @@ def evaluate(
             result, samples = measured(asked, taken, how.settings.chat_template_kwargs)
             write_for_report(measurement.store.directory, asked, taken, samples, subject.model, result)
             found[asked.benchmark.name] = result
-        protocol = Protocol(
-            how.title,
-            **{name: getattr(how.settings, name) for name in ("temperature", "top_p", "top_k", "max_tokens")},
-            engine=how.engine,
-            dtype=how.dtype,
-            seed=how.settings.seed,
-            versions=how.versions,
-        )
-        results[subject.label] = Results(subject.model, protocol, found)
+        earlier = _earlier_results(output / subject.label, subject, how)
+        results[subject.label] = Results(subject.model, _protocol(how), {**earlier, **found})
         write_results(results[subject.label], output / subject.label)
     return results
+
+
+def _protocol(how: How) -> Protocol:
+    settings = {name: getattr(how.settings, name) for name in ("temperature", "top_p", "top_k", "max_tokens", "seed")}
+    return Protocol(how.title, engine=how.engine, dtype=how.dtype, versions=how.versions, **settings)
+
+
+def _earlier_results(directory: Path, subject: Subject, how: How) -> dict[str, BenchmarkResult]:
+    """The benchmarks that an earlier call measured in this directory; all of a result file are of one protocol."""
+    if not (directory / RESULTS_FILE).exists():
+        return {}
+    earlier, now = read_results(directory), _protocol(how)
+    if earlier.model != subject.model:
+        raise UserError(f"{directory} holds results of the model {earlier.model.name}; give another output_dir")
+    for name, value in asdict(now).items():
+        was = getattr(earlier.protocol, name)
+        if name != "name" and value != was:
+            raise UserError(
+                f"{directory} holds results of another protocol: {name} was {was} and is {value}; give another "
+                "output_dir"
+            )
+    return earlier.benchmarks
 
 
 def _max_length(measurement: Measurement, settings: Settings) -> int:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import mgrpo
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
+from mgrpo.evaluation.lines import MOMENTUM_SUFFIX
 from mgrpo.evaluation.protocols import settle
-from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model, Results
+from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model
 from mgrpo.evaluation.runner import How, Subject, evaluate
 from mgrpo.evaluation.sampling import Engine, TransformersEngine, VllmEngine, check_engine
 from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
@@ -21,6 +22,8 @@ from mgrpo.training.models import DTYPES, find_model, load_config, load_model, l
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+INITIAL = "initial"
+"""Label of the model that a run began with."""
 MOMENTUM = "momentum"
 """The momentum model's directory in a run's `final/`."""
 PACKAGES = ("torch", "transformers", "tokenizers", "vllm", "lm-eval", "math-verify", "reasoning-gym")
@@ -42,7 +45,7 @@ def evaluate_model(
     output_dir: Path | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
-) -> tuple[dict[str, Results], Path]:
+) -> Path:
     """Measure a model, or the models of a run.
 
     Args:
@@ -55,13 +58,13 @@ def evaluate_model(
         engine: what samples.
         dtype: of the weights.
         batch_size: completions at a time.
-        checkpoints: of a run: `final`, `last`, `all`, or steps with commas between them.
+        checkpoints: of a run: `final`, `last`, `all`, `initial` or steps, with commas between them.
         output_dir: where samples and results go; None: `evaluation/` in the run, or under `evaluations/`.
         revision: branch, tag or commit of a Hub name.
         trust_remote_code: whether to run code that comes with the model.
 
     Returns:
-        The results by the models' labels, and where they are.
+        Where the results are.
 
     Raises:
         UserError: for what cannot work, before a model is loaded where it can be known then.
@@ -85,7 +88,8 @@ def evaluate_model(
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     subjects = [_subject(place, how, options) for place in places]
     output = output_dir or (Path(name) / EVALUATION_DIRECTORY if is_run else Path("evaluations") / _as_directory(name))
-    return evaluate(subjects, loaded, how, output), output
+    evaluate(subjects, loaded, how, output)
+    return output
 
 
 Place = tuple[str, str, Literal["policy", "momentum", "other"], int | None]
@@ -97,39 +101,57 @@ def _is_run(directory: Path) -> bool:
 
 
 def _places_in_run(run: Path, which: str) -> list[Place]:
-    steps = sorted(
-        int(path.name.rpartition("-")[2]) for path in run.glob("checkpoint-*") if re.fullmatch(r".*-\d+", path.name)
-    )
+    steps = sorted(int(path.name.rpartition("-")[2]) for path in run.glob("checkpoint-*") if path.name[11:].isdecimal())
     has_final = (run / FINAL_DIRECTORY).is_dir()
-    if which == FINAL_DIRECTORY and not has_final:
-        last = f"; --checkpoints last measures checkpoint-{steps[-1]}" if steps else ""
-        raise UserError(
-            f"the run {run} has no {FINAL_DIRECTORY}/, so it is not finished{last or ', nor has it a checkpoint'}"
-        )
-    if which not in (FINAL_DIRECTORY, "last", "all"):
-        asked = which.split(",")
-        unknown = [step for step in asked if not step.isdecimal() or int(step) not in steps]
-        if unknown:
-            there = f"it has {', '.join(map(str, steps))}" if steps else "it has none"
-            raise UserError(f"the run {run} has no checkpoint {unknown[0]!r}; {there}, or write last, all or final")
-        chosen = [int(step) for step in asked]
-    else:
-        chosen = {FINAL_DIRECTORY: [], "last": steps[-1:], "all": steps}[which]
-    if which == "last" and not steps:
-        raise UserError(f"the run {run} has no checkpoint; leave checkpoints out for its {FINAL_DIRECTORY}/")
     places: list[Place] = []
-    for number in chosen:
-        label = f"checkpoint-{number}"
-        places.append((label, str(run / label), "policy", number))
-        if any((run / label).glob(f"{MOMENTUM}*")):
-            places.append((f"{label}-{MOMENTUM}", str(run / label), "momentum", number))
-    if which in (FINAL_DIRECTORY, "all") and has_final:
-        rows = read_rows(run / METRICS_FILE) if (run / METRICS_FILE).exists() else []
-        step = rows[-1]["step"] if rows else None
-        places.append((FINAL_DIRECTORY, str(run / FINAL_DIRECTORY), "policy", step))
-        if (run / FINAL_DIRECTORY / MOMENTUM).is_dir():
-            places.append((f"{FINAL_DIRECTORY}-{MOMENTUM}", str(run / FINAL_DIRECTORY / MOMENTUM), "momentum", step))
+    for word in dict.fromkeys(which.split(",")):
+        if word == INITIAL:
+            places.append((INITIAL, _initial_model(run), "policy", 0))
+        elif word == FINAL_DIRECTORY or (word == "all" and has_final and not steps):
+            places += _final_places(run, steps)
+        elif word in ("last", "all") and steps:
+            for step in steps if word == "all" else steps[-1:]:
+                places += _checkpoint_places(run, step)
+            places += _final_places(run, steps) if word == "all" and has_final else []
+        elif word.isdecimal() and int(word) in steps:
+            places += _checkpoint_places(run, int(word))
+        else:
+            there = f"it has {', '.join(map(str, steps))}" if steps else "it has none"
+            raise UserError(
+                f"checkpoints is {which}, but the run {run} has no checkpoint {word!r} ({there}); write some of these, "
+                "last, all, initial or final"
+            )
+    return list(dict.fromkeys(places))
+
+
+def _final_places(run: Path, steps: Sequence[int]) -> list[Place]:
+    final = run / FINAL_DIRECTORY
+    if not final.is_dir():
+        last = f"; --checkpoints last measures checkpoint-{steps[-1]}" if steps else ", nor has it a checkpoint"
+        raise UserError(f"the run {run} has no {FINAL_DIRECTORY}/, so it is not finished{last}")
+    rows = read_rows(run / METRICS_FILE) if (run / METRICS_FILE).exists() else []
+    step = rows[-1]["step"] if rows else None
+    places: list[Place] = [(FINAL_DIRECTORY, str(final), "policy", step)]
+    if (final / MOMENTUM).is_dir():
+        places.append((FINAL_DIRECTORY + MOMENTUM_SUFFIX, str(final / MOMENTUM), "momentum", step))
     return places
+
+
+def _checkpoint_places(run: Path, step: int) -> list[Place]:
+    label = f"checkpoint-{step}"
+    places: list[Place] = [(label, str(run / label), "policy", step)]
+    if any((run / label).glob(f"{MOMENTUM}*")):
+        places.append((label + MOMENTUM_SUFFIX, str(run / label), "momentum", step))
+    return places
+
+
+def _initial_model(run: Path) -> str:
+    import yaml
+
+    try:
+        return str(yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))["model_name_or_path"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        raise UserError(f"{run / CONFIG_FILE} does not say which model the run began with; leave out initial") from None
 
 
 def _subject(place: Place, how: How, options: dict[str, Any]) -> Subject:
