@@ -137,8 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser(
         "compare",
         help="the tables and the figure of a study, and benchmarks, for runs that exist",
-        description="Sum up runs as a study does, and put under one another what `mgrpo evaluate` measured of them: base "
-        "model, best checkpoint, final policy and momentum model, with paired differences where samples are there.",
+        description="Sum up runs as a study does, and put under one another what `mgrpo evaluate` measured of them: "
+        "base model, best checkpoint, final policy and momentum model, with paired differences where samples are there.",
     )
     compare.add_argument(
         "run_directories",

@@ -54,6 +54,7 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
     ]
     if output_directory is not None and benchmarks:
         write_grids(benchmarks, output_directory)
+        print(f"benchmarks: {output_directory}")
     if runs and output_directory is None:
         show_summary(summarize(runs, baseline), runs)
     elif runs and output_directory is not None:
