@@ -136,8 +136,19 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--tables_only", action="store_true", help="run nothing; tables and figure of what is finished")
     study.set_defaults(run=_study)
 
-    compare = commands.add_parser("compare", help="the table and the figure of a study, for runs that exist")
-    compare.add_argument("run_directories", nargs="+", type=Path, metavar="RUN_DIR", help="or a directory of runs")
+    compare = commands.add_parser(
+        "compare",
+        help="the tables and the figure of a study, and benchmarks, for runs that exist",
+        description="Sum up runs as a study does, and put under one another what `mgrpo evaluate` measured of them: "
+        "base model, best checkpoint, final policy and momentum model, with paired differences where samples are there.",
+    )
+    compare.add_argument(
+        "run_directories",
+        nargs="+",
+        type=Path,
+        metavar="RUN_DIR",
+        help="or a directory of runs, or what `mgrpo evaluate` left of a model by name, such as the base model",
+    )
     compare.add_argument("-o", "--output_dir", type=Path, default=None, help="where tables and figure go")
     compare.add_argument("--baseline", metavar="NAME", default=None, help="the variant to compare the others with")
     compare.set_defaults(run=_compare)

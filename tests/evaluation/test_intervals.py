@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from mgrpo.evaluation import intervals
-from mgrpo.evaluation.intervals import estimate, paired_difference, sign_flip_p
+from mgrpo.evaluation.intervals import (
+    estimate,
+    estimate_mean,
+    mean_paired_difference,
+    paired_difference,
+    sign_flip_p,
+)
 
 
 @pytest.fixture
@@ -214,6 +220,42 @@ def test_a_single_run_is_compared_with_each():
     # Differences 1 0 0 and 0 0 1/2: mean 1/4; of the runs 1/3 and 1/6, whose signs agree in 2 of 4 cases
     assert (found.value, found.p_runs) == (pytest.approx(0.25), 0.5)
     assert paired_difference(base, runs).value == pytest.approx(-0.25)
+
+
+def test_a_mean_over_benchmarks(rng):
+    few, many = rng.random(20), rng.random(500)
+    found = estimate_mean([few, many])
+    assert found.value == pytest.approx((few.mean() + many.mean()) / 2)
+    # Half of each: variances of independent draws add
+    assert found.high - found.low == pytest.approx(
+        3.92 * np.hypot(few.std() / 20**0.5, many.std() / 500**0.5) / 2, rel=0.05
+    )
+    assert estimate_mean([few]) == estimate(few)
+    with pytest.raises(ValueError, match="the same runs on each"):
+        estimate_mean([few, [many, many]])
+    assert np.isnan(estimate_mean([[1.0], few]).low)
+
+
+def test_benchmarks_of_as_many_questions_are_drawn_independently(rng):
+    # Were the same questions drawn of both, the second would take away all that the first one adds
+    first = rng.random(30)
+    found = estimate_mean([first, 1 - first])
+    assert found.high - found.low == pytest.approx(3.92 * first.std() / 30**0.5 / 2**0.5, rel=0.05)
+
+
+def test_runs_are_drawn_once_for_all_benchmarks():
+    # A run that is better by 1 on the one is worse by 1 on the other: their mean does not depend on the runs drawn
+    found = estimate_mean([[[0.0] * 5, [1.0] * 5], [[1.0] * 8, [0.0] * 8]])
+    assert (found.low, found.high) == (0.5, 0.5)
+
+
+def test_a_mean_difference_over_benchmarks():
+    # Differences 1 and 0 on the one, 1/2 on each of three others: mean 1/2 and 1/2. The weights of the signs are
+    # 1/4 and three times 1/12, all of which agree in 2 of 16 cases
+    found = mean_paired_difference([([1.0, 0.5], [0.0, 0.5]), ([0.5] * 3, [0.0] * 3)])
+    assert (found.value, found.p_questions, found.p_runs) == (pytest.approx(0.5), 2 / 16, None)
+    alone = mean_paired_difference([([1.0, 0.5], [0.0, 0.5])])
+    assert alone == paired_difference([1.0, 0.5], [0.0, 0.5])
 
 
 def test_what_cannot_be_compared():

@@ -8,38 +8,38 @@ from mgrpo.errors import UserError
 from mgrpo.evaluation.intervals import Estimate
 from mgrpo.evaluation.results import read_results, write_results
 
+RIGHT = {"math500": [[1, 0], [0, 0], [1, 1]]}
+
 
 def test_what_is_written_is_read(make_results, tmp_path):
-    results = make_results(step=100, math500=0.6, aime24=0.1)
+    results = make_results({"math500": [[1, 1], [1, 0]] * 10, "aime24": [[0, 1], [0, 0]] * 20}, step=100)
     path = write_results(results, tmp_path / "run" / "evaluation" / "final")
     assert read_results(path.parent) == read_results(path) == results
     written = json.loads(path.read_text())
     assert written["format"] == 1
-    assert written["benchmarks"]["math500"]["metrics"]["avg@4"] == {
-        **{"value": 0.6, "low": 0.6 - 0.05, "high": 0.6 + 0.05},
-        "method": "bootstrap",
-    }
-    assert read_results(path).benchmarks["aime24"].headline.value == 0.1
+    assert written["benchmarks"]["math500"]["metrics"]["avg@2"]["value"] == 0.75
+    assert written["benchmarks"]["math500"]["metrics"]["avg@2"]["method"] == "bootstrap"
+    assert read_results(path).benchmarks["aime24"].headline.value == 0.25
 
 
 def test_an_interval_that_is_not_known(make_results, tmp_path):
-    results = make_results(math500=0.6)
-    unknown = dataclasses.replace(results.benchmarks["math500"], metrics={"avg@4": Estimate(1.0, math.nan, math.nan)})
+    results = make_results(RIGHT)
+    unknown = dataclasses.replace(results.benchmarks["math500"], metrics={"avg@2": Estimate(1.0, math.nan, math.nan)})
     path = write_results(dataclasses.replace(results, benchmarks={"math500": unknown}), tmp_path)
     assert "NaN" not in path.read_text()  # which is not JSON
     assert math.isnan(read_results(tmp_path).benchmarks["math500"].headline.low)
 
 
 def test_a_field_of_a_later_version_is_left_out(make_results, tmp_path):
-    path = write_results(make_results(math500=0.6), tmp_path)
+    path = write_results(make_results(RIGHT), tmp_path)
     content = json.loads(path.read_text())
     content["later"] = content["model"]["later"] = 1
     path.write_text(json.dumps(content))
-    assert read_results(tmp_path) == make_results(math500=0.6)
+    assert read_results(tmp_path) == make_results(RIGHT)
 
 
 def delete(content):
-    del content["benchmarks"]["math500"]["metrics"]["avg@4"]["low"]
+    del content["benchmarks"]["math500"]["metrics"]["avg@2"]["low"]
 
 
 def other_type(content):
@@ -69,7 +69,7 @@ def no_headline(content):
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (delete, r"`benchmarks.math500.metrics.avg@4.low` is missing"),
+        (delete, r"`benchmarks.math500.metrics.avg@2.low` is missing"),
         (other_type, r"`benchmarks.math500.k` is '4', not a whole number"),
         (true_for_a_number, r"`protocol.seed` is True, not a whole number"),
         (no_temperature, r"`protocol.temperature` is None, not a number"),
@@ -79,7 +79,7 @@ def no_headline(content):
     ],
 )
 def test_a_broken_file(make_results, tmp_path, broken, said):
-    path = write_results(make_results(math500=0.6), tmp_path)
+    path = write_results(make_results(RIGHT), tmp_path)
     content = json.loads(path.read_text())
     broken(content)
     path.write_text(json.dumps(content))

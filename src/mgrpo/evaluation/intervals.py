@@ -1,7 +1,7 @@
 """95% intervals and p-values of means over questions: which questions were asked is chance, and so is the seed."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -87,11 +87,31 @@ def estimate(scores: ArrayLike, *, is_share: bool = False) -> Estimate:
     value, num_questions = float(of_runs.mean()), of_runs.shape[1]
     if num_questions < 2:
         return Estimate(value, math.nan, math.nan)
-    means = np.concatenate(list(_resampled_means(of_runs)))
+    means = _resampled_means(of_runs)
     if is_share and num_questions * min(value, 1 - value) < FEW:
         return _wilson(value, float(means.var()) * num_questions / (num_questions - 1), num_questions)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value, float(low), float(high))
+    return Estimate(value, *_percentiles(means))
+
+
+def estimate_mean(benchmarks: Sequence[ArrayLike]) -> Estimate:
+    """The mean over benchmarks, which all weigh the same, with its bootstrap interval.
+
+    Each benchmark's questions are drawn for themselves, and runs once for all of them.
+
+    Args:
+        benchmarks: of each the scores, (Q,), or (S, Q) for the same S runs; Q may differ.
+
+    Raises:
+        ValueError: as `estimate` does, or if benchmarks have different numbers of runs.
+    """
+    of_benchmarks = [_of_runs(scores) for scores in benchmarks]
+    if len({len(of_runs) for of_runs in of_benchmarks}) != 1:
+        raise ValueError("a mean over benchmarks needs one benchmark at least, and the same runs on each")
+    value = float(np.mean([of_runs.mean() for of_runs in of_benchmarks]))
+    if min(of_runs.shape[1] for of_runs in of_benchmarks) < 2:
+        return Estimate(value, math.nan, math.nan)
+    means = np.mean([_resampled_means(of_runs, place) for place, of_runs in enumerate(of_benchmarks)], axis=0)
+    return Estimate(value, *_percentiles(means))
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:
@@ -109,15 +129,26 @@ def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:
     Raises:
         ValueError: if the questions or the runs are not as many, there is no question, or a score is not finite.
     """
-    left, right = _of_runs(first), _of_runs(second)
-    if left.shape[1] != right.shape[1]:
-        raise ValueError(f"{left.shape[1]} questions cannot be paired with {right.shape[1]}")
-    if left.shape[0] != right.shape[0] and 1 not in (left.shape[0], right.shape[0]):
-        raise ValueError(f"{left.shape[0]} runs cannot be paired with {right.shape[0]}")
-    differences = left - right
-    found = estimate(differences)
-    p_runs = sign_flip_p(differences.mean(axis=1)) if len(differences) > 1 else None
-    return PairedDifference(found.value, found.low, found.high, sign_flip_p(differences.mean(axis=0)), p_runs)
+    return mean_paired_difference([(first, second)])
+
+
+def mean_paired_difference(benchmarks: Sequence[tuple[ArrayLike, ArrayLike]]) -> PairedDifference:
+    """The mean of `paired_difference` over benchmarks, which all weigh the same.
+
+    Raises:
+        ValueError: as `paired_difference` and `estimate_mean` do.
+    """
+    differences = [_differences(first, second) for first, second in benchmarks]
+    found = estimate_mean(differences)
+    of_questions = [of_runs.mean(axis=0) / of_runs.shape[1] for of_runs in differences]
+    by_run = np.mean([of_runs.mean(axis=1) for of_runs in differences], axis=0)
+    return PairedDifference(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        p_questions=sign_flip_p(np.concatenate(of_questions)),
+        p_runs=sign_flip_p(by_run) if len(by_run) > 1 else None,
+    )
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
@@ -155,6 +186,20 @@ def _of_runs(scores: ArrayLike) -> Floats:
     return checked
 
 
+def _differences(first: ArrayLike, second: ArrayLike) -> Floats:
+    left, right = _of_runs(first), _of_runs(second)
+    if left.shape[1] != right.shape[1]:
+        raise ValueError(f"{left.shape[1]} questions cannot be paired with {right.shape[1]}")
+    if left.shape[0] != right.shape[0] and 1 not in (left.shape[0], right.shape[0]):
+        raise ValueError(f"{left.shape[0]} runs cannot be paired with {right.shape[0]}")
+    return left - right
+
+
+def _percentiles(means: Floats) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def _wilson(share: float, variance: float, num_questions: int) -> Estimate:
     """Wilson's interval (1927) of a share with that variance."""
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
@@ -164,17 +209,18 @@ def _wilson(share: float, variance: float, num_questions: int) -> Estimate:
     return Estimate(share, max(middle - half, 0.0), min(middle + half, 1.0), "wilson")
 
 
-def _resampled_means(of_runs: Floats) -> Iterator[Floats]:
+def _resampled_means(of_runs: Floats, place: int = 0) -> Floats:
+    """Means of the bootstrap's draws, (RESAMPLES,); the questions drawn differ by place, the runs do not."""
     num_runs, num_questions = of_runs.shape
-    of_questions, of_seeds = np.random.default_rng(SEED), np.random.default_rng([SEED, 1])
+    of_questions, of_seeds = np.random.default_rng([SEED, place]), np.random.default_rng([SEED, 0, 1])
+    means = []
     for size in _chunks(RESAMPLES, num_questions):
         drawn = _counts(of_questions, size, num_questions, num_questions)
         by_run = drawn @ of_runs.T / num_questions
-        if num_runs == 1:
-            yield by_run[:, 0]
-        else:
-            drawn = _counts(of_seeds, size, num_runs, num_runs - 1)
-            yield (drawn * by_run).sum(axis=1) / (num_runs - 1)
+        if num_runs > 1:
+            by_run = by_run * _counts(of_seeds, size, num_runs, num_runs - 1) * num_runs / (num_runs - 1)
+        means.append(by_run.mean(axis=1))
+    return np.concatenate(means)
 
 
 def _counts(rng: np.random.Generator, size: int, number: int, num_drawn: int) -> Floats:
