@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         help="the tables and the figure of a study, and benchmarks, for runs that exist",
         description="Sum up runs as a study does, and put under one another what `mgrpo evaluate` measured of them: "
-        "base model, best checkpoint, final policy and momentum model, with paired differences where samples are there.",
+        "base model, best checkpoint, final policy and momentum model, with paired differences where there are samples.",
     )
     compare.add_argument(
         "run_directories",
@@ -181,7 +181,10 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--dtype", default="auto", help="of the weights; default: %(default)s, as they are stored")
     evaluate.add_argument("--batch_size", type=int, default=32, help="completions at a time; default: %(default)s")
     evaluate.add_argument(
-        "--checkpoints", default="final", metavar="WHICH", help="of a run: final, last, all, initial, or steps, with commas between them; default: %(default)s"
+        "--checkpoints",
+        default="final",
+        metavar="WHICH",
+        help="of a run: final, last, all, initial, or steps, with commas between them; default: %(default)s",
     )
     evaluate.add_argument("--output_dir", type=Path, help="default: evaluation/ in the run, else evaluations/MODEL")
     evaluate.add_argument("--export", type=Path, metavar="FILE", help="the table as .md (Markdown) or .tex (LaTeX)")

@@ -101,7 +101,9 @@ def _is_run(directory: Path) -> bool:
 
 
 def _places_in_run(run: Path, which: str) -> list[Place]:
-    steps = sorted(int(path.name.rpartition("-")[2]) for path in run.glob("checkpoint-*") if path.name[11:].isdecimal())
+    steps = sorted(
+        int(path.name.rpartition("-")[2]) for path in run.glob("checkpoint-*") if path.name[11:].isdecimal()
+    )
     has_final = (run / FINAL_DIRECTORY).is_dir()
     places: list[Place] = []
     for word in dict.fromkeys(which.split(",")):
@@ -118,8 +120,8 @@ def _places_in_run(run: Path, which: str) -> list[Place]:
         else:
             there = f"it has {', '.join(map(str, steps))}" if steps else "it has none"
             raise UserError(
-                f"checkpoints is {which}, but the run {run} has no checkpoint {word!r} ({there}); write some of these, "
-                "last, all, initial or final"
+                f"checkpoints is {which}, but the run {run} has no checkpoint {word!r} ({there}); write "
+                "some of these, last, all, initial or final"
             )
     return list(dict.fromkeys(places))
 
@@ -151,7 +153,9 @@ def _initial_model(run: Path) -> str:
     try:
         return str(yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))["model_name_or_path"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        raise UserError(f"{run / CONFIG_FILE} does not say which model the run began with; leave out initial") from None
+        raise UserError(
+            f"{run / CONFIG_FILE} does not say which model the run began with; leave out initial"
+        ) from None
 
 
 def _subject(place: Place, how: How, options: dict[str, Any]) -> Subject:

@@ -40,6 +40,7 @@ from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError
 from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, RUN_FORMAT
 from mgrpo.tasks.check import check_prompts
+from mgrpo.training.benchmarks import BenchmarkEvaluation, plan_benchmarks
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, has_momentum_model
 from mgrpo.training.data import load_data
@@ -159,6 +160,8 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
     elif data.eval_task:
         eval_task, eval_dataset = load_data(data, data.eval_task, data.eval_dataset_split, data.eval_dataset_size)
 
+    benchmarks = plan_benchmarks(data, config)
+
     transformers.utils.logging.disable_progress_bar()
     if config.device.type == "cpu":
         keep_freed_memory()
@@ -201,6 +204,8 @@ def _prepare(recipe: Recipe) -> tuple[Callable[[dict[str, float]], MGRPOTrainer]
         )
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
+        if benchmarks is not None:
+            trainer.add_callback(BenchmarkEvaluation(trainer, benchmarks))
         return trainer
 
     return make_trainer, checkpoint
