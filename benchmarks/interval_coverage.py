@@ -1,6 +1,6 @@
 """How often 95% intervals hold the truth, on simulated benchmarks of few and of many questions, and how wide they are.
 
-    python benchmarks/interval_coverage.py --trials 2000 --seed 0
+    python benchmarks/interval_coverage.py --trials 1000 --seed 0
 
 A question's chance of being solved is drawn from a Beta distribution with the given mean and a + b = 1, which leaves
 most questions either nearly always or nearly never solved; k samples are drawn of each. The truth is the Beta's mean:
@@ -17,6 +17,8 @@ models that are equally good finds p <= 0.05.
 """
 
 import argparse
+from collections.abc import Iterable
+from itertools import chain
 
 import numpy as np
 from scipy import stats
@@ -45,17 +47,18 @@ def wilson(of_questions: np.ndarray) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def bootstrap(of_questions: np.ndarray) -> tuple[float, float]:
-    found = estimate(of_questions)
-    return found.low, found.high
+def every_interval(of_questions: np.ndarray) -> dict[str, tuple[float, float]]:
+    ours = estimate(of_questions, is_share=True)
+    bootstrap = ours if ours.method == "bootstrap" else estimate(of_questions)
+    return {
+        "mgrpo": (ours.low, ours.high),
+        "bootstrap": (bootstrap.low, bootstrap.high),
+        "t": t_interval(of_questions),
+        "wilson": wilson(of_questions),
+    }
 
 
-def ours(of_questions: np.ndarray) -> tuple[float, float]:
-    found = estimate(of_questions, is_share=True)
-    return found.low, found.high
-
-
-METHODS = {"mgrpo": ours, "bootstrap": bootstrap, "t": t_interval, "wilson": wilson}
+METHODS = ("mgrpo", "bootstrap", "t", "wilson")
 
 
 def sample(rng: np.random.Generator, accuracy: float, num: int, k: int) -> np.ndarray:
@@ -67,8 +70,7 @@ def coverage(rng: np.random.Generator, accuracy: float, num: int, k: int, trials
     for _ in range(trials):
         of_questions = sample(rng, accuracy, num, k)
         without += np.ptp(of_questions) == 0
-        for name, method in METHODS.items():
-            low, high = method(of_questions)
+        for name, (low, high) in every_interval(of_questions).items():
             held[name] += low <= accuracy <= high
             width[name] += high - low
     cells = [f"{100 * held[name] / trials:.1f} ({100 * width[name] / trials:.1f})" for name in METHODS]
@@ -85,7 +87,11 @@ def coverage_of_runs(rng: np.random.Generator, num_runs: int, num: int, trials: 
     return [str(num_runs), str(num), f"{100 * held / trials:.1f} ({100 * width / trials:.1f})"]
 
 
-def coverage_of_differences(rng: np.random.Generator, num: int, k: int, trials: int) -> list[str]:
+def of_differences(rng: np.random.Generator, num: int, k: int, trials: int) -> list[str]:
+    return [str(num), str(k), coverage_of_differences(rng, num, k, trials), false_alarms(rng, num, k, trials)]
+
+
+def coverage_of_differences(rng: np.random.Generator, num: int, k: int, trials: int) -> str:
     held, width = 0, 0.0
     for _ in range(trials):
         chance = rng.beta(0.5, 0.5, num)
@@ -93,20 +99,20 @@ def coverage_of_differences(rng: np.random.Generator, num: int, k: int, trials: 
         found = paired_difference(rng.binomial(k, better) / k, rng.binomial(k, chance) / k)
         held += found.low <= BETTER <= found.high
         width += found.high - found.low
-    return [str(num), str(k), f"{100 * held / trials:.1f} ({100 * width / trials:.1f})"]
+    return f"{100 * held / trials:.1f} ({100 * width / trials:.1f})"
 
 
-def false_alarms(rng: np.random.Generator, num: int, k: int, trials: int) -> list[str]:
+def false_alarms(rng: np.random.Generator, num: int, k: int, trials: int) -> str:
     alarms = 0
     for _ in range(trials):
         chance = rng.beta(0.5, 0.5, num)
         alarms += sign_flip_p((rng.binomial(k, chance) - rng.binomial(k, chance)) / k) <= 0.05
-    return [str(num), str(k), f"{100 * alarms / trials:.1f}"]
+    return f"{100 * alarms / trials:.1f}"
 
 
-def show(*rows: list[str]) -> None:
+def show(rows: Iterable[list[str]]) -> None:
     for number, row in enumerate(rows):
-        print(f"| {' | '.join(row)} |")
+        print(f"| {' | '.join(row)} |", flush=True)
         if number == 0:
             print("|---" * len(row) + "|")
     print()
@@ -114,30 +120,23 @@ def show(*rows: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=2_000)
+    parser.add_argument("--trials", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resamples", type=int, default=2_000, help="of the bootstrap; the package takes 10,000")
+    parser.add_argument("--resamples", type=int, default=1_000, help="and signs; the package takes 10,000 of each")
     arguments = parser.parse_args()
-    intervals.RESAMPLES = arguments.resamples
+    intervals.RESAMPLES = intervals.PERMUTATIONS = arguments.resamples
     rng = np.random.default_rng(arguments.seed)
     trials = arguments.trials
     print(f"percent of {trials} intervals that hold the truth (mean width in points), seed {arguments.seed}\n")
-    show(
-        ["questions", "k", "accuracy", *METHODS, "all scores equal"],
-        *(coverage(rng, accuracy, num, k, trials) for num in QUESTIONS for k in (1, 8) for accuracy in ACCURACIES),
-    )
-    show(
-        ["runs", "questions", "bootstrap"],
-        *(coverage_of_runs(rng, num_runs, num, trials) for num in (30, 500) for num_runs in (1, 2, 3, 5, 10)),
-    )
-    show(
-        ["questions", "k", "bootstrap of the difference"],
-        *(coverage_of_differences(rng, num, k, trials) for num in QUESTIONS for k in (1, 8)),
-    )
-    show(
-        ["questions", "k", "p <= 0.05"],
-        *(false_alarms(rng, num, k, trials) for num in QUESTIONS for k in (1, 8)),
-    )
+    accuracies = ((num, k, accuracy) for num in QUESTIONS for k in (1, 8) for accuracy in ACCURACIES)
+    head = ["questions", "k", "accuracy", *METHODS, "all scores equal"]
+    show(chain([head], (coverage(rng, accuracy, num, k, trials) for num, k, accuracy in accuracies)))
+    runs = ((num_runs, num) for num in (30, 500) for num_runs in (1, 2, 3, 5, 10))
+    head = ["runs", "questions", "bootstrap"]
+    show(chain([head], (coverage_of_runs(rng, num_runs, num, trials) for num_runs, num in runs)))
+    head = ["questions", "k", "bootstrap of the difference", "p <= 0.05 of equal models"]
+    sizes = ((num, k) for num in QUESTIONS for k in (1, 8))
+    show(chain([head], (of_differences(rng, num, k, trials) for num, k in sizes)))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         help="the tables and the figure of a study, and benchmarks, for runs that exist",
         description="Sum up runs as a study does, and put under one another what `mgrpo evaluate` measured of them: "
-        "base model, best checkpoint, final policy and momentum model, with paired differences where there are samples.",
+        "base model, best checkpoint, final policy and momentum model; paired differences, where there are samples.",
     )
     compare.add_argument(
         "run_directories",
