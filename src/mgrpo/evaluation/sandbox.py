@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.sandbox_launcher import BOX, PACKAGES
 
 PROVIDED = ("numpy",)
 """Packages that a program finds beside the standard library, where they are installed."""
@@ -155,6 +154,8 @@ def _write_request(file: Any, source: str, stdin: str, limits: Limits, status_fd
 @functools.cache
 def _python() -> dict[str, Any]:
     """Where the interpreter lies, what of it is shown to a program, and how it is started."""
+    from mgrpo.evaluation.sandbox_launcher import BOX, PACKAGES  # a module that other systems cannot import
+
     executable = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     base = os.path.realpath(sys.base_prefix)
     spec = importlib.util.find_spec
@@ -245,7 +246,8 @@ def _outcome(outputs: list[bytearray], stopped: str | None, limits: Limits) -> O
 def _refusal(reason: str) -> UserError:
     return UserError(
         f"generated code is run in a sandbox alone, and there is none here: {reason}. It needs Linux 5.14 or newer on "
-        "x86-64 or aarch64, and either root with CAP_SYS_ADMIN or user namespaces for everybody (sysctl "
-        "user.max_user_namespaces above 0, kernel.apparmor_restrict_unprivileged_userns = 0; in Docker "
-        "--security-opt seccomp=unconfined); leave the code benchmarks out, or run them on such a machine"
+        "x86-64 or aarch64, user namespaces (sysctl user.max_user_namespaces above 0, and where they exist "
+        "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; Docker's default "
+        "profile forbids them) and, for root, CAP_SYS_ADMIN; leave the code benchmarks out, or run them where it has "
+        "these"
     )

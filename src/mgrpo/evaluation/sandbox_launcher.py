@@ -85,10 +85,15 @@ def _make_namespaces() -> None:
 
 def _map_ids(user: int, group: int, proc: int) -> None:
     """Keep this process's user and group in its new user namespace, as the only ones there."""
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        file = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
-        os.write(file, text.encode())
-        os.close(file)
+    _set_own("setgroups", "deny", proc)
+    _set_own("uid_map", f"{user} {user} 1", proc)
+    _set_own("gid_map", f"{group} {group} 1", proc)
+
+
+def _set_own(name: str, value: str, proc: int) -> None:
+    file = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
+    os.write(file, value.encode())
+    os.close(file)
 
 
 def _init(spec: dict[str, Any], source: bytes, program_input: bytes) -> NoReturn:
@@ -180,6 +185,7 @@ def _become_program(spec: dict[str, Any], proc: int) -> NoReturn:
             _call("setresgid", group, group, group)
             _call("setresuid", user, user, user)
             _prctl("PR_SET_DUMPABLE", 4, 1)  # or else /proc/self is root's
+        _set_own("oom_score_adj", "1000", proc)  # where memory runs out, it is the first to go
         _call("unshare", _NEW_USER)
         _map_ids(user, group, proc)
         os.dup2(os.open("/input", os.O_RDONLY), 0)
