@@ -134,6 +134,16 @@ def test_programs_die_with_a_caller_that_is_killed():
     assert alive == []
 
 
+def test_what_the_caller_ignores_changes_nothing():
+    ignoring = (
+        "import signal\nfor s in (signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM): signal.signal(s, signal.SIG_IGN)"
+    )
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGALRM)"
+    script = f"{ignoring}\nfrom mgrpo.evaluation.sandbox import *\nprint(run_program({program!r}).exit_code)"
+    ran = subprocess.run([sys.executable, "-c", script], **as_user(None), capture_output=True, text=True, timeout=120)
+    assert ran.stdout == f"{-signal.SIGALRM}\n", ran.stderr
+
+
 CHECK = "from mgrpo.evaluation.sandbox import check_sandbox; check_sandbox()"
 NO_MORE_NAMESPACES = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
 WITHOUT_CAPABILITIES = ["setpriv", "--bounding-set=-all"]

@@ -55,10 +55,10 @@ class Outcome:
     Attributes:
         stdout: what it wrote, up to the limit; bytes that are no UTF-8 are replaced.
         stderr: likewise.
-        exit_code: its exit code, or minus the signal that ended it; None if it was stopped.
+        exit_code: its exit code, or minus the signal that ended it; None if a limit of time or output did.
         stopped: the limit that it ran into, if any.
-        wall_seconds: from its start to its end, without the sandbox's.
-        cpu_seconds: of all its threads; 0 if it was stopped.
+        wall_seconds: from its start to its end, without the sandbox's; 0 if its output ended it.
+        cpu_seconds: of all its threads; 0 if its wall time or output ended it.
     """
 
     stdout: str
