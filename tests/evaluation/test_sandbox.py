@@ -78,7 +78,7 @@ def test_hostile_program_is_contained(attacked, name):
     said = outcome["stdout"] + outcome["stderr"].replace('print("ESCAPED', "")
     assert "ESCAPED" not in said and SECRET not in said, outcome
     assert max(outcome["sizes"]) <= Limits().output_bytes
-    assert outcome["seconds"] < 60, "a limit of 2 s of wall time or of processor time took too long"
+    assert outcome["seconds"] < 100, "a limit of a second of wall or processor time took too long"
 
 
 def test_nothing_is_harmed_or_left(attacked):
