@@ -29,6 +29,8 @@ SETUP_SECONDS = 60.0
 """For building the sandbox, which takes a twentieth of a second, on a machine under heavy load."""
 _CHUNK = 2**16
 
+Stopped = Literal["timeout", "memory", "output"]
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -64,7 +66,7 @@ class Outcome:
     stdout: str
     stderr: str
     exit_code: int | None
-    stopped: Literal["timeout", "memory", "output"] | None
+    stopped: Stopped | None
     wall_seconds: float
     cpu_seconds: float
 
@@ -187,7 +189,7 @@ def _launcher_command() -> list[str]:
     return [sys.executable, "-I", "-S", "-c", run]
 
 
-def _read(pipes: list[Any], most_bytes: int, seconds: float) -> tuple[list[bytearray], str | None]:
+def _read(pipes: list[Any], most_bytes: int, seconds: float) -> tuple[list[bytearray], Stopped | None]:
     """Read pipes to their ends, until one has more than it may or time is up."""
     read = [bytearray() for _ in pipes]
     deadline = time.monotonic() + seconds
@@ -217,7 +219,7 @@ def _end(launcher: subprocess.Popen) -> None:
         launcher.kill()  # the rest dies with it
 
 
-def _outcome(outputs: list[bytearray], stopped: str | None, limits: Limits) -> Outcome:
+def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) -> Outcome:
     stdout, stderr = (bytes(output).decode(errors="replace") for output in outputs[:2])
     status: dict[str, Any] = {}
     for line in outputs[2].splitlines():
@@ -233,14 +235,8 @@ def _outcome(outputs: list[bytearray], stopped: str | None, limits: Limits) -> O
         stopped, exit_code = "timeout", None
     elif exit_code and stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
         stopped = "memory"
-    return Outcome(
-        stdout,
-        stderr,
-        exit_code,
-        stopped,  # type: ignore[arg-type]
-        status.get("wall_seconds", 0.0),
-        status.get("cpu_seconds", 0.0),
-    )
+    used = status.get("wall_seconds", 0.0), status.get("cpu_seconds", 0.0)
+    return Outcome(stdout, stderr, exit_code, stopped, *used)
 
 
 def _refusal(reason: str) -> UserError:
