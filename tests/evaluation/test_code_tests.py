@@ -6,6 +6,7 @@ import fractions
 import json
 import pickle
 import zlib
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import pytest
@@ -79,13 +80,14 @@ def third(): return fractions.Fraction(1, 3)
 def exact(): return decimal.Decimal("1.50")
 def queue(): return collections.deque([1, 2])
 def mapped(): return map(str, [1, 2])
+def chained(): return collections.ChainMap({"a": 1}, {"b": 2})
 """,
         asserts(
             "assert point() == (1, 2)",
             "assert many() == {'a': {2, 1}, (1,): [b'x', 1j, None, 2**99, float('inf')], 1: range(0, 3)}",
             "assert count('aab') == {'a': 2, 'b': 1}",
             "assert list(lazy(3)) == [0, 1, 2] and set(mapped()) == {'1', '2'}",
-            "assert keys() == {'a'}",
+            "assert keys() == {'a'} and chained() == {'b': 2, 'a': 1}",
             "assert third() * 3 == 1 and exact() == 1.5 and list(queue()) == [1, 2]",
         ),
         "passed",
@@ -287,7 +289,8 @@ def test_values_arrive_as_they_were_sent(value):
 @pytest.mark.parametrize(
     "value",
     [{1, 2}, frozenset("ab"), range(1, 9, 2), collections.deque([1]), bytearray(b"x"), 10**300, Decimal("1.10")]
-    + [fractions.Fraction(-1, 3), {(1, 2): [None, ()]}, [["int", "x"], ["object"]], "\ud800"],
+    + [datetime(2026, 2, 3, 4, 5, 6, 7), datetime(2026, 2, 3, tzinfo=UTC), date(2026, 2, 3), time(4, 5)]
+    + [timedelta(-1, 2, 3), fractions.Fraction(-1, 3), {(1, 2): [None, ()]}, [["int", "x"], ["object"]], "\ud800"],
 )
 def test_rarer_values_arrive(value):
     arrived = decode(json.loads(json.dumps(encode(value))))

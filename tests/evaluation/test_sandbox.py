@@ -78,7 +78,7 @@ def test_hostile_program_is_contained(attacked, name):
     said = outcome["stdout"] + outcome["stderr"].replace('print("ESCAPED', "")
     assert "ESCAPED" not in said and SECRET not in said, outcome
     assert max(outcome["sizes"]) <= Limits().output_bytes
-    assert outcome["seconds"] < 60, "a limit of 2 s of wall time or of processor time took too long"
+    assert outcome["seconds"] < 100, "a limit of a second of wall or processor time took too long"
 
 
 def test_nothing_is_harmed_or_left(attacked):
@@ -132,6 +132,16 @@ def test_programs_die_with_a_caller_that_is_killed():
     assert len(family) == 3  # launcher, init, program
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
+
+
+def test_what_the_caller_ignores_changes_nothing():
+    ignoring = (
+        "import signal\nfor s in (signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM): signal.signal(s, signal.SIG_IGN)"
+    )
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGALRM)"
+    script = f"{ignoring}\nfrom mgrpo.evaluation.sandbox import *\nprint(run_program({program!r}).exit_code)"
+    ran = subprocess.run([sys.executable, "-c", script], **as_user(None), capture_output=True, text=True, timeout=120)
+    assert ran.stdout == f"{-signal.SIGALRM}\n", ran.stderr
 
 
 CHECK = "from mgrpo.evaluation.sandbox import check_sandbox; check_sandbox()"

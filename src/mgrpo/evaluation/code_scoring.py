@@ -40,6 +40,9 @@ PRELUDE = "\n".join(
 )
 """What LiveCodeBench's runner puts before each program, in its order: a later name hides an earlier one."""
 
+JUDGE_SECONDS = 30.0
+"""For comparing values, which takes milliseconds unless a candidate built them to take longer."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -68,7 +71,7 @@ def score_code(
 ) -> list[Verdict]:
     """Run the code of each completion against its tests.
 
-    A verdict takes at most (number of tests + 1) times the timeout, and a few seconds for sandboxes.
+    A verdict takes at most (number of tests + 1) times the timeout, `JUDGE_SECONDS`, and what the sandboxes take.
 
     Args:
         completions: texts; the code is read out of them as the benchmark does it.
@@ -151,7 +154,7 @@ def _score_steps(spec: dict[str, Any], checks: dict[str, Any], seconds: float) -
     if num_done != len(spec["steps"]):
         return Verdict(False, "error", detail="it ended before its tests did")
     to_judge = f"{json.dumps(checks)}\n{outcome.stdout}"
-    judged = run_program(_in_sandbox("judge"), stdin=to_judge, limits=_limits(seconds))
+    judged = run_program(_in_sandbox("judge"), stdin=to_judge, limits=_limits(JUDGE_SECONDS))
     if not judged.is_success:
         return _failure(judged, None)
     verdict = json.loads(judged.stdout)

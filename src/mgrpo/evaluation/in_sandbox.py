@@ -16,7 +16,7 @@ import signal
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 MAX_ITEMS = 10**6
@@ -88,9 +88,11 @@ def _encode_rare(value: Any) -> Any:
     if kind.__module__ == "numpy" and hasattr(value, "tolist"):
         listed = value.tolist()
         return ["iterator", list(map(encode, listed))] if isinstance(listed, list) else encode(listed)
-    for module, name in (("decimal", "Decimal"), ("fractions", "Fraction")):
+    if isinstance(value, Mapping):  # ChainMap, UserDict: equal to the dict of their items
+        return encode(dict(value))
+    for name, (module, write, _) in _FROM_MODULES.items():
         if module in sys.modules and isinstance(value, getattr(sys.modules[module], name)):
-            return [name, str(value)]
+            return [name, write(value)]
     if isinstance(value, (Iterator, ValuesView, ItemsView)):
         items = list(itertools.islice(value, MAX_ITEMS + 1))
         if len(items) <= MAX_ITEMS:
@@ -102,11 +104,29 @@ def _first(value: Any, *kinds: type) -> str:
     return next(kind.__name__ for kind in kinds if isinstance(value, kind))
 
 
+# name of a class: its module, how to write it, how to read it. A subclass comes before its base.
+_FROM_MODULES: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
+    "Decimal": ("decimal", str, lambda kind, content: kind(content)),
+    "Fraction": ("fractions", str, lambda kind, content: kind(content)),
+    "datetime": ("datetime", lambda value: value.isoformat(), lambda kind, content: kind.fromisoformat(content)),
+    "date": ("datetime", lambda value: value.isoformat(), lambda kind, content: kind.fromisoformat(content)),
+    "time": ("datetime", lambda value: value.isoformat(), lambda kind, content: kind.fromisoformat(content)),
+    "timedelta": (
+        "datetime",
+        lambda value: [value.days, value.seconds, value.microseconds],
+        lambda kind, content: kind(*content),
+    ),
+}
+
+
 def decode(coded: Any) -> Any:
     """Read what `encode` wrote, and refuse anything else."""
     if not isinstance(coded, list):
         return coded
     kind, content = coded
+    if kind in _FROM_MODULES:
+        module, _, read = _FROM_MODULES[kind]
+        return read(getattr(importlib.import_module(module), kind), content)
     return _DECODERS[kind](content)
 
 
@@ -129,8 +149,6 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "bytes": bytes.fromhex,
     "bytearray": bytearray.fromhex,
     "range": lambda content: range(*content),
-    "Decimal": lambda content: importlib.import_module("decimal").Decimal(content),
-    "Fraction": lambda content: importlib.import_module("fractions").Fraction(content),
     "object": lambda content: object(),
 }
 

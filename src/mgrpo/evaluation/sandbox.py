@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.sandbox_launcher import BOX, PACKAGES
 
 PROVIDED = ("numpy",)
 """Packages that a program finds beside the standard library, where they are installed."""
 SETUP_SECONDS = 60.0
 """For building the sandbox, which takes a twentieth of a second, on a machine under heavy load."""
 _CHUNK = 2**16
+
+Stopped = Literal["timeout", "memory", "output"]
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,16 @@ class Outcome:
     Attributes:
         stdout: what it wrote, up to the limit; bytes that are no UTF-8 are replaced.
         stderr: likewise.
-        exit_code: its exit code, or minus the signal that ended it; None if it was stopped.
+        exit_code: its exit code, or minus the signal that ended it; None if a limit of time or output did.
         stopped: the limit that it ran into, if any.
-        wall_seconds: from its start to its end, without the sandbox's.
-        cpu_seconds: of all its threads; 0 if it was stopped.
+        wall_seconds: from its start to its end, without the sandbox's; 0 if its output ended it.
+        cpu_seconds: of all its threads; 0 if its wall time or output ended it.
     """
 
     stdout: str
     stderr: str
     exit_code: int | None
-    stopped: Literal["timeout", "memory", "output"] | None
+    stopped: Stopped | None
     wall_seconds: float
     cpu_seconds: float
 
@@ -155,6 +156,8 @@ def _write_request(file: Any, source: str, stdin: str, limits: Limits, status_fd
 @functools.cache
 def _python() -> dict[str, Any]:
     """Where the interpreter lies, what of it is shown to a program, and how it is started."""
+    from mgrpo.evaluation.sandbox_launcher import BOX, PACKAGES  # a module that other systems cannot import
+
     executable = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     base = os.path.realpath(sys.base_prefix)
     spec = importlib.util.find_spec
@@ -186,7 +189,7 @@ def _launcher_command() -> list[str]:
     return [sys.executable, "-I", "-S", "-c", run]
 
 
-def _read(pipes: list[Any], most_bytes: int, seconds: float) -> tuple[list[bytearray], str | None]:
+def _read(pipes: list[Any], most_bytes: int, seconds: float) -> tuple[list[bytearray], Stopped | None]:
     """Read pipes to their ends, until one has more than it may or time is up."""
     read = [bytearray() for _ in pipes]
     deadline = time.monotonic() + seconds
@@ -216,7 +219,7 @@ def _end(launcher: subprocess.Popen) -> None:
         launcher.kill()  # the rest dies with it
 
 
-def _outcome(outputs: list[bytearray], stopped: str | None, limits: Limits) -> Outcome:
+def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) -> Outcome:
     stdout, stderr = (bytes(output).decode(errors="replace") for output in outputs[:2])
     status: dict[str, Any] = {}
     for line in outputs[2].splitlines():
@@ -232,20 +235,15 @@ def _outcome(outputs: list[bytearray], stopped: str | None, limits: Limits) -> O
         stopped, exit_code = "timeout", None
     elif exit_code and stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
         stopped = "memory"
-    return Outcome(
-        stdout,
-        stderr,
-        exit_code,
-        stopped,  # type: ignore[arg-type]
-        status.get("wall_seconds", 0.0),
-        status.get("cpu_seconds", 0.0),
-    )
+    used = status.get("wall_seconds", 0.0), status.get("cpu_seconds", 0.0)
+    return Outcome(stdout, stderr, exit_code, stopped, *used)
 
 
 def _refusal(reason: str) -> UserError:
     return UserError(
         f"generated code is run in a sandbox alone, and there is none here: {reason}. It needs Linux 5.14 or newer on "
-        "x86-64 or aarch64, and either root with CAP_SYS_ADMIN or user namespaces for everybody (sysctl "
-        "user.max_user_namespaces above 0, kernel.apparmor_restrict_unprivileged_userns = 0; in Docker "
-        "--security-opt seccomp=unconfined); leave the code benchmarks out, or run them on such a machine"
+        "x86-64 or aarch64, user namespaces (sysctl user.max_user_namespaces above 0, and where they exist "
+        "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; Docker's default "
+        "profile forbids them) and, for root, CAP_SYS_ADMIN; leave the code benchmarks out, or run them where it has "
+        "these"
     )

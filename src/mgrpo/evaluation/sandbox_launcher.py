@@ -39,7 +39,6 @@ _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 409
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _AT_FDCWD, _AT_RECURSIVE, _MNT_DETACH = -100, 0x8000, 2
 _SYS_MOUNT_SETATTR = 442  # on every architecture
-_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -55,6 +54,7 @@ def main() -> None:
     source = sys.stdin.buffer.read(spec["source_bytes"])
     program_input = sys.stdin.buffer.read()
     os.set_inheritable(spec["status_fd"], False)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would have children end unseen
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     try:
         _make_namespaces()
@@ -85,10 +85,15 @@ def _make_namespaces() -> None:
 
 def _map_ids(user: int, group: int, proc: int) -> None:
     """Keep this process's user and group in its new user namespace, as the only ones there."""
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        file = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
-        os.write(file, text.encode())
-        os.close(file)
+    _set_own("setgroups", "deny", proc)
+    _set_own("uid_map", f"{user} {user} 1", proc)
+    _set_own("gid_map", f"{group} {group} 1", proc)
+
+
+def _set_own(name: str, value: str, proc: int) -> None:
+    file = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
+    os.write(file, value.encode())
+    os.close(file)
 
 
 def _init(spec: dict[str, Any], source: bytes, program_input: bytes) -> NoReturn:
@@ -130,7 +135,7 @@ def _build_root(spec: dict[str, Any], source: bytes, program_input: bytes) -> No
     os.chdir("/tmp")
     os.umask(0o022)
     os.mkdir("old")
-    _call_number("pivot_root", _SYS_PIVOT_ROOT.get(os.uname().machine, -1), b".", b"old")
+    _call("pivot_root", b".", b"old")
     os.chdir("/")
     for path in (*_LIBRARIES, *spec["python"]):
         _show(path, path)
@@ -180,6 +185,7 @@ def _become_program(spec: dict[str, Any], proc: int) -> NoReturn:
             _call("setresgid", group, group, group)
             _call("setresuid", user, user, user)
             _prctl("PR_SET_DUMPABLE", 4, 1)  # or else /proc/self is root's
+        _set_own("oom_score_adj", "1000", proc)  # where memory runs out, it is the first to go
         _call("unshare", _NEW_USER)
         _map_ids(user, group, proc)
         os.dup2(os.open("/input", os.O_RDONLY), 0)
@@ -236,16 +242,13 @@ def _restrict(place: str, attributes: int, recursive: bool) -> None:
     flags = _AT_RECURSIVE if recursive else 0
     size = ctypes.c_size_t(ctypes.sizeof(structure))
     reference = ctypes.byref(structure)
-    _call_number("mount_setattr", _SYS_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(place), flags, reference, size)
+    arguments = _AT_FDCWD, os.fsencode(place), flags, reference, size
+    _call("syscall", ctypes.c_long(_SYS_MOUNT_SETATTR), *arguments, what=f"mount_setattr on {place}")
 
 
 def _call(name: str, *arguments: Any, what: str | None = None) -> None:
     if getattr(_libc, name)(*arguments):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), what or name)
-
-
-def _call_number(name: str, number: int, *arguments: Any) -> None:
-    _call("syscall", ctypes.c_long(number), *arguments, what=name)
 
 
 def _prctl(name: str, option: int, value: int) -> None:
