@@ -93,6 +93,14 @@ def test_the_initial_model_of_a_run_is_the_base(measure_run, make_evaluation, tm
     assert table(capsys.readouterr().out, "math500")[0][:3] == ["base", "model", "40.0"]
 
 
+def test_a_run_s_evaluation_is_the_run(measure_run, capsys):
+    run = measure_run("runs/srt/seed-0", final=30)
+    compare_runs([run / "evaluation"], None, None)
+    of_evaluation = capsys.readouterr().out
+    compare_runs([run], None, None)
+    assert of_evaluation == capsys.readouterr().out
+
+
 def test_models_alone(make_evaluation, tmp_path, capsys):
     make_evaluation(tmp_path / "a", {"math500": right(20)}, name="a/model")
     make_evaluation(tmp_path / "b", {"math500": right(30)}, name="b/model")
