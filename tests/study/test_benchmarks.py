@@ -108,6 +108,7 @@ def test_models_alone(make_evaluation, tmp_path, capsys):
     said = capsys.readouterr().out
     assert [row[:2] for row in table(said, "math500")] == [["a/model", "50.0"], ["b/model", "75.0"]]
     assert "collapsed" not in said  # there is no run to be summed up
+    assert [row[:3] + row[5:6] for row in table(said, "benchmark")] == [["b/model", "−", "a/model", "+25.0"]]
     with pytest.raises(UserError, match="--baseline is a, which is no variant of these runs; there is no run here"):
         compare_runs([tmp_path / "a"], None, "a")
 
