@@ -80,7 +80,7 @@ def test_numbers_that_were_not_taken_alike(line):
     )
     assert grid.head[1] == "math500 avg@1/2"
     assert grid.notes[1:] == [
-        "Only the first questions of math500: 40.",
+        "Only the first questions: 40 of math500.",
         "Not measured alike, so compare with care: temperature (0.8, 1.0); version of torch (2.13.0, 2.14); limit of "
         "math500 (None, 40); k of math500 (2, 1).",
     ]

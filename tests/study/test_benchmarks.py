@@ -93,6 +93,14 @@ def test_the_initial_model_of_a_run_is_the_base(measure_run, make_evaluation, tm
     assert table(capsys.readouterr().out, "math500")[0][:3] == ["base", "model", "40.0"]
 
 
+def test_a_run_s_evaluation_is_the_run(measure_run, capsys):
+    run = measure_run("runs/srt/seed-0", final=30)
+    compare_runs([run / "evaluation"], None, None)
+    of_evaluation = capsys.readouterr().out
+    compare_runs([run], None, None)
+    assert of_evaluation == capsys.readouterr().out
+
+
 def test_models_alone(make_evaluation, tmp_path, capsys):
     make_evaluation(tmp_path / "a", {"math500": right(20)}, name="a/model")
     make_evaluation(tmp_path / "b", {"math500": right(30)}, name="b/model")
@@ -100,6 +108,7 @@ def test_models_alone(make_evaluation, tmp_path, capsys):
     said = capsys.readouterr().out
     assert [row[:2] for row in table(said, "math500")] == [["a/model", "50.0"], ["b/model", "75.0"]]
     assert "collapsed" not in said  # there is no run to be summed up
+    assert [row[:3] + row[5:6] for row in table(said, "benchmark")] == [["b/model", "−", "a/model", "+25.0"]]
     with pytest.raises(UserError, match="--baseline is a, which is no variant of these runs; there is no run here"):
         compare_runs([tmp_path / "a"], None, "a")
 

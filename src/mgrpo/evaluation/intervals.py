@@ -161,9 +161,9 @@ def sign_flip_p(differences: ArrayLike) -> float:
     Raises:
         ValueError: if there is no difference, or one is not finite.
     """
-    flipped = _of_runs(differences)[0]
-    flipped = np.abs(flipped[flipped != 0])
-    observed = abs(_of_runs(differences).sum()) - 1e-9 * flipped.sum()  # what rounding may take from an equal sum
+    pairs = _of_runs(differences).ravel()
+    flipped = np.abs(pairs[pairs != 0])
+    observed = abs(pairs.sum()) - 1e-9 * flipped.sum()  # what rounding may take from an equal sum
     if len(flipped) <= EXACT_UP_TO:
         sums = np.zeros(1)
         for difference in flipped:

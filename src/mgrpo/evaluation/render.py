@@ -55,7 +55,7 @@ def _rich_table(grid: Grid, *, is_narrow: bool = False) -> Table:
     for row in grid.rows:
         name, *cells = map(visible, row)
         if is_narrow:
-            name = "\n".join(textwrap.wrap(name, NAME_WIDTH, break_on_hyphens=False))
+            name = "\n".join(textwrap.wrap(name, NAME_WIDTH))
             cells = [cell.replace(" [", "\n[") for cell in cells]
         table.add_row(*map(Text, (name, *cells)))
     return table

@@ -187,13 +187,13 @@ def p_value(p: float) -> str:
 
 def _limits(lines: Sequence[Line]) -> list[str]:
     limits = {
-        f"{name}: {result.limit}"
+        f"{result.limit} of {name}"
         for line in lines
         for run in line.runs.values()
         for name, result in run.results.benchmarks.items()
         if result.limit is not None
     }
-    return [f"Only the first questions of {', '.join(sorted(limits))}."] if limits else []
+    return [f"Only the first questions: {', '.join(sorted(limits))}."] if limits else []
 
 
 def _unlike(lines: Sequence[Line]) -> list[str]:

@@ -20,7 +20,7 @@ def compare_benchmarks(
     base_models: Set[str],
     baseline: str | None,
 ) -> list[Grid]:
-    """The table of benchmarks, and the paired differences: from the base model, the baseline and the momentum model.
+    """The table of benchmarks, and paired differences: from the base model, the baseline and the momentum model.
 
     Args:
         variants: run directories by variant and seed.
@@ -55,7 +55,7 @@ def compare_benchmarks(
     lines = [*bases, *rest, *(line for of_variant in of_variants.values() for line in of_variant)]
     if not lines:
         return []
-    differences = difference_grid(_pairs(bases, of_variants, baseline))
+    differences = difference_grid(_pairs(bases, rest, of_variants, baseline))
     return [benchmark_grid(lines), *([] if differences is None else [differences])]
 
 
@@ -108,22 +108,21 @@ def _best(labels: Mapping[str, Measured]) -> Measured | None:
 
 
 def _pairs(
-    bases: Sequence[Line], of_variants: Mapping[str, Sequence[Line]], baseline: str | None
+    bases: Sequence[Line], rest: Sequence[Line], of_variants: Mapping[str, Sequence[Line]], baseline: str | None
 ) -> list[tuple[Line, Line]]:
-    """Final models with the base model, with the baseline's final model, and with their momentum model."""
+    """Models with the base model (else the first one that is no run's), and with the baseline's; with momentum models.
+
+    Of a variant it is the final model that is compared.
+    """
     finals = {
         variant: line
         for variant, lines in of_variants.items()
         for line in lines
         if not (line.is_momentum or line.is_chosen_by_gold)
     }
-    pairs = [(final, base) for final in finals.values() for base in bases]
+    references = bases or rest[:1]
+    pairs = [(line, other) for line in (*rest, *finals.values()) for other in references if line is not other]
     if baseline in finals:
         pairs += [(final, finals[baseline]) for variant, final in finals.items() if variant != baseline]
-    pairs += [
-        (finals[variant], line)
-        for variant, lines in of_variants.items()
-        for line in lines
-        if line.is_momentum and variant in finals
-    ]
+    pairs += [(finals[variant], line) for variant, lines in of_variants.items() for line in lines if line.is_momentum]
     return pairs

@@ -12,7 +12,7 @@ import yaml
 from mgrpo.errors import UserError, did_you_mean
 from mgrpo.evaluation.lines import SETTINGS_FILE
 from mgrpo.evaluation.render import show_grids, write_grids
-from mgrpo.evaluation.results import RESULTS_FILE
+from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
 from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_run
 from mgrpo.study.benchmarks import compare_benchmarks
 from mgrpo.study.report import GOLD, show_summary, write_report
@@ -63,6 +63,8 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
 
 
 def _runs_in(directory: Path) -> list[Path]:
+    if directory.name == EVALUATION_DIRECTORY and (directory.parent / METRICS_FILE).exists():
+        directory = directory.parent
     if (directory / METRICS_FILE).exists():
         return [directory]
     # What `mgrpo evaluate` leaves has metrics for the report, too.
