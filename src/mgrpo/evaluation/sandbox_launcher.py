@@ -62,7 +62,7 @@ def main() -> None:
         if os.getppid() != parent:
             return
         init = os.fork()
-    except OSError as error:
+    except Exception as error:
         _report(spec, refused=_describe(error))
         return
     if init == 0:
@@ -117,7 +117,7 @@ def _init(spec: dict[str, Any], source: bytes, program_input: bytes) -> NoReturn
                 break
         else:
             _report(spec, timeout=True, wall_seconds=time.monotonic() - started)
-    except OSError as error:
+    except Exception as error:
         _report(spec, refused=_describe(error))
     finally:
         os._exit(0)
@@ -197,7 +197,7 @@ def _become_program(spec: dict[str, Any], proc: int) -> NoReturn:
         sandbox_seccomp.install(_libc)
         # the capabilities that it has in its user namespace end here, since it is not root there
         os.execve(spec["command"][0], spec["command"], spec["environment"])
-    except OSError as error:
+    except Exception as error:
         _report(spec, refused=_describe(error))
     finally:
         os._exit(1)
@@ -220,7 +220,8 @@ def _limit(spec: dict[str, Any]) -> None:
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         # SIGXCPU, which a program may ignore, comes a second before SIGKILL
         resource.setrlimit(which, (limit - (which == resource.RLIMIT_CPU), limit))
-    resource.setrlimit(resource.RLIMIT_STACK, (2**23, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    resource.setrlimit(resource.RLIMIT_STACK, (2**23 if hard == resource.RLIM_INFINITY else min(2**23, hard), hard))
 
 
 def _write(path: str, content: bytes) -> None:
@@ -233,7 +234,7 @@ def _die_with_parent() -> None:
 
 
 def _mount(source: str | None, place: str, kind: str | None, flags: int, options: str = "") -> None:
-    coded = [text.encode() if text is not None else None for text in (source, place, kind)]
+    coded = [os.fsencode(text) if text is not None else None for text in (source, place, kind)]
     _call("mount", *coded, ctypes.c_ulong(flags), options.encode(), what=f"mount {kind or 'bind'} on {place}")
 
 
@@ -255,8 +256,10 @@ def _prctl(name: str, option: int, value: int) -> None:
     _call("prctl", option, *map(ctypes.c_ulong, (value, 0, 0, 0)), what=name)
 
 
-def _describe(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _report(spec: dict[str, Any], **values: Any) -> None:
