@@ -9,7 +9,7 @@ from mgrpo.cli import main
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import read_results
 from mgrpo.evaluation.runner import How
-from mgrpo.training.evaluate import _load_beside, _places_in_run, _subject
+from mgrpo.training.evaluate import _find_places, _load_beside, _places_in_run, _subject
 from mgrpo.training.models import load_model
 
 SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_strategy", "no", "--save_steps", "1", "--quiet"]
@@ -79,6 +79,26 @@ def test_which_checkpoints(runs):
     assert labels("final") == ["final", "final-momentum"]
     assert labels("last") == labels("2") == ["checkpoint-2", "checkpoint-2-momentum"]
     assert labels("initial,1") == ["initial", "checkpoint-1", "checkpoint-1-momentum"]
+
+
+@pytest.mark.parametrize(
+    ("place", "label", "weights"),
+    [
+        ("final", "final", "policy"),
+        ("final/momentum", "final-momentum", "momentum"),
+        ("checkpoint-1", "checkpoint-1", "policy"),
+    ],
+)
+def test_a_model_in_a_run_is_known_for_what_it_is(runs, place, label, weights):
+    run, places = _find_places(str(runs["full"] / place), "final")
+    assert run == runs["full"]
+    assert [(its_label, its_weights) for its_label, _, its_weights, _ in places] == [(label, weights)]
+
+
+def test_vllm_measures_one_model_at_a_time(runs, capsys, monkeypatch):
+    monkeypatch.setattr("mgrpo.training.evaluate.check_engine", lambda name: None)
+    assert main(["evaluate", str(runs["full"]), *ASKED, "--engine", "vllm"]) == 2
+    assert "starts once in a process" in capsys.readouterr().err
 
 
 def test_weights_are_told_apart(runs):

@@ -22,6 +22,8 @@ from mgrpo.tasks.task import Columns
 LIBRARY = "lm-eval"
 SPLITS = ("training_split", "validation_split", "test_split")
 
+_logger = logging.getLogger("mgrpo.evaluation")
+
 
 @dataclass(frozen=True)
 class HarnessQuestion:
@@ -98,8 +100,12 @@ def _question(task: Any, document: dict[str, Any], metric: str | None, filter_na
 
         instance = Instance("generate_until", document, ("", {}), 0, resps=[completion])
         task._instances = [instance]  # the library gives no other way to its filters
-        task.apply_filters()
-        return bool(task.process_results(document, [instance.filtered_resps[filter_name]])[metric])
+        try:
+            task.apply_filters()
+            return bool(task.process_results(document, [instance.filtered_resps[filter_name]])[metric])
+        except Exception as error:  # a completion is any text, and the library was written for tamer ones
+            _logger.warning("%s cannot score a completion (%s), which counts as wrong there", LIBRARY, error)
+            return False
 
     return HarnessQuestion(document, prompt, target, None if metric is None else score)
 

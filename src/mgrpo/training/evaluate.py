@@ -78,16 +78,18 @@ def evaluate_model(
         raise UserError(f"batch_size is {batch_size}; set it to 1 or more")
     if data is not None and Path(data).is_file() and len(wanted) > 1:
         raise UserError(f"data is one file, {data}, and there are {len(wanted)} benchmarks; name a directory")
-    is_run = _is_run(Path(name))
-    if not is_run and checkpoints != FINAL_DIRECTORY:
-        raise UserError(f"checkpoints is {checkpoints}, but {name} is no run's directory; leave it out")
-    places: list[Place] = _places_in_run(Path(name), checkpoints) if is_run else [("", name, "other", None)]
+    run, places = _find_places(name, checkpoints)
+    if engine == "vllm" and len(places) > 1:
+        raise UserError(
+            f"engine is vllm, which starts once in a process, and {name} stands for {len(places)} models; measure them "
+            f"one at a time: {', '.join(location for _, location, *_ in places)}"
+        )
     versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := _version(package))}
     how = How(protocol, title, settings, engine, dtype, batch_size, versions)
     loaded = [load_benchmark(benchmark, settings, data=data, limit=limit) for benchmark in wanted]
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     subjects = [_subject(place, how, options) for place in places]
-    output = output_dir or (Path(name) / EVALUATION_DIRECTORY if is_run else Path("evaluations") / _as_directory(name))
+    output = output_dir or (Path("evaluations") / _as_directory(name) if run is None else run / EVALUATION_DIRECTORY)
     evaluate(subjects, loaded, how, output)
     return output
 
@@ -98,6 +100,28 @@ Place = tuple[str, str, Literal["policy", "momentum", "other"], int | None]
 
 def _is_run(directory: Path) -> bool:
     return (directory / CONFIG_FILE).is_file() and not (directory / "config.json").is_file()
+
+
+def _find_places(name: str, checkpoints: str) -> tuple[Path | None, list[Place]]:
+    """The run that a name stands for or lies in, if it does, and the models to measure."""
+    path = Path(name)
+    if _is_run(path):
+        return path, _places_in_run(path, checkpoints)
+    if checkpoints != FINAL_DIRECTORY:
+        raise UserError(f"checkpoints is {checkpoints}, but {name} is no run's directory; leave it out")
+    run = next((parent for parent in list(path.parents)[:2] if _is_run(parent)), None)
+    if run is not None:
+        steps = _steps(run)
+        models = [*(_final_places(run, steps) if (run / FINAL_DIRECTORY).is_dir() else [])]
+        models += [_checkpoint_places(run, step)[0] for step in steps]
+        for place in models:
+            if Path(place[1]).resolve() == path.resolve():
+                return run, [place]
+    return None, [("", name, "other", None)]
+
+
+def _steps(run: Path) -> list[int]:
+    return sorted(int(path.name[11:]) for path in run.glob("checkpoint-*") if path.name[11:].isdecimal())
 
 
 def _places_in_run(run: Path, which: str) -> list[Place]:
