@@ -36,10 +36,10 @@ def measured(
         [[sample.num_tokens for sample in group] for group in taken],
     )
     metrics = measure(samples)
-    metrics[UNFINISHED_RATE] = estimate([_share(not s.is_finished for s in group) for group in taken])
+    metrics[UNFINISHED_RATE] = estimate([_share(not s.is_finished for s in group) for group in taken], is_share=True)
     if all(sample.harness_right is not None for group in taken for sample in group):
         of_questions = [_share(bool(sample.harness_right) for sample in group) for group in taken]
-        metrics[f"{benchmark.source.library} avg@{k}"] = estimate(of_questions)
+        metrics[f"{benchmark.source.library} avg@{k}"] = estimate(of_questions, is_share=True)
     result = BenchmarkResult(
         source=benchmark.source,
         num_questions=len(asked.rows),

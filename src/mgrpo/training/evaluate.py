@@ -81,8 +81,8 @@ def evaluate_model(
     run, places = _find_places(name, checkpoints)
     if engine == "vllm" and len(places) > 1:
         raise UserError(
-            f"engine is vllm, which starts once in a process, and {name} stands for {len(places)} models; measure them "
-            f"one at a time: {', '.join(location for _, location, *_ in places)}"
+            f"engine is vllm, which starts once in a process, and {name} stands for {len(places)} models; measure "
+            f"them one at a time: {', '.join(location for _, location, *_ in places)}"
         )
     versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := _version(package))}
     how = How(protocol, title, settings, engine, dtype, batch_size, versions)
