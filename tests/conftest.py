@@ -93,3 +93,63 @@ def make_trainer(make_config, chain_data, embedded):
 def weights_of():
     """Copies a trainer's policy weights."""
     return lambda trainer: {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+
+@pytest.fixture
+def make_results():
+    """Makes the results of a model from which samples are right, (Q, K) of each benchmark; settings by keyword."""
+    import numpy as np
+
+    from mgrpo.evaluation.metrics import Samples, measure
+    from mgrpo.evaluation.results import BenchmarkResult, Model, Protocol, Results, Source
+
+    def make(right, name="Qwen/Qwen3-4B-Base", weights="policy", step=None, limit=None, sha256="0" * 64, **settings):
+        benchmarks = {}
+        for benchmark, is_right in right.items():
+            is_right = np.array(is_right, bool)
+            ids = np.where(is_right, 0, 1)
+            benchmarks[benchmark] = BenchmarkResult(
+                source=Source("lm-eval", "0.4.13", benchmark, None, "test", None, sha256),
+                num_questions=is_right.shape[0],
+                limit=limit,
+                k=is_right.shape[1],
+                template="{prompt}",
+                system_prompt=None,
+                conversational=True,
+                chat_template_kwargs={"enable_thinking": False},
+                extractor="boxed",
+                equivalence="math",
+                scoring="boxed, math",
+                metrics=measure(Samples(is_right, ids, np.full(is_right.shape, 311))),
+            )
+        protocol = {
+            **{"name": "m-grpo", "temperature": 0.8, "top_p": 1.0, "top_k": 0, "max_tokens": 3072, "seed": 0},
+            **{"engine": "transformers", "dtype": "bfloat16", "versions": {"mgrpo": "0.1.0", "torch": "2.13.0"}},
+            **settings,
+        }
+        return Results(Model(name, weights, step, None), Protocol(**protocol), benchmarks)
+
+    return make
+
+
+@pytest.fixture
+def make_evaluation(make_results):
+    """Writes what an evaluation leaves of a model into a directory: results, and the samples of each benchmark."""
+    import json
+
+    from mgrpo.evaluation.results import write_results
+
+    def make(directory, right, **settings):
+        write_results(make_results(right, **settings), directory)
+        for benchmark, of_questions in right.items():
+            (directory / benchmark).mkdir()
+            (directory / benchmark / "settings.json").write_text(json.dumps({"benchmark": benchmark}))
+            samples = [
+                {"question": question, "number": number, "is_right": bool(is_right), "completion": "..."}
+                for question, of_question in enumerate(of_questions)
+                for number, is_right in enumerate(of_question)
+            ]
+            (directory / benchmark / "samples.jsonl").write_text("".join(json.dumps(s) + "\n" for s in samples))
+        return directory
+
+    return make

@@ -98,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--config", nargs="+", metavar="RECIPE", help="YAML files, or names of recipes, as for train")
     plan.set_defaults(run=_plan, takes_fields=True)
 
+    _add_evaluate(commands)
+
     demo = commands.add_parser("demo", help="watch majority-vote self-training collapse, and the momentum anchor hold")
     demo.add_argument("--filter", action="store_true", help="add a third run: M-GRPO with the entropy filter")
     demo.add_argument("--output_dir", type=Path, default=Path("runs/demo"), help="default: %(default)s")
@@ -134,12 +136,64 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--tables_only", action="store_true", help="run nothing; tables and figure of what is finished")
     study.set_defaults(run=_study)
 
-    compare = commands.add_parser("compare", help="the table and the figure of a study, for runs that exist")
-    compare.add_argument("run_directories", nargs="+", type=Path, metavar="RUN_DIR", help="or a directory of runs")
+    compare = commands.add_parser(
+        "compare",
+        help="the tables and the figure of a study, and benchmarks, for runs that exist",
+        description="Sum up runs as a study does, and put under one another what `mgrpo evaluate` measured of them: "
+        "base model, best checkpoint, final policy and momentum model; paired differences, where there are samples.",
+    )
+    compare.add_argument(
+        "run_directories",
+        nargs="+",
+        type=Path,
+        metavar="RUN_DIR",
+        help="or a directory of runs, or what `mgrpo evaluate` left of a model by name, such as the base model",
+    )
     compare.add_argument("-o", "--output_dir", type=Path, default=None, help="where tables and figure go")
     compare.add_argument("--baseline", metavar="NAME", default=None, help="the variant to compare the others with")
     compare.set_defaults(run=_compare)
     return parser
+
+
+def _add_evaluate(commands: Any) -> None:
+    from mgrpo.evaluation.protocols import OPTIONS, PROTOCOLS
+
+    protocols = ", ".join(f"{name} ({protocol.summary})" for name, protocol in PROTOCOLS.items())
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure a model, a checkpoint or a run on benchmarks",
+        usage="mgrpo evaluate MODEL_OR_RUN --benchmarks NAME[,NAME ...] [--protocol NAME] [OPTION ...]",
+        description="Measure a model on benchmarks, with intervals. What was sampled is kept and never sampled again: "
+        "an interrupted evaluation goes on, and a larger k samples the difference. docs/evaluation.md lists the "
+        f"benchmarks and says how each is scored. Protocols: {protocols}.",
+        allow_abbrev=False,
+    )
+    evaluate.add_argument("model", metavar="MODEL_OR_RUN", help="a model as a recipe names it, or a run's directory")
+    evaluate.add_argument(
+        "--benchmarks", nargs="+", required=True, metavar="NAME", help="math500, aime24, ..., or a task: file:my.jsonl"
+    )
+    evaluate.add_argument(
+        "--protocol", default="m-grpo", metavar="NAME", help="how it is sampled; default: %(default)s"
+    )
+    evaluate.add_argument("--limit", type=int, metavar="N", help="only the first N questions of each benchmark")
+    evaluate.add_argument("--data", metavar="PATH", help="a local copy, or a directory of them: math500.jsonl, ...")
+    evaluate.add_argument("--engine", default="transformers", help="transformers or vllm; default: %(default)s")
+    evaluate.add_argument("--dtype", default="auto", help="of the weights; default: %(default)s, as they are stored")
+    evaluate.add_argument("--batch_size", type=int, default=32, help="completions at a time; default: %(default)s")
+    evaluate.add_argument(
+        "--checkpoints",
+        default="final",
+        metavar="WHICH",
+        help="of a run: final, last, all, initial, or steps, with commas between them; default: %(default)s",
+    )
+    evaluate.add_argument("--output_dir", type=Path, help="default: evaluation/ in the run, else evaluations/MODEL")
+    evaluate.add_argument("--export", type=Path, metavar="FILE", help="the table as .md (Markdown) or .tex (LaTeX)")
+    evaluate.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
+    evaluate.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the model")
+    sampling = evaluate.add_argument_group("sampling", "these win over the protocol's")
+    for name, text in OPTIONS.items():
+        sampling.add_argument(f"--{name}", metavar="VALUE", help=text)
+    evaluate.set_defaults(run=_evaluate)
 
 
 def _stems(directory: Path) -> str:
@@ -222,6 +276,47 @@ def _plan(arguments: argparse.Namespace, rest: list[str]) -> int:
     launch = Launch(gpus=arguments.gpus, gpu_memory=arguments.gpu_memory, sharding=arguments.sharding)
     planned = plan_recipe(fields, " + ".join(arguments.config or ["the command line"]), overrides, launch)
     Console(highlight=False, soft_wrap=True).print(render(planned))
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace, _: list[str]) -> int:
+    from mgrpo.evaluation.protocols import read_options
+
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    overrides = read_options(given)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
+    warnings.simplefilter("ignore", FutureWarning)
+
+    from mgrpo.evaluation.lines import read_lines
+    from mgrpo.evaluation.render import check_export, export_grids, show_grids
+    from mgrpo.evaluation.tables import benchmark_grid, metric_grid
+    from mgrpo.training.evaluate import evaluate_model
+
+    if arguments.export is not None:
+        check_export(arguments.export)
+    output = evaluate_model(
+        arguments.model,
+        arguments.benchmarks,
+        protocol=arguments.protocol,
+        overrides=overrides,
+        limit=arguments.limit,
+        data=arguments.data,
+        engine=arguments.engine,
+        dtype=arguments.dtype,
+        batch_size=arguments.batch_size,
+        checkpoints=arguments.checkpoints,
+        output_dir=arguments.output_dir,
+        revision=arguments.revision,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+    lines = read_lines(output)
+    grids = [benchmark_grid(lines), metric_grid(lines)]
+    show_grids(grids)
+    if arguments.export is not None:
+        export_grids(grids, arguments.export)
+        print(arguments.export)
+    print(output)
     return 0
 
 

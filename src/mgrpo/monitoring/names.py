@@ -1,6 +1,7 @@
 """The metrics of a run, by the names they are logged under. Each is a mean over the batches since the last row.
 
-A row of an evaluation has the same names behind `eval_`. Only names that begin with `gold/` know the right answers.
+A row of an evaluation has the same names behind `eval_`. Only names that begin with `gold/` or
+`benchmark/` know the right answers.
 """
 
 AGREEMENT = "vote/agreement"
@@ -76,3 +77,11 @@ TIME_STEP = "step_time"
 """Seconds of a whole training step."""
 
 EVAL_PREFIX = "eval_"
+
+BENCHMARK_PREFIX = "benchmark/"
+POLICY, MOMENTUM_MODEL = "policy", "momentum"
+
+
+def benchmark_metric(benchmark: str, model: str) -> str:
+    """Share of a benchmark's completions that are right, of `POLICY` or `MOMENTUM_MODEL`. For measurement only."""
+    return f"{BENCHMARK_PREFIX}{benchmark}/{model}"

@@ -20,6 +20,8 @@ METRICS_FILE = "metrics.jsonl"
 ALARMS_FILE = "alarms.jsonl"
 """What the collapse alarm said and what was done about it, an object an event; absent where it said nothing."""
 COMPLETIONS_DIRECTORY = "completions"
+SAMPLES_FILE = "samples.jsonl"
+"""What an evaluation sampled, a line a sample."""
 FINAL_DIRECTORY = "final"
 """It is made when a run is complete."""
 RUN_FORMAT = 1

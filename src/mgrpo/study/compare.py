@@ -1,4 +1,4 @@
-"""`mgrpo compare`: the tables and the figure of a study, for runs that exist, whoever started them."""
+"""`mgrpo compare`: the tables and the figure of a study, and benchmarks, for runs that exist, whoever started them."""
 
 import json
 import re
@@ -10,7 +10,11 @@ from typing import Any
 import yaml
 
 from mgrpo.errors import UserError, did_you_mean
+from mgrpo.evaluation.lines import SETTINGS_FILE
+from mgrpo.evaluation.render import show_grids, write_grids
+from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
 from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED, read_run
+from mgrpo.study.benchmarks import compare_benchmarks
 from mgrpo.study.report import GOLD, show_summary, write_report
 from mgrpo.study.tables import StudiedRun, at_evaluations, summarize
 
@@ -19,45 +23,64 @@ SEEDS = ("seed", "dataset_seed")
 
 
 def compare_runs(directories: Sequence[Path], output_directory: Path | None, baseline: str | None) -> None:
-    """Show the summary of runs, and write what a study leaves if a directory for it is given.
+    """Show the summary of runs and what `mgrpo evaluate` measured of them; write it if a directory for it is given.
 
     Args:
-        directories: runs, or directories of runs, as a study's.
+        directories: runs, evaluations of models that are no run's, or directories of those, as a study's.
         output_directory: where tables and figure go, or None.
         baseline: the name of the variant that the others are compared with, or None.
 
     Raises:
-        UserError: if a directory holds no run, two runs are the same, or there is no such baseline.
+        UserError: if a directory holds no run and no results, two runs are the same, or there is no such baseline.
     """
     found = list(dict.fromkeys(run.resolve() for directory in directories for run in _runs_in(directory)))
+    evaluations = dict.fromkeys(path.resolve() for directory in directories for path in _evaluations_in(directory))
     configs = {run: _read_config(run) for run in found}
     variants = _variants(configs)
     if baseline is not None and baseline not in variants:
+        known = f"name one of {', '.join(variants)}" if variants else "there is no run here; leave it out"
         raise UserError(
-            f"--baseline is {baseline}{did_you_mean(baseline, variants)}, which is no variant of these runs; name one "
-            f"of {', '.join(variants)}."
+            f"--baseline is {baseline}{did_you_mean(baseline, variants)}, which is no variant of these runs; {known}."
         )
     unfinished = [str(run) for run in found if not (run / FINAL_DIRECTORY).exists()]
     if unfinished:
         print(f"mgrpo: unfinished, and counted as far as they are: {', '.join(unfinished)}", file=sys.stderr)
+    base_models = {str(configs[run].get("model_name_or_path")) for run in found}
+    benchmarks = compare_benchmarks(variants, list(evaluations), base_models, baseline)
     runs = [
         StudiedRun(variant, seed, at_evaluations(read_run(directory)), configs[directory].get("label_source") == GOLD)
         for variant, of_seeds in variants.items()
         for seed, directory in of_seeds.items()
     ]
-    if output_directory is None:
+    if output_directory is not None and benchmarks:
+        write_grids(benchmarks, output_directory)
+        print(f"benchmarks: {output_directory}")
+    if runs and output_directory is None:
         show_summary(summarize(runs, baseline), runs)
-    else:
+    elif runs and output_directory is not None:
         write_report(runs, output_directory, baseline)
+    show_grids(benchmarks)
 
 
 def _runs_in(directory: Path) -> list[Path]:
+    if directory.name == EVALUATION_DIRECTORY and (directory.parent / METRICS_FILE).exists():
+        directory = directory.parent
     if (directory / METRICS_FILE).exists():
         return [directory]
-    runs = sorted(path.parent for path in directory.rglob(METRICS_FILE))
-    if not runs:
-        raise UserError(f"{directory} holds no run: there is no {METRICS_FILE} in it; name a run's output_dir.")
-    return runs
+    # What `mgrpo evaluate` leaves has metrics for the report, too.
+    runs = [path.parent for path in directory.rglob(METRICS_FILE) if not (path.parent / SETTINGS_FILE).exists()]
+    if not runs and not _evaluations_in(directory):
+        raise UserError(
+            f"{directory} holds no run: there is no {METRICS_FILE} in it; name a run's output_dir, or what "
+            "`mgrpo evaluate` wrote."
+        )
+    return sorted(runs)
+
+
+def _evaluations_in(directory: Path) -> list[Path]:
+    """Evaluations of models that are no run's."""
+    found = sorted(path.parent for path in directory.rglob(RESULTS_FILE))
+    return [path for path in found if not (path.parent.parent / METRICS_FILE).exists()]
 
 
 def _variants(configs: Mapping[Path, dict[str, Any]]) -> dict[str, dict[int, Path]]:

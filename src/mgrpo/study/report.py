@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from mgrpo.evaluation.render import markdown_table
 from mgrpo.monitoring.run_log import FINAL_DIRECTORY, read_run
 from mgrpo.study.definition import Study
 from mgrpo.study.figure import draw_study
@@ -78,11 +79,14 @@ def summary_markdown(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> str:
         cells = [f"{_number(line[name], 3)} {_interval(line, name, 3)}".strip() for name in HEADINGS]
         lines.append([line["variant"], *cells, _collapsed(line), _wins(line)])
     text = [_caption(runs), ""]
-    text += _markdown(["variant", *HEADINGS.values(), "collapsed", "won-lost"], lines)
+    text += markdown_table(["variant", *HEADINGS.values(), "collapsed", "won-lost"], lines)
     signals = signal_table(runs)
     if not signals.empty:
         picked = [[line.signal, f"{line.accuracy:.3f}", str(line.runs)] for line in signals.itertuples()]
-        text += ["", *_markdown(["checkpoint picked by", "mean held-out accuracy", "runs that logged it"], picked)]
+        text += [
+            "",
+            *markdown_table(["checkpoint picked by", "mean held-out accuracy", "runs that logged it"], picked),
+        ]
     return "\n".join(text) + "\n"
 
 
@@ -109,11 +113,6 @@ def _caption(runs: Sequence[StudiedRun]) -> str:
     caption = "Nothing was evaluated." if signal is None else CAPTION.format(signal=signal)
     gold = dict.fromkeys(run.variant for run in runs if run.learns_from_gold)
     return f"{caption} Not label-free, learns from right answers: {', '.join(gold)}." if gold else caption
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    rows = [head, ["---"] * len(head), *lines]
-    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
 
 
 def _number(value: float, digits: int) -> str:

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mgrpo.evaluation.intervals import estimate
 from mgrpo.monitoring import names
 from mgrpo.monitoring.run_log import Row, series
 from mgrpo.monitoring.stability import HELD_OUT_ACCURACY, WINDOW, stability
 
 TABLE_COLUMNS = ["variant", "seed", "step", "metric", "value"]
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
 
 SIGNALS = {
     "agreement, highest": (names.AGREEMENT, 1),
@@ -180,12 +179,10 @@ def area(steps: Sequence[int], values: Sequence[float]) -> float:
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """The bootstrap's 95% interval of a mean; nan for fewer than two values."""
-    if len(values) < 2:
+    if not values:
         return np.nan, np.nan
-    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    means = np.asarray(values)[drawn].mean(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    found = estimate(values)
+    return found.low, found.high
 
 
 def summarize(runs: Sequence[StudiedRun], baseline: str | None) -> pd.DataFrame:

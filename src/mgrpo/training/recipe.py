@@ -44,6 +44,19 @@ class DataArguments:
     )
     eval_dataset_split: str = field(default="test", metadata={"help": "Split to evaluate on."})
     eval_dataset_size: int | None = field(default=None, metadata={"help": "Number of held-out prompts."})
+    eval_benchmarks: list[str] | None = field(
+        default=None,
+        metadata={"help": "Benchmarks (docs/evaluation.md) to measure both models on while the run trains, greedily."},
+    )
+    eval_benchmarks_steps: int = field(
+        default=100, metadata={"help": "Optimizer steps from one time to the next; the ends are measured anyway."}
+    )
+    eval_benchmarks_limit: int = field(
+        default=64, metadata={"help": "Questions of each benchmark: the first ones, always the same."}
+    )
+    eval_benchmarks_data: str | None = field(
+        default=None, metadata={"help": "A benchmark's local copy, or a directory of them; null: from the Hub."}
+    )
     prompt_column: str | None = field(
         default=None, metadata={"help": "Column with the question; null: the task's own."}
     )
@@ -80,7 +93,8 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
-        for name in ("dataset_size", "eval_dataset_size", "max_prompt_length"):
+        limits = ("dataset_size", "eval_dataset_size", "max_prompt_length")
+        for name in (*limits, "eval_benchmarks_steps", "eval_benchmarks_limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}; set it to 1 or more, or leave it out for no limit.")

@@ -39,6 +39,7 @@ from mgrpo.monitoring.run_log import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORM
 from mgrpo.stop_signals import StopSignals
 from mgrpo.tasks.check import check_prompts
 from mgrpo.training.agreement import check_processes_agree
+from mgrpo.training.benchmarks import BenchmarkEvaluation, plan_benchmarks
 from mgrpo.training.checkpoints import flush, flush_tree
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
@@ -244,6 +245,8 @@ def _prepare(recipe: Recipe) -> Callable[[dict[str, float], Path | None], MGRPOT
     elif data.eval_task:
         eval_task, eval_dataset = load_data(data, data.eval_task, data.eval_dataset_split, data.eval_dataset_size)
 
+    benchmarks = plan_benchmarks(data, config)
+
     transformers.utils.logging.disable_progress_bar()
     if config.device.type == "cpu":
         keep_freed_memory()
@@ -287,6 +290,8 @@ def _prepare(recipe: Recipe) -> Callable[[dict[str, float], Path | None], MGRPOT
         )
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
+        if benchmarks is not None:
+            trainer.add_callback(BenchmarkEvaluation(trainer, benchmarks))
         return trainer
 
     return make_trainer

@@ -112,6 +112,8 @@ def verdict_of(record: RunRecord) -> str:
     rows, label = record.rows, record.label
     if not rows:
         return f"{label}: no step is logged yet."
+    if record.is_evaluation:
+        return f"{label}: {rows[-1].get(names.GOLD_ACCURACY, 0):.1%} of the completions of this evaluation are right."
     outcome = stability(rows)
     if outcome is not None:
         sentence = verdict(label, outcome)

@@ -20,6 +20,7 @@ FURTHER = {
     TIME_LEARN: "Seconds of a training step that the other phases leave: loss and gradient.",
 }
 """What the metrics mean that are not in `names`: TRL's, and those that are worked out here."""
+BENCHMARK = "Share of the completions on the benchmark that are right, one for each question, greedy."
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def panels_with_data(runs: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
     """The panels in which some run has something, with the meaning of each line, as the page takes them."""
     # A metric that is 0 throughout, as the filter's where it is off, has nothing to show.
     shown = {name for rows in runs for row in rows for name, value in row.items() if value}
-    meanings = _meanings()
+    benchmarks = _benchmark_panels(shown)
+    meanings = _meanings() | {name: BENCHMARK for panel in benchmarks for name in panel.lines}
     return [
         {
             "id": panel.id,
@@ -125,14 +127,34 @@ def panels_with_data(runs: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
                 if name in shown or panel.kind != "lines"
             ],
         }
-        for panel in PANELS
+        for panel in PANELS + benchmarks
         if not shown.isdisjoint(panel.lines)
     ]
 
 
+def _benchmark_panels(shown: set[str]) -> list[Panel]:
+    """A panel for each benchmark that was measured while a run trained."""
+    logged = sorted(name.removeprefix(names.BENCHMARK_PREFIX) for name in shown if _is_of_benchmark(name))
+    return [
+        _shares(
+            f"benchmark-{benchmark}",
+            benchmark,
+            {
+                names.benchmark_metric(benchmark, names.POLICY): "policy",
+                names.benchmark_metric(benchmark, names.MOMENTUM_MODEL): "momentum model",
+            },
+        )
+        for benchmark in dict.fromkeys(name.rpartition("/")[0] for name in logged)
+    ]
+
+
+def _is_of_benchmark(name: str) -> bool:
+    return name.startswith(names.BENCHMARK_PREFIX)
+
+
 def knows_answers(name: str) -> bool:
     """Whether a metric is made with the right answers, which nothing is learnt from."""
-    return name.removeprefix(names.EVAL_PREFIX).startswith("gold/")
+    return name.removeprefix(names.EVAL_PREFIX).startswith("gold/") or _is_of_benchmark(name)
 
 
 def with_derived(row: Row) -> Row:

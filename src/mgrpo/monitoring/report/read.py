@@ -18,6 +18,7 @@ from mgrpo.monitoring.run_log import (
     FINAL_DIRECTORY,
     METRICS_FILE,
     RUN_FORMAT,
+    SAMPLES_FILE,
     Row,
     read_rows,
 )
@@ -64,6 +65,7 @@ class RunRecord:
         updated: when its metrics were last written, in seconds since 1970; None where there are none.
         metrics_file: tells the metrics file from one that was begun anew when a run was resumed.
         notes: sentences about what could not be read.
+        is_evaluation: whether these are the samples of `mgrpo evaluate`, and not of training.
     """
 
     directory: Path
@@ -77,6 +79,7 @@ class RunRecord:
     updated: float | None
     metrics_file: int
     notes: list[str] = field(default_factory=list)
+    is_evaluation: bool = False
 
 
 class FileCache(Generic[Content]):
@@ -138,6 +141,7 @@ class RunReader:
             if recipe is None:
                 notes.append(f"{CONFIG_FILE} is not whole, and is left out.")
         secrets = _secrets(recipe)
+        is_evaluation = (directory / SAMPLES_FILE).exists()
         metrics, alarms = directory / METRICS_FILE, directory / ALARMS_FILE
         rows, num_lost = self._rows(metrics) if metrics.exists() else ([], 0)
         if num_lost:
@@ -153,10 +157,11 @@ class RunReader:
             _without(recipe, secrets),
             _without(environment, secrets),
             _tables(directory, {row["step"] for row in rows}),
-            (directory / FINAL_DIRECTORY).exists(),
+            is_evaluation or (directory / FINAL_DIRECTORY).exists(),
             metrics.stat().st_mtime if metrics.exists() else None,
             metrics.stat().st_ino if metrics.exists() else 0,
             notes,
+            is_evaluation,
         )
 
 
@@ -245,10 +250,23 @@ def _tables(directory: Path, logged: set[int]) -> dict[int, Path]:
 def open_runs(directories: Sequence[Path]) -> list[RunReader]:
     """Readers of some runs, with the shortest labels that tell them apart.
 
+    What `mgrpo evaluate` leaves is one run for each model and benchmark, whose only step is the model's.
+
     Raises:
         UserError: if a directory holds no run, or is named twice.
     """
+    directories = [run for directory in directories for run in _runs_in(directory)]
     return [RunReader(*pair) for pair in zip(directories, run_labels(directories), strict=True)]
+
+
+def _runs_in(directory: Path) -> list[Path]:
+    """A run itself; of an evaluation, the samples of each model on each benchmark."""
+    if any((directory / name).exists() for name in (METRICS_FILE, CONFIG_FILE)):
+        return [directory]
+    evaluated = sorted(path.parent for path in directory.glob(f"*/{METRICS_FILE}"))
+    evaluated += sorted(path.parent for path in directory.glob(f"*/*/{METRICS_FILE}"))
+    samples = [path for path in evaluated if (path / SAMPLES_FILE).exists()]
+    return samples or [directory]
 
 
 def run_labels(directories: Sequence[Path]) -> list[str]:

@@ -1,0 +1,1 @@
+"""How good a model is: benchmarks, samples, and the statistics of what was sampled."""

@@ -1,0 +1,100 @@
+"""Takes assert statements apart: what a candidate must compute, and what is then asked of it.
+
+`assert sorted(f([1, 2])) == [2, 3]` becomes the step `f([1, 2])`, which is evaluated beside the candidate, and the
+check `assert sorted(__value__(0)) == [2, 3]`, which is evaluated far from it. The candidate never meets the expected
+value, and cannot put an object of its own on either side of the `==`.
+"""
+
+import ast
+import builtins
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mgrpo.errors import UserError
+
+_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+@dataclass(frozen=True)
+class SplitTests:
+    """Steps and checks of a list of tests.
+
+    Attributes:
+        steps: in order, ("eval", expression) or ("exec", statement), for the candidate's side.
+        checks: assert statements in which `__value__(i)` stands for the value of step i.
+        imports: statements that the checks need.
+    """
+
+    steps: tuple[tuple[str, str], ...]
+    checks: tuple[str, ...]
+    imports: tuple[str, ...]
+
+
+def split_asserts(tests: Sequence[str], setup: str = "") -> SplitTests:
+    """Split tests into what the candidate's side computes and what the judge's side asks.
+
+    A name is the candidate's unless it is a builtin or imported by the setup or the tests. An assert without any such
+    name calls a candidate that is named like a builtin (MBPP has a `sum`): it is the first that is called.
+
+    Args:
+        tests: statements; asserts, and what prepares them.
+        setup: statements before them; they may use the candidate's classes.
+
+    Raises:
+        UserError: if one is no Python, or has an assert within another statement.
+    """
+    known = set(dir(builtins))
+    steps: list[tuple[str, str]] = []
+    checks: list[str] = []
+    imports: list[str] = []
+    for text in (setup, *tests):
+        for statement in _parse(text):
+            if isinstance(statement, ast.Assert):
+                checks.append(_check(statement, known, steps))
+                continue
+            if any(isinstance(node, ast.Assert) for node in ast.walk(statement)):
+                raise UserError(f"tests must be plain assert statements; one is within another statement in {text!r}")
+            steps.append(("exec", ast.unparse(statement)))
+            if isinstance(statement, (ast.Import, ast.ImportFrom)):
+                imports.append(ast.unparse(statement))
+                known |= {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+    return SplitTests(tuple(steps), tuple(checks), tuple(imports))
+
+
+def _parse(text: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(text).body
+    except SyntaxError as error:
+        raise UserError(f"the test {text!r} is no Python ({error}); mend or drop it") from None
+
+
+def _check(statement: ast.Assert, known: set[str], steps: list[tuple[str, str]]) -> str:
+    test = _Splitter(known, steps).visit(statement.test)
+    if not any(isinstance(node, ast.Name) and node.id == "__value__" for node in ast.walk(test)):
+        called = (node.func for node in ast.walk(test) if isinstance(node, ast.Call))
+        if name := next((function.id for function in called if isinstance(function, ast.Name)), None):
+            test = _Splitter(known - {name}, steps).visit(test)
+    return f"assert {ast.unparse(test)}"
+
+
+class _Splitter(ast.NodeTransformer):
+    """Moves the largest expressions that the candidate makes to the steps."""
+
+    def __init__(self, known: set[str], steps: list[tuple[str, str]]) -> None:
+        self._known, self._steps = known, steps
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if not self._is_candidates(node):
+            return self.generic_visit(node)
+        self._steps.append(("eval", ast.unparse(node)))
+        return ast.parse(f"__value__({len(self._steps) - 1})", mode="eval").body
+
+    def _is_candidates(self, node: ast.AST) -> bool:
+        if isinstance(node, (*_SCOPES, ast.NamedExpr)):  # what it binds has no value outside of it
+            names = [inner for inner in ast.walk(node) if isinstance(inner, ast.Name)]
+            bound = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+            bound |= {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}
+            return isinstance(node, ast.NamedExpr) or any(name.id not in self._known | bound for name in names)
+        while isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
+            node = node.func if isinstance(node, ast.Call) else node.value
+        return isinstance(node, ast.Name) and node.id not in self._known

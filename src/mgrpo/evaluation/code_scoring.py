@@ -1,0 +1,191 @@
+"""Scores completions by running their code against a benchmark's tests, in sandboxes.
+
+What a verdict rests on. No expected output enters a sandbox in which a candidate's code runs: what a program prints
+is compared out here, and what a function returns is judged in a second sandbox without the candidate
+(`in_sandbox.py`). So printing "passed", ending early with exit code 0, catching SystemExit, replacing builtins,
+rewriting the test file or returning an object that is equal to everything passes nothing; the right values have to be
+computed.
+
+What remains for a candidate that wants to deceive: answering from memory the tests that its prompt shows; within an
+assert, comparing itself where the comparison cannot be separated from it (`all(f(i) == i for i in ...)`), or reading a
+value that the tests assign to a name; taking away the alarm on single calls, for as long as all of them may take
+together; and the choice of the reason under which it fails.
+"""
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from mgrpo.evaluation import code_tests
+from mgrpo.evaluation.code_tests import AssertTests, CallTests, CodeTests, StdinTests
+from mgrpo.evaluation.sandbox import Limits, Outcome, check_sandbox, run_program
+
+Reason = Literal["passed", "wrong answer", "error", "timeout", "memory", "output", "no code"]
+
+_STARRED = (
+    *("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics"),
+    *("itertools", "functools", "operator", "io", "sys", "json", "builtins", "typing"),
+)
+PRELUDE = "\n".join(
+    [f"from {module} import *" for module in _STARRED]
+    + [f"import {module}" for module in _STARRED if module not in ("builtins", "typing")]
+    + ["sys.setrecursionlimit(50_000)", "sys.set_int_max_str_digits(50_000)"]
+)
+"""What LiveCodeBench's runner puts before each program, in its order: a later name hides an earlier one."""
+
+JUDGE_SECONDS = 30.0
+"""For comparing values, which takes milliseconds unless a candidate built them to take longer."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a completion's code passed all tests.
+
+    Attributes:
+        passed: whether it did.
+        reason: why not; "output" is more output than allowed, "no code" a completion without any.
+        test: the first test that it failed, from 0, where that is known.
+        detail: an error's last line, or what was wrong, for a reader.
+    """
+
+    passed: bool
+    reason: Reason
+    test: int | None = None
+    detail: str = ""
+
+
+def score_code(
+    completions: Sequence[str],
+    tests: Sequence[CodeTests],
+    *,
+    num_workers: int | None = None,
+    timeout: float | None = None,
+    on_verdict: Callable[[int, Verdict], None] | None = None,
+) -> list[Verdict]:
+    """Run the code of each completion against its tests.
+
+    A verdict takes at most (number of tests + 1) times the timeout, `JUDGE_SECONDS`, and what the sandboxes take.
+
+    Args:
+        completions: texts; the code is read out of them as the benchmark does it.
+        tests: for each completion.
+        num_workers: sandboxes at a time; None for as many as there are cores. More of them make timeouts wrong.
+        timeout: wall-clock seconds, for each test of LiveCodeBench and for all of an MBPP problem; None for what the
+            benchmark's own runner allows.
+        on_verdict: called with index and verdict as they come, in this thread.
+
+    Raises:
+        UserError: if there can be no sandbox here; nothing was run.
+    """
+    check_sandbox()
+    if num_workers is None:
+        num_workers = len(os.sched_getaffinity(0))
+    verdicts: dict[int, Verdict] = {}
+    with ThreadPoolExecutor(num_workers, "sandbox") as pool:
+        pairs = enumerate(zip(completions, tests, strict=True))
+        futures = {pool.submit(score_one, *pair, timeout=timeout): index for index, pair in pairs}
+        try:
+            for future in as_completed(futures):
+                index = futures[future]
+                verdicts[index] = future.result()
+                if on_verdict:
+                    on_verdict(index, verdicts[index])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [verdicts[index] for index in range(len(completions))]
+
+
+def score_one(completion: str, tests: CodeTests, *, timeout: float | None = None) -> Verdict:
+    """Run the code of one completion against its tests; `score_code` says more."""
+    is_mbpp = isinstance(tests, AssertTests)
+    code = code_tests.extract_mbpp(completion) if is_mbpp else code_tests.extract_fenced(completion)
+    if code is None or not code.strip():
+        return Verdict(False, "no code")
+    if timeout is None:
+        timeout = code_tests.MBPP_SECONDS if is_mbpp else code_tests.LIVECODEBENCH_SECONDS
+    if isinstance(tests, StdinTests):
+        return _score_program(code, tests, timeout)
+    if isinstance(tests, CallTests):
+        return _score_calls(code, tests, timeout)
+    split = tests.split
+    spec = {"statements": [code], "steps": split.steps, "seconds": timeout}
+    return _score_steps(spec, {"checks": split.checks, "imports": split.imports}, timeout)
+
+
+def _score_program(code: str, tests: StdinTests, timeout: float) -> Verdict:
+    # an exit code that the program chose is as good as 0
+    run = f"exec(compile({code!r}, 'solution', 'exec'), globals())"
+    program = f"{PRELUDE}\ntry:\n    {run}\nexcept SystemExit:\n    pass\n"
+    for number, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True)):
+        outcome = run_program(program, stdin=given, limits=_limits(timeout))
+        if not outcome.is_success:
+            return _failure(outcome, number)
+        if not code_tests.same_output(outcome.stdout, expected):
+            return Verdict(False, "wrong answer", number, f"printed {_short(outcome.stdout)}, not {_short(expected)}")
+    return Verdict(True, "passed")
+
+
+def _score_calls(code: str, tests: CallTests, timeout: float) -> Verdict:
+    owner = "Solution()." if "class Solution" in code else ""
+    arguments = (f"[{','.join(lines.split(chr(10)))}]" for lines in tests.inputs)
+    spec = {
+        "statements": [PRELUDE, code, f"__method__ = {owner}{tests.fn_name}"],
+        "steps": [("eval", f"__method__(*__import__('json').loads({text!r}))") for text in arguments],
+        "seconds": timeout,
+    }
+    checks = [f"assert __returned__({i}) == __json__({text!r})" for i, text in enumerate(tests.outputs)]
+    return _score_steps(spec, {"checks": checks, "imports": []}, timeout * (len(checks) + 1))
+
+
+def _score_steps(spec: dict[str, Any], checks: dict[str, Any], seconds: float) -> Verdict:
+    """Have the candidate's values collected in one sandbox and judged in another."""
+    outcome = run_program(_in_sandbox("collect"), stdin=json.dumps(spec), limits=_limits(seconds))
+    num_done = outcome.stdout.count("\n")
+    if not outcome.is_success:
+        return _failure(outcome, num_done if len(spec["steps"]) == len(checks["checks"]) else None)
+    if num_done != len(spec["steps"]):
+        return Verdict(False, "error", detail="it ended before its tests did")
+    to_judge = f"{json.dumps(checks)}\n{outcome.stdout}"
+    judged = run_program(_in_sandbox("judge"), stdin=to_judge, limits=_limits(JUDGE_SECONDS))
+    if not judged.is_success:
+        return _failure(judged, None)
+    verdict = json.loads(judged.stdout)
+    if verdict["passed"]:
+        return Verdict(True, "passed")
+    reason = verdict["reason"] if verdict["reason"] == "wrong answer" else _reason(verdict["detail"])
+    return Verdict(False, reason, verdict["test"], verdict["detail"])
+
+
+@cache
+def _in_sandbox(function: str) -> str:
+    return Path(__file__).with_name("in_sandbox.py").read_text() + f"\n{function}()\n"
+
+
+def _limits(seconds: float) -> Limits:
+    return Limits(wall_seconds=seconds, cpu_seconds=math.ceil(seconds) + 1)
+
+
+def _failure(outcome: Outcome, test: int | None) -> Verdict:
+    last = outcome.stderr.strip().rpartition("\n")[2]
+    if outcome.stopped:
+        return Verdict(False, outcome.stopped, test, _short(last))
+    if outcome.exit_code == -signal.SIGALRM:
+        return Verdict(False, "timeout", test)
+    return Verdict(False, "error", test, _short(last) or f"it ended with {outcome.exit_code} and printed nothing")
+
+
+def _reason(error: str) -> Reason:
+    return "memory" if error.startswith("MemoryError") else "error"
+
+
+def _short(text: str, length: int = 200) -> str:
+    text = text.strip()
+    return text if len(text) <= length else f"{text[:length]}..."

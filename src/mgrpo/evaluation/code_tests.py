@@ -1,0 +1,184 @@
+"""The tests of code benchmarks, as their data sets have them, and how code is read out of a completion.
+
+| benchmark | a problem's tests | code | a run ends after |
+|---|---|---|---|
+| MBPP | `AssertTests`: assert statements on a function | `extract_mbpp` | 3 s (code_eval's limit) for all |
+| LiveCodeBench | `StdinTests`: inputs and outputs of a program | `extract_fenced` | 6 s for each |
+| LiveCodeBench | `CallTests`: arguments and values of a function or method | `extract_fenced` | 6 s for each |
+
+Extraction, comparison of outputs, the names that a program finds imported and the limits follow lm-evaluation-harness
+0.4.13 (`tasks/mbpp`) and LiveCodeBench's runner (`lcb_runner/evaluation/testing_util.py`).
+"""
+
+import ast
+import base64
+import binascii
+import io
+import json
+import pickle
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from mgrpo.errors import UserError
+from mgrpo.evaluation.assert_split import SplitTests, split_asserts
+
+MBPP_SECONDS = 3.0
+LIVECODEBENCH_SECONDS = 6.0
+_MAX_TESTS_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class AssertTests:
+    """Assert statements on a function, each of which must hold."""
+
+    split: SplitTests
+
+
+@dataclass(frozen=True)
+class StdinTests:
+    """Inputs of a program, and for each what it must print."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CallTests:
+    """Calls of a function, or of a method of a class `Solution`, and for each what it must return.
+
+    Attributes:
+        fn_name: its name.
+        inputs: for each call the arguments, a JSON value on each line.
+        outputs: for each call a JSON value.
+    """
+
+    fn_name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+CodeTests = AssertTests | StdinTests | CallTests
+
+
+def mbpp_tests(row: Mapping[str, Any]) -> AssertTests:
+    """Tests of a row of MBPP, full (`test_setup_code`) or sanitized (`test_imports`).
+
+    Raises:
+        UserError: if its tests are missing, or no assert statements.
+    """
+    if not (tests := row.get("test_list")):
+        raise UserError(
+            f"the MBPP row {row.get('task_id', '?')} has no test_list; its tests are assert statements there"
+        )
+    setup = [row.get("test_setup_code") or "", *(row.get("test_imports") or ())]
+    split = split_asserts(list(tests), "\n".join(setup))
+    if not split.checks:
+        raise UserError(f"the MBPP row {row.get('task_id', '?')} has no assert statement in its test_list")
+    return AssertTests(split)
+
+
+def livecodebench_tests(row: Mapping[str, Any]) -> StdinTests | CallTests:
+    """Public and private tests of a row of LiveCodeBench (`code_generation`, `code_generation_lite`).
+
+    Raises:
+        UserError: if they are missing or cannot be read.
+    """
+    name = row.get("question_id", "?")
+    try:
+        tests = json.loads(row["public_test_cases"]) + decode_private_tests(row["private_test_cases"])
+        fn_name = json.loads(row["metadata"]).get("func_name")
+        inputs, outputs = (tuple(test[field] for test in tests) for field in ("input", "output"))
+        if fn_name is None:
+            return StdinTests(inputs, outputs)
+        for text in (*(line for lines in inputs for line in lines.split("\n")), *outputs):
+            json.loads(text)
+        return CallTests(fn_name, inputs, outputs)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"the LiveCodeBench row {name} cannot be read ({type(error).__name__}: {error}); it needs "
+            "public_test_cases, private_test_cases and metadata as in livecodebench/code_generation_lite"
+        ) from None
+
+
+def decode_private_tests(text: str) -> list[dict[str, str]]:
+    """Read LiveCodeBench's private tests: JSON, or base64 of zlib of pickle of a string of JSON.
+
+    The pickle may hold a string and nothing else: one that names any class or function is refused, so that reading
+    data runs no code.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        inflate = zlib.decompressobj()
+        pickled = inflate.decompress(base64.b64decode(text, validate=True), _MAX_TESTS_BYTES)
+        if not inflate.eof:
+            raise ValueError(f"more than {_MAX_TESTS_BYTES} bytes, or cut off")
+        return json.loads(_PlainUnpickler(io.BytesIO(pickled)).load())
+    except (binascii.Error, zlib.error, pickle.UnpicklingError, TypeError, EOFError, IndexError) as error:
+        raise ValueError(f"private tests: {error}") from None
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}, and a string of tests needs nothing")
+
+
+def extract_fenced(completion: str) -> str | None:
+    """The code between the last two lines that have ``` in them, as LiveCodeBench reads it; None without two."""
+    lines = completion.split("\n")
+    fences = [number for number, line in enumerate(lines) if "```" in line]
+    return "\n".join(lines[fences[-2] + 1 : fences[-1]]) if len(fences) > 1 else None
+
+
+def extract_mbpp(completion: str) -> str:
+    """The code before the first [DONE], and after [BEGIN] where the completion repeats it.
+
+    Within that, if there are fences: what is before the first one if that is code (the prompt opened the fence, as
+    `mbpp_instruct` does), or else the last block, to the end if it is not closed. Without any, all of it, as lm-eval's
+    `mbpp` takes it.
+    """
+    text = completion.partition("[DONE]")[0].rpartition("[BEGIN]")[2]
+    lines = text.split("\n")
+    fences = [number for number, line in enumerate(lines) if line.lstrip().startswith("```")]
+    if not fences:
+        return text
+    if _has_definition(before := "\n".join(lines[: fences[0]])):
+        return before
+    opening = fences[(len(fences) - 1) // 2 * 2]
+    closing = fences[-1] if len(fences) % 2 == 0 else len(lines)
+    return "\n".join(lines[opening + 1 : closing])
+
+
+def _has_definition(text: str) -> bool:
+    try:
+        return any(isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assign)) for node in ast.parse(text).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+
+
+def same_output(printed: str, expected: str) -> bool:
+    """Whether two outputs agree, as LiveCodeBench compares them.
+
+    Line by line, without white space around the whole and around each line; lines that differ agree if both are
+    numbers that are pairwise equal (1.0 and 1), exactly and not within a tolerance.
+    """
+    ours, theirs = (text.strip().split("\n") for text in (printed, expected))
+    return len(ours) == len(theirs) and all(map(_same_line, ours, theirs))
+
+
+def _same_line(ours: str, theirs: str) -> bool:
+    if ours.strip() == theirs.strip():
+        return True
+    words, expected = ours.split(), theirs.split()
+    try:  # the count first: a program may print millions of numbers
+        return len(words) == len(expected) and list(map(Decimal, words)) == list(map(Decimal, expected))
+    except ArithmeticError:
+        return False

@@ -1,0 +1,235 @@
+"""95% intervals and p-values of means over questions: which questions were asked is chance, and so is the seed."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+"""Of the bootstrap; its own error in an end of an interval is then about 2% of the interval's width."""
+PERMUTATIONS = 10_000
+"""Of a permutation test that is not exact; its smallest p is 1 / 10,001."""
+EXACT_UP_TO = 16
+"""Differences whose 65,536 signs are all tried."""
+FEW = 5
+"""Right answers, or wrong ones, in questions' worth, below which a bootstrap has too little to draw from."""
+SEED = 0
+CHUNK = 4_000_000
+"""Numbers drawn at a time, which bounds memory."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval.
+
+    Attributes:
+        value: the number.
+        low: lower end of the interval; nan where it cannot be known.
+        high: upper end.
+        method: where the interval is from.
+    """
+
+    value: float
+    low: float
+    high: float
+    method: Literal["bootstrap", "wilson"] = "bootstrap"
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much better one model is than another on the same questions.
+
+    Attributes:
+        value: mean difference, first minus second.
+        low: lower end of its 95% interval.
+        high: upper end.
+        p_questions: of the test that flips the sign of each question's difference: do these very models differ?
+        p_runs: of the test that flips the sign of each run's difference: do the methods that made them differ? None
+            for a single run; of S runs it is 2 / 2^S at least.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_questions: float
+    p_runs: float | None
+
+
+def estimate(scores: ArrayLike, *, is_share: bool = False) -> Estimate:
+    """The mean of scores of questions with its bootstrap interval, percentile, clustered by question.
+
+    A question is drawn with all its samples, whose mean its score is, so that samples of one question are not taken
+    for independent ones. Given runs with several seeds, (S, Q), runs are drawn too, and independently of them the
+    questions, the same ones for all runs (Owen 2007). S - 1 runs are drawn, since S of a few spread too little
+    (Rao and Wu 1988).
+
+    Of a share that is nearly 0 or 1 on few questions the bootstrap knows too little: of no right answer at all it
+    would say that there is never one. Below 5 questions' worth of right or of wrong answers the interval is Wilson's,
+    of as many samples as give the bootstrap's variance, or as there are questions where that is 0.
+
+    Equal scores otherwise: the interval has no width, though the mean is not certain. A single question: nan.
+
+    Args:
+        scores: one for each question, (Q,), or (S, Q) for S runs.
+        is_share: whether they are in [0, 1] and no differences.
+
+    Raises:
+        ValueError: if there is no question, or a score is not finite.
+    """
+    of_runs = _of_runs(scores)
+    value, num_questions = float(of_runs.mean()), of_runs.shape[1]
+    if num_questions < 2:
+        return Estimate(value, math.nan, math.nan)
+    means = _resampled_means(of_runs)
+    if is_share and num_questions * min(value, 1 - value) < FEW:
+        return _wilson(value, float(means.var()) * num_questions / (num_questions - 1), num_questions)
+    return Estimate(value, *_percentiles(means))
+
+
+def estimate_mean(benchmarks: Sequence[ArrayLike]) -> Estimate:
+    """The mean over benchmarks, which all weigh the same, with its bootstrap interval.
+
+    Each benchmark's questions are drawn for themselves, and runs once for all of them.
+
+    Args:
+        benchmarks: of each the scores, (Q,), or (S, Q) for the same S runs; Q may differ.
+
+    Raises:
+        ValueError: as `estimate` does, or if benchmarks have different numbers of runs.
+    """
+    of_benchmarks = [_of_runs(scores) for scores in benchmarks]
+    if len({len(of_runs) for of_runs in of_benchmarks}) != 1:
+        raise ValueError("a mean over benchmarks needs one benchmark at least, and the same runs on each")
+    value = float(np.mean([of_runs.mean() for of_runs in of_benchmarks]))
+    if min(of_runs.shape[1] for of_runs in of_benchmarks) < 2:
+        return Estimate(value, math.nan, math.nan)
+    means = np.mean([_resampled_means(of_runs, place) for place, of_runs in enumerate(of_benchmarks)], axis=0)
+    return Estimate(value, *_percentiles(means))
+
+
+def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:
+    """Compare two models on the same questions, or two methods on the same questions and seeds.
+
+    Questions are resampled in pairs: the difference on a question is what is drawn. Runs are paired in the order
+    given; where one of both has a single run, as the initial model has, it is compared with each of the other's.
+
+    No difference anywhere: 0, an interval without width, p = 1. A single question: interval nan, p = 1.
+
+    Args:
+        first: scores of questions, (Q,), or (S, Q) for S runs.
+        second: scores of the same questions in the same order.
+
+    Raises:
+        ValueError: if the questions or the runs are not as many, there is no question, or a score is not finite.
+    """
+    return mean_paired_difference([(first, second)])
+
+
+def mean_paired_difference(benchmarks: Sequence[tuple[ArrayLike, ArrayLike]]) -> PairedDifference:
+    """The mean of `paired_difference` over benchmarks, which all weigh the same.
+
+    Raises:
+        ValueError: as `paired_difference` and `estimate_mean` do.
+    """
+    differences = [_differences(first, second) for first, second in benchmarks]
+    found = estimate_mean(differences)
+    of_questions = [of_runs.mean(axis=0) / of_runs.shape[1] for of_runs in differences]
+    by_run = np.mean([of_runs.mean(axis=1) for of_runs in differences], axis=0)
+    return PairedDifference(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        p_questions=sign_flip_p(np.concatenate(of_questions)),
+        p_runs=sign_flip_p(by_run) if len(by_run) > 1 else None,
+    )
+
+
+def sign_flip_p(differences: ArrayLike) -> float:
+    """Two-sided p of a mean difference: how often do random signs make it as large? (n,) -> p.
+
+    Under the null hypothesis a pair could as well have come the other way round. Differences of 0 have no sign and
+    change nothing. Up to 16 others: all signs are tried, and p is exact. More: 10,000 are drawn, and the observed
+    ones are counted among them, p = (b + 1) / (m + 1) (Phipson and Smyth 2010), so that p is never 0.
+
+    Raises:
+        ValueError: if there is no difference, or one is not finite.
+    """
+    pairs = _of_runs(differences).ravel()
+    flipped = np.abs(pairs[pairs != 0])
+    observed = abs(pairs.sum()) - 1e-9 * flipped.sum()  # what rounding may take from an equal sum
+    if len(flipped) <= EXACT_UP_TO:
+        sums = np.zeros(1)
+        for difference in flipped:
+            sums = np.concatenate([sums - difference, sums + difference])
+        return float((np.abs(sums) >= observed).mean())
+    rng = np.random.default_rng(SEED)
+    as_large = 0
+    for size in _chunks(PERMUTATIONS, len(flipped)):
+        signs = 2.0 * rng.integers(2, size=(size, len(flipped))) - 1
+        as_large += int((np.abs(signs @ flipped) >= observed).sum())
+    return (as_large + 1) / (PERMUTATIONS + 1)
+
+
+def _of_runs(scores: ArrayLike) -> Floats:
+    checked = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    if checked.ndim != 2 or checked.size == 0:
+        raise ValueError(f"scores must be of questions, (Q,), or of runs and questions, (S, Q); not {checked.shape}")
+    if not np.isfinite(checked).all():
+        raise ValueError("a score is not finite; leave out the question that has no sample")
+    return checked
+
+
+def _differences(first: ArrayLike, second: ArrayLike) -> Floats:
+    left, right = _of_runs(first), _of_runs(second)
+    if left.shape[1] != right.shape[1]:
+        raise ValueError(f"{left.shape[1]} questions cannot be paired with {right.shape[1]}")
+    if left.shape[0] != right.shape[0] and 1 not in (left.shape[0], right.shape[0]):
+        raise ValueError(f"{left.shape[0]} runs cannot be paired with {right.shape[0]}")
+    return left - right
+
+
+def _percentiles(means: Floats) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _wilson(share: float, variance: float, num_questions: int) -> Estimate:
+    """Wilson's interval (1927) of a share with that variance."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    number = share * (1 - share) / variance if variance > 0 else num_questions
+    middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    half = z / (1 + z**2 / number) * math.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
+    return Estimate(share, max(middle - half, 0.0), min(middle + half, 1.0), "wilson")
+
+
+def _resampled_means(of_runs: Floats, place: int = 0) -> Floats:
+    """Means of the bootstrap's draws, (RESAMPLES,); the questions drawn differ by place, the runs do not."""
+    num_runs, num_questions = of_runs.shape
+    of_questions, of_seeds = np.random.default_rng([SEED, place]), np.random.default_rng([SEED, 0, 1])
+    means = []
+    for size in _chunks(RESAMPLES, num_questions):
+        drawn = _counts(of_questions, size, num_questions, num_questions)
+        by_run = drawn @ of_runs.T / num_questions
+        if num_runs > 1:
+            by_run = by_run * _counts(of_seeds, size, num_runs, num_runs - 1) * num_runs / (num_runs - 1)
+        means.append(by_run.mean(axis=1))
+    return np.concatenate(means)
+
+
+def _counts(rng: np.random.Generator, size: int, number: int, num_drawn: int) -> Floats:
+    """How often each of a number is drawn, with replacement; (size, number)."""
+    drawn = rng.integers(number, size=(size, num_drawn)) + number * np.arange(size)[:, None]
+    return np.bincount(drawn.ravel(), minlength=size * number).reshape(size, number).astype(np.float64)
+
+
+def _chunks(number: int, width: int) -> Iterator[int]:
+    at_a_time = max(1, CHUNK // width)
+    for start in range(0, number, at_a_time):
+        yield min(at_a_time, number - start)

@@ -1,0 +1,126 @@
+"""A table on the terminal, as Markdown and as LaTeX."""
+
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from mgrpo.errors import UserError
+from mgrpo.evaluation.tables import Grid
+from mgrpo.monitoring.display import visible
+
+NAME_WIDTH = 16
+"""Characters of a name in one line, on a narrow terminal."""
+UNBOUNDED = 10_000
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "†": r"$^\dagger$",
+}
+
+
+def show_grids(grids: Sequence[Grid]) -> None:
+    """Print tables, with their notes below; where one is too wide, names and intervals take several lines."""
+    console = Console(file=sys.stdout)
+    for grid in grids:
+        table = _rich_table(grid)
+        if Measurement.get(console, console.options.update(width=UNBOUNDED), table).maximum > console.width:
+            table = _rich_table(grid, is_narrow=True)
+        console.print(table)
+        for note in grid.notes:
+            console.print(Text(visible(note)))
+        console.print()
+
+
+def _rich_table(grid: Grid, *, is_narrow: bool = False) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column(Text(visible(grid.head[0])), no_wrap=True)
+    for heading in grid.head[1:]:
+        table.add_column(Text(visible(heading)), justify="right", overflow="fold")
+    for row in grid.rows:
+        name, *cells = map(visible, row)
+        if is_narrow:
+            name = "\n".join(textwrap.wrap(name, NAME_WIDTH))
+            cells = [cell.replace(" [", "\n[") for cell in cells]
+        table.add_row(*map(Text, (name, *cells)))
+    return table
+
+
+def write_grids(grids: Sequence[Grid], directory: Path) -> None:
+    """Write tables into a directory, which is made, as `benchmarks.md` and `benchmarks.tex`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for suffix in FORMATS:
+        export_grids(grids, directory / f"benchmarks{suffix}")
+
+
+def export_grids(grids: Sequence[Grid], path: Path) -> None:
+    """Write tables into a file.
+
+    Args:
+        grids: the tables.
+        path: ends with `.md` for Markdown, or with `.tex` for LaTeX.
+
+    Raises:
+        UserError: if it ends otherwise, or cannot be written.
+    """
+    write = check_export(path)
+    try:
+        path.write_text("\n".join(map(write, grids)), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def check_export(path: Path) -> Callable[[Grid], str]:
+    """What writes a table in the format that a file's name asks for; to be called before anything is computed.
+
+    Raises:
+        UserError: if there is no such format.
+    """
+    if path.suffix not in FORMATS:
+        raise UserError(f"{path} ends with neither {' nor '.join(FORMATS)}; name a file of Markdown or of LaTeX")
+    return FORMATS[path.suffix]
+
+
+def markdown(grid: Grid) -> str:
+    """The table in Markdown, and its notes as paragraphs."""
+    lines = markdown_table(grid.head, grid.rows)
+    return "\n".join([*lines, *(f"\n{visible(note)}" for note in grid.notes)]) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(visible(cell).replace('|', '/') for cell in line)} |" for line in lines]
+
+
+def latex(grid: Grid) -> str:
+    r"""The table in LaTeX, for a document with `\usepackage{booktabs}`; its notes as comments above."""
+    notes = [f"% {visible(note)}" for note in grid.notes]
+    lines = [" & ".join(map(escape_latex, row)) + r" \\" for row in (grid.head, *grid.rows)]
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(grid.head) - 1)}}}"
+    body = [begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*notes, *body]) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """Text with the characters that mean something to LaTeX escaped."""
+    return "".join(_LATEX.get(character, character) for character in visible(text))
+
+
+FORMATS = {".md": markdown, ".tex": latex}
+"""What writes a table, by the end of a file's name."""

@@ -1,0 +1,224 @@
+"""`results.json`: what was measured of one model, and everything that shaped the numbers."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mgrpo.errors import UserError
+from mgrpo.evaluation.intervals import Estimate
+from mgrpo.monitoring.run_log import write_whole
+
+RESULTS_FILE = "results.json"
+EVALUATION_DIRECTORY = "evaluation"
+"""In a run's directory; it holds a directory for each of its models, by a label such as `final-momentum`."""
+RESULTS_FORMAT = 1
+"""Raised when older readers would fail; a field that they may leave out does not raise it."""
+
+Weights = Literal["policy", "momentum", "other"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Whose numbers these are.
+
+    Attributes:
+        name: its name on the Hub, or its path.
+        weights: the policy's or the momentum model's of a run, or of a model that is no run's.
+        step: optimizer steps that it was trained for in the run, or None.
+        revision: commit on the Hub, or None.
+    """
+
+    name: str
+    weights: Weights
+    step: int | None
+    revision: str | None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How every benchmark of the file was sampled.
+
+    Attributes:
+        name: of the preset, such as `m-grpo`; with ` (changed)` behind it where a field of it was overridden.
+        temperature: 0 is greedy.
+        top_p: share of the probability that is sampled from; 1 is all.
+        top_k: tokens that are sampled from; 0 is all.
+        max_tokens: of a completion.
+        engine: `transformers` or `vllm`.
+        dtype: of the weights, such as `bfloat16`.
+        seed: of the sampling.
+        versions: of mgrpo, and of the installed libraries that shape a number, by their names.
+    """
+
+    name: str
+    temperature: float
+    top_p: float
+    top_k: int
+    max_tokens: int
+    engine: str
+    dtype: str
+    seed: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the questions come from: a library, a file, or a library that was given a file.
+
+    Attributes:
+        library: such as `lm-eval`, or None.
+        version: of the library, or None.
+        task: the library's name of the benchmark, or None.
+        file: path of a local copy, or None.
+        split: of the data set, or None.
+        dataset_seed: of the questions that are generated, or of the order of a question's options, or None.
+        sha256: of the questions as they were read; equal ones are the same questions.
+    """
+
+    library: str | None
+    version: str | None
+    task: str | None
+    file: str | None
+    split: str | None
+    dataset_seed: int | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What was measured on one benchmark.
+
+    Attributes:
+        source: where the questions come from.
+        num_questions: that were sampled.
+        limit: only the first so many questions were taken; None is all.
+        k: samples of each question.
+        template: how a question is put to the model, or the library's name of it.
+        system_prompt: or None.
+        conversational: whether the model's chat template is around it.
+        chat_template_kwargs: what the chat template was given, or None.
+        extractor: what reads an answer out of a completion.
+        equivalence: what compares answers.
+        scoring: what says whether a completion is right, in words.
+        metrics: of `metrics.measure`, by name.
+    """
+
+    source: Source
+    num_questions: int
+    limit: int | None
+    k: int
+    template: str
+    system_prompt: str | None
+    conversational: bool
+    chat_template_kwargs: dict[str, Any] | None
+    extractor: str
+    equivalence: str
+    scoring: str
+    metrics: dict[str, Estimate]
+
+    @property
+    def headline(self) -> Estimate:
+        """`avg@k`, which the tables show."""
+        return self.metrics[f"avg@{self.k}"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One `results.json`: a model on some benchmarks, by their names."""
+
+    model: Model
+    protocol: Protocol
+    benchmarks: dict[str, BenchmarkResult]
+
+
+def write_results(results: Results, directory: Path) -> Path:
+    """Write `results.json` into a directory, which is made; an interval that is not known is null there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    content = {"format": RESULTS_FORMAT, **_without_nan(dataclasses.asdict(results))}
+    path = directory / RESULTS_FILE
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_results(directory: Path) -> Results:
+    """Read the `results.json` of a directory, or a file of that format by its path.
+
+    Raises:
+        UserError: if there is none, or it is broken, foreign, or of a newer version.
+    """
+    path = directory if directory.is_file() else directory / RESULTS_FILE
+    again = "; delete it and run `mgrpo evaluate` again"
+    if not path.exists():
+        raise UserError(f"{directory} holds no {RESULTS_FILE}; run `mgrpo evaluate`, which writes it.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}){again}.") from None
+    if not isinstance(content, dict) or "format" not in content:
+        raise UserError(f"{path} has no `format`, so it was not written by `mgrpo evaluate`; name one that was.")
+    if content["format"] != RESULTS_FORMAT:
+        raise UserError(
+            f"{path} has format {content['format']!r}, and this version of mgrpo reads format {RESULTS_FORMAT}; "
+            "install the version that wrote it, or a newer one."
+        )
+    try:
+        results: Results = _read(Results, content, "")
+        for name, of_benchmark in results.benchmarks.items():
+            if f"avg@{of_benchmark.k}" not in of_benchmark.metrics:
+                raise _BrokenError(f"`benchmarks.{name}.metrics` has no `avg@{of_benchmark.k}`")
+    except _BrokenError as error:
+        raise UserError(f"{path} is broken: {error}{again}.") from None
+    return results
+
+
+class _BrokenError(ValueError):
+    """What is wrong with a file, and where in it."""
+
+
+def _read(wanted: Any, value: Any, place: str) -> Any:
+    """A value of JSON as the type that a field has; fields that are not known are left out."""
+    if wanted is Any:
+        return value
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+        given = _expect(dict, value, place)
+        hints = typing.get_type_hints(wanted)
+        missing = [name for name in hints if name not in given]
+        if missing:
+            raise _BrokenError(f"`{_inside(place, missing[0])}` is missing")
+        return wanted(**{name: _read(hint, given[name], _inside(place, name)) for name, hint in hints.items()})
+    if origin is dict:
+        entries = _expect(dict, value, place)
+        return {name: _read(arguments[1], entry, _inside(place, name)) for name, entry in entries.items()}
+    if origin is Literal:
+        if value not in arguments:
+            raise _BrokenError(f"`{place}` is {value!r}, which is none of {', '.join(arguments)}")
+        return value
+    if origin is types.UnionType:  # with None, the only one there is here
+        return None if value is None else _read(arguments[0], value, place)
+    if wanted is float:
+        is_unknown = value is None and place.endswith((".low", ".high"))
+        return math.nan if is_unknown else float(_expect((int, float), value, place))
+    return _expect(wanted, value, place)
+
+
+def _expect(wanted: Any, value: Any, place: str) -> Any:
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        names = {str: "a text", int: "a whole number", bool: "true or false", dict: "an object"}
+        raise _BrokenError(f"`{place}` is {value!r:.60}, not {names.get(wanted, 'a number')}")
+    return value
+
+
+def _inside(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,229 @@
+"""Samples of a model, each by a seed of its own: neither its batch nor what was sampled before changes it.
+
+A token is drawn by one number of the sample's own, uniform in [0, 1): the first token whose cumulated probability is
+above it. The numbers are drawn before, so that no global random state is read or changed. What is left of the batch is
+the rounding of its matrix products.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mgrpo.errors import UserError
+from mgrpo.evaluation.protocols import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ENGINES = ("transformers", "vllm")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A completion to sample.
+
+    Attributes:
+        prompt_ids: the prompt's tokens.
+        seed: of this completion.
+    """
+
+    prompt_ids: list[int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What was sampled.
+
+    Attributes:
+        text: without special tokens.
+        num_tokens: end-of-text included.
+        is_finished: whether it came to its end by itself.
+    """
+
+    text: str
+    num_tokens: int
+    is_finished: bool
+
+
+class Engine(Protocol):
+    """Samples completions; `batch_size` of them at a time are a good number."""
+
+    batch_size: int
+
+    def sample(self, requests: Sequence[Request]) -> list[Completion]:
+        """Sample one completion for each request."""
+        ...
+
+
+def seed_of(seed: int, benchmark: str, question: str, number: int) -> int:
+    """The seed of a question's sample, by its number from 0."""
+    digest = hashlib.sha256(f"{seed} {benchmark} {number} {question}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:7])
+
+
+class TransformersEngine:
+    """`generate` of transformers, prompts padded on the left.
+
+    Args:
+        model: put into evaluation mode while it samples.
+        tokenizer: pads on the left.
+        settings: of the sampling.
+        batch_size: completions at a time.
+    """
+
+    def __init__(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", settings: Settings, batch_size: int
+    ) -> None:
+        self.batch_size = batch_size
+        self._model, self._tokenizer, self._settings = model, tokenizer, settings
+
+    def sample(self, requests: Sequence[Request]) -> list[Completion]:
+        """Sample one completion for each request, all in one batch."""
+        import torch
+
+        prompts = {"input_ids": [request.prompt_ids for request in requests]}
+        batch = self._tokenizer.pad(prompts, padding_side="left", return_tensors="pt").to(self._model.device)
+        start = batch["input_ids"].shape[1]
+        processors = [] if self._settings.temperature == 0 else [self._drawer(requests, start)]
+        with _ready_to_sample(self._model, self._tokenizer), torch.inference_mode():
+            sequences = self._model.generate(
+                **batch,
+                max_new_tokens=self._settings.max_tokens,
+                do_sample=False,
+                use_cache=True,
+                logits_processor=processors,
+            )
+            ends = torch.tensor(_end_tokens(self._model, self._tokenizer), device=sequences.device)
+            completions = sequences[:, start:]
+            is_end = torch.isin(completions, ends)
+        found = []
+        for ids, its_ends in zip(completions.tolist(), is_end, strict=True):
+            is_finished = bool(its_ends.any())
+            num_tokens = int(its_ends.int().argmax()) + 1 if is_finished else len(ids)
+            text = self._tokenizer.decode(ids[:num_tokens], skip_special_tokens=True)
+            found.append(Completion(text, num_tokens, is_finished))
+        return found
+
+    def _drawer(self, requests: Sequence[Request], start: int) -> "Any":
+        import torch
+
+        draws = [
+            torch.rand(
+                self._settings.max_tokens, dtype=torch.float64, generator=torch.Generator().manual_seed(request.seed)
+            )
+            for request in requests
+        ]
+        return _Drawer(torch.stack(draws), start, self._settings)
+
+
+class _Drawer:
+    """Leaves of each row's distribution the token that its number of this step draws.
+
+    Args:
+        draws: uniform numbers, (B, T).
+        start: tokens in the padded prompts.
+        settings: temperature, top_p and top_k.
+    """
+
+    def __init__(self, draws: "Tensor", start: int, settings: Settings) -> None:
+        from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+        self._draws, self._start = draws, start
+        self._warpers: list[Any] = [TemperatureLogitsWarper(settings.temperature)]
+        if settings.top_k:
+            self._warpers.append(TopKLogitsWarper(settings.top_k))
+        if settings.top_p < 1:
+            self._warpers.append(TopPLogitsWarper(settings.top_p))
+
+    def __call__(self, input_ids: "Tensor", scores: "Tensor") -> "Tensor":
+        import torch
+
+        scores = scores.float()
+        for warp in self._warpers:
+            scores = warp(input_ids, scores)
+        cumulated = scores.softmax(dim=-1).double().cumsum(dim=-1)
+        draws = self._draws[:, input_ids.shape[1] - self._start, None].to(scores.device)
+        drawn = torch.searchsorted(cumulated, draws * cumulated[:, -1:], right=True)
+        chosen = torch.full_like(scores, -torch.inf)
+        return chosen.scatter_(1, drawn.clamp(max=scores.shape[1] - 1), 0.0)
+
+
+def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """What ends a completion: what the model's own configuration names, and the tokenizer's end."""
+    named = model.generation_config.eos_token_id if model.generation_config is not None else None
+    named = named if isinstance(named, list) else [named]
+    return sorted({token for token in (*named, tokenizer.eos_token_id) if token is not None})
+
+
+@contextmanager
+def _ready_to_sample(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
+    """In evaluation mode, without what a model's own configuration does to its distribution."""
+    from transformers import GenerationConfig
+
+    was_training, kept = model.training, model.generation_config
+    ends = _end_tokens(model, tokenizer)
+    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    model.eval()
+    try:
+        yield
+    finally:
+        model.generation_config = kept
+        model.train(was_training)
+
+
+class VllmEngine:
+    """vLLM in this process.
+
+    Args:
+        location: directory or Hub name that it loads the model from.
+        dtype: of the weights.
+        settings: of the sampling.
+        max_length: longest prompt and completion together, in tokens.
+        batch_size: completions that are handed to it at a time, and are lost if it breaks.
+    """
+
+    def __init__(self, location: str, dtype: str, settings: Settings, max_length: int, batch_size: int) -> None:
+        from vllm import LLM
+
+        self.batch_size = batch_size
+        self._settings = settings
+        self._engine = LLM(model=location, dtype=dtype, max_model_len=max_length, generation_config="vllm")
+
+    def sample(self, requests: Sequence[Request]) -> list[Completion]:
+        """Sample one completion for each request."""
+        from vllm import SamplingParams
+        from vllm.inputs import TokensPrompt
+
+        settings = self._settings
+        parameters = [
+            SamplingParams(
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                top_k=settings.top_k,
+                max_tokens=settings.max_tokens,
+                seed=request.seed,
+            )
+            for request in requests
+        ]
+        prompts = [TokensPrompt(prompt_token_ids=request.prompt_ids) for request in requests]
+        outputs = [output.outputs[0] for output in self._engine.generate(prompts, parameters, use_tqdm=False)]
+        return [Completion(out.text, len(out.token_ids), out.finish_reason == "stop") for out in outputs]
+
+
+def check_engine(name: str) -> None:
+    """Refuse an engine that is not there.
+
+    Raises:
+        UserError: if there is no such engine, or vLLM is not installed.
+    """
+    if name not in ENGINES:
+        raise UserError(f"there is no engine {name!r}; name one of {', '.join(ENGINES)}")
+    if name == "vllm" and find_spec("vllm") is None:
+        raise UserError(
+            "engine is vllm, which is not installed: pip install 'mgrpo[vllm]', or use the engine transformers"
+        )

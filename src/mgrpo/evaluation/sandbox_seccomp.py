@@ -1,0 +1,130 @@
+"""The system calls that a sandboxed program does without, as a filter that the kernel runs.
+
+A second fence behind the namespaces, and the one that makes the memory limit a limit on everything: a program has
+threads but no child processes, and no memory that its address space does not count (System V and POSIX shared memory).
+Nor does it reach the kernel's interfaces that made most holes in namespaces. Standard library alone.
+"""
+
+import ctypes
+import errno
+import os
+import struct
+
+# name: number on x86-64, number on aarch64 (None: it has no such call)
+_REFUSED: dict[str, tuple[int, int | None]] = {
+    # other processes
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "kcmp": (312, 272),
+    # sockets of any family: some (vsock) do not know of network namespaces. socketpair, which asyncio needs, stays
+    "socket": (41, 198),
+    # memory and objects that outlive or evade the address space
+    "memfd_create": (319, 279),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "mq_open": (240, 180),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    # namespaces, mounts, files by handle
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "execveat": (322, 281),
+    # large parts of the kernel that no benchmark's program needs
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "fanotify_init": (300, 262),
+    "io_setup": (206, 0),
+    "io_submit": (209, 2),
+    "personality": (135, 92),
+    "modify_ldt": (154, None),
+    "syslog": (103, 116),
+    "quotactl": (179, 60),
+}
+_FORKS: dict[str, tuple[int, int | None]] = {"fork": (57, None), "vfork": (58, None)}
+_CLONE = (56, 220)
+_ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+# From here on numbers are the same on all architectures. What is new is refused, but for close_range, openat2,
+# faccessat2 and epoll_pwait2; the C library then does as on an older kernel (clone for clone3).
+_FIRST_NEW = 424
+_NEW_ALLOWED = (436, 437, 439, 441)
+_X32 = 0x40000000  # x86-64 calls by their numbers in another table
+_CLONE_THREAD = 0x10000
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16  # in the kernel's struct seccomp_data
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+
+def build_filter(machine: str) -> bytes:
+    """The filter's instructions for an architecture by its `uname -m`.
+
+    Raises:
+        OSError: if its system calls' numbers are not known here.
+    """
+    if machine not in _ARCHITECTURES:
+        raise OSError(errno.ENOSYS, f"the system calls of {machine} are not known, only those of x86_64 and aarch64")
+    column, architecture = _ARCHITECTURES[machine]
+
+    def numbers(calls: dict[str, tuple[int, int | None]]) -> list[int]:
+        return [number for call in calls.values() if (number := call[column]) is not None]
+
+    code = [
+        _instruction(_LOAD, _ARCHITECTURE_AT),
+        _instruction(_EQUAL, architecture, jump_true=1),
+        _instruction(_RETURN, _KILL),  # 32-bit calls
+        _instruction(_LOAD, _NUMBER_AT),
+    ]
+    code += _if(_AT_LEAST, _X32, _ERRNO | errno.ENOSYS)
+    for number in _NEW_ALLOWED:
+        code += _if(_EQUAL, number, _ALLOW)
+    code += _if(_AT_LEAST, _FIRST_NEW, _ERRNO | errno.ENOSYS)
+    for number in numbers(_REFUSED):
+        code += _if(_EQUAL, number, _ERRNO | errno.EPERM)
+    for number in numbers(_FORKS):
+        code += _if(_EQUAL, number, _ERRNO | errno.EAGAIN)
+    code += [
+        _instruction(_EQUAL, _CLONE[column], jump_false=3),
+        _instruction(_LOAD, _FIRST_ARGUMENT_AT),
+        _instruction(_ANY_BIT, _CLONE_THREAD, jump_true=1),
+        _instruction(_RETURN, _ERRNO | errno.EAGAIN),
+        _instruction(_RETURN, _ALLOW),
+    ]
+    return b"".join(code)
+
+
+def install(libc: ctypes.CDLL) -> None:
+    """Put this process under the filter, for good; it must have set PR_SET_NO_NEW_PRIVS.
+
+    Raises:
+        OSError: if the kernel or the architecture has no such filters.
+    """
+    code = build_filter(os.uname().machine)
+    program = _Program(len(code) // 8, code)
+    zero = ctypes.c_ulong(0)
+    if libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(program), zero, zero):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "PR_SET_SECCOMP")
+
+
+def _instruction(code: int, value: int, jump_true: int = 0, jump_false: int = 0) -> bytes:
+    return struct.pack("HBBI", code, jump_true, jump_false, value)
+
+
+def _if(test: int, value: int, result: int) -> list[bytes]:
+    return [_instruction(test, value, jump_false=1), _instruction(_RETURN, result)]

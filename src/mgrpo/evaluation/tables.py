@@ -1,0 +1,224 @@
+"""Tables of benchmarks: models under one another, which of two is better, and what makes numbers incomparable."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import isnan
+from statistics import fmean
+
+from mgrpo.evaluation.intervals import Estimate, PairedDifference
+from mgrpo.evaluation.lines import Comparison, Line, compare_lines, measure_line, measure_mean
+from mgrpo.evaluation.metrics import CONSISTENCY, MEAN_LENGTH, NO_ANSWER_RATE
+from mgrpo.evaluation.results import BenchmarkResult, Results
+
+SIGNIFICANT = 0.05
+NOTHING = "–"
+CHOSEN = "†"
+READING = (
+    "Right samples in percent ± half of the 95% interval (bootstrap, clustered by question); in brackets Wilson's "
+    "interval, where few are right or few are wrong."
+)
+OVER_RUNS = "Of several runs: their mean, and an interval over runs and questions."
+SHIP = (
+    "Policy − momentum: paired difference in points [95% interval] and p by sign flips. Ship: the better one, where "
+    "both say that there is one; either: no difference was shown."
+)
+CHOSEN_BY_GOLD = (
+    f"{CHOSEN} The best of a run's checkpoints by the mean over its benchmarks, chosen with right answers in hand, on "
+    "these very questions: no label-free run could have picked it."
+)
+DIFFERENCES = (
+    "Paired differences in points [95% interval] on the questions that both answered. p: signs of questions flipped, "
+    "do these very models differ?"
+)
+DIFFERENCES_OF_RUNS = (
+    "p (runs): signs of runs flipped, do the methods differ? Of S runs it is 2 / 2^S at least: 0.25 of 3, 0.063 of 5."
+)
+METRICS = (
+    "k samples of each question asked; in percent: avg@k, pass@k (one right at least), maj@k (the most common answer "
+    "is right), samples that give the most common answer, samples without one; tokens: mean length of a completion. "
+    "results.json has the intervals, and pass@j for fewer samples."
+)
+SHOWN_VALUE = 24
+"""Characters of a setting in a note."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table in plain texts.
+
+    Attributes:
+        head: of the columns.
+        rows: their cells.
+        notes: what stands below it.
+    """
+
+    head: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+def benchmark_grid(lines: Sequence[Line]) -> Grid:
+    """Models by benchmarks, in percent; with a momentum model below its policy, which of the two to ship.
+
+    Args:
+        lines: in the order of the table; a momentum model's comes behind its policy's.
+    """
+    benchmarks = list(dict.fromkeys(name for line in lines for name in line.benchmarks))
+    shared = [name for name in benchmarks if all(name in line.benchmarks for line in lines)]
+    beside = {
+        id(policy): compare_lines(policy, other) for policy, other in pairwise(lines) if _are_pair(policy, other)
+    }
+    has_mean, has_ship = len(shared) > 1, any(beside.values())
+    head = ["", *(f"{name} {_metric(lines, name)}" for name in benchmarks)]
+    head += [f"mean of {len(shared)}"] * has_mean + ["policy − momentum", "p", "ship"] * has_ship
+    rows = []
+    for line in lines:
+        row = [line_name(line)]
+        row += [percent(measure_line(line, name)) if name in line.benchmarks else NOTHING for name in benchmarks]
+        if has_mean:
+            row.append(percent(measure_mean(line, shared)))
+        if has_ship:
+            row += _ship(beside.get(id(line), []))
+        rows.append(row)
+    notes = [READING]
+    notes += [OVER_RUNS] * any(len(line.runs) > 1 for line in lines) + [SHIP] * has_ship
+    notes += [CHOSEN_BY_GOLD] * any(line.is_chosen_by_gold for line in lines)
+    return Grid(head, rows, [*notes, *_limits(lines), *_unlike(lines)])
+
+
+def difference_grid(pairs: Sequence[tuple[Line, Line]]) -> Grid | None:
+    """What each pair of lines differs by on each benchmark; None where no pair has samples of the same questions."""
+    compared = [(first, second, compare_lines(first, second)) for first, second in pairs]
+    has_runs = any(one.difference.p_runs is not None for *_, comparisons in compared for one in comparisons)
+    rows = []
+    for first, second, comparisons in compared:
+        for place, comparison in enumerate(comparisons):
+            name = f"{first.name} − {second.name}" if place == 0 else ""
+            rows.append([name, *_difference_cells(comparison, has_runs=has_runs)])
+    if not rows:
+        return None
+    head = ["", "benchmark", "questions", *["runs"] * has_runs, "difference", "p", *["p (runs)"] * has_runs]
+    return Grid(head, rows, [DIFFERENCES, *[DIFFERENCES_OF_RUNS] * has_runs])
+
+
+def metric_grid(lines: Sequence[Line]) -> Grid:
+    """Every metric of each line on each benchmark, without intervals."""
+    rows = []
+    for line in lines:
+        for place, benchmark in enumerate(line.benchmarks):
+            results = [run.results.benchmarks[benchmark] for run in line.runs.values()]
+            ks = sorted({result.k for result in results})
+            cells = [_metric_cell(results, name) for name in ("avg@", "pass@", "maj@", CONSISTENCY, NO_ANSWER_RATE)]
+            length = fmean(result.metrics[MEAN_LENGTH].value for result in results)
+            row = [line_name(line) if place == 0 else "", benchmark, str(results[0].num_questions)]
+            rows.append([*row, "/".join(map(str, ks)), *cells, f"{length:.0f}"])
+    head = ["", "benchmark", "asked", "k", "avg", "pass", "maj", "consistent", "none", "tokens"]
+    return Grid(head, rows, [METRICS])
+
+
+def line_name(line: Line) -> str:
+    """A line's name as the tables have it: with its runs, if there are several, and the mark of a chosen one."""
+    runs = f" ({len(line.runs)} runs)" if len(line.runs) > 1 else ""
+    return f"{line.name}{runs}{f' {CHOSEN}' if line.is_chosen_by_gold else ''}"
+
+
+def percent(estimate: Estimate) -> str:
+    """`61.5 ± 4.2`; of Wilson's interval, which is not symmetric, both ends; without an interval the value alone."""
+    value, low, high = (100 * number for number in (estimate.value, estimate.low, estimate.high))
+    if isnan(low):
+        return f"{value:.1f}"
+    return (
+        f"{value:.1f} [{low:.1f}, {high:.1f}]"
+        if estimate.method == "wilson"
+        else (f"{value:.1f} ± {(high - low) / 2:.1f}")
+    )
+
+
+def _are_pair(policy: Line, other: Line) -> bool:
+    return other.is_momentum and not policy.is_momentum
+
+
+def _metric(lines: Sequence[Line], benchmark: str) -> str:
+    of_runs = (run.results.benchmarks for line in lines for run in line.runs.values())
+    ks = sorted({results[benchmark].k for results in of_runs if benchmark in results})
+    return f"avg@{'/'.join(map(str, ks))}"
+
+
+def _ship(comparisons: Sequence[Comparison]) -> list[str]:
+    if not comparisons:
+        return [""] * 3
+    difference = comparisons[-1].difference  # of all benchmarks together, where there are several
+    is_shown = (difference.low > 0 or difference.high < 0) and difference.p_questions < SIGNIFICANT
+    better = "policy" if difference.value > 0 else "momentum"
+    return [points(difference), p_value(difference.p_questions), better if is_shown else "either"]
+
+
+def _difference_cells(comparison: Comparison, *, has_runs: bool) -> list[str]:
+    difference = comparison.difference
+    cells = [comparison.benchmark or "mean", str(comparison.num_questions), points(difference)]
+    cells.append(p_value(difference.p_questions))
+    if has_runs:
+        cells.insert(2, str(comparison.num_runs))
+        cells.append(NOTHING if difference.p_runs is None else p_value(difference.p_runs))
+    return cells
+
+
+def _metric_cell(results: Sequence[BenchmarkResult], name: str) -> str:
+    """A metric's mean over runs in percent; a name that ends with @ is completed by the run's k."""
+    metrics = [result.metrics.get(f"{name}{result.k}" if name.endswith("@") else name) for result in results]
+    values = [metric.value for metric in metrics if metric is not None]
+    return f"{100 * fmean(values):.1f}" if len(values) == len(metrics) else NOTHING
+
+
+def points(difference: PairedDifference) -> str:
+    """`+1.2 [−0.3, +2.7]`, in percentage points."""
+    value, low, high = (
+        f"{100 * number:+.1f}".replace("-", "−") for number in (difference.value, difference.low, difference.high)
+    )
+    return value if isnan(difference.low) else f"{value} [{low}, {high}]"
+
+
+def p_value(p: float) -> str:
+    """With three decimals, or `<0.001`."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _limits(lines: Sequence[Line]) -> list[str]:
+    limits = {
+        f"{result.limit} of {name}"
+        for line in lines
+        for run in line.runs.values()
+        for name, result in run.results.benchmarks.items()
+        if result.limit is not None
+    }
+    return [f"Only the first questions: {', '.join(sorted(limits))}."] if limits else []
+
+
+def _unlike(lines: Sequence[Line]) -> list[str]:
+    """A warning that names the settings in which the numbers of a column differ, or nothing."""
+    values: dict[str, dict[str, None]] = {}
+    for line in lines:
+        for run in line.runs.values():
+            for name, value in _shaping(run.results).items():
+                values.setdefault(name, {})[str(value)] = None
+    differing = [f"{name} ({', '.join(map(_short, found))})" for name, found in values.items() if len(found) > 1]
+    return [f"Not measured alike, so compare with care: {'; '.join(differing)}."] if differing else []
+
+
+def _shaping(results: Results) -> dict[str, object]:
+    """What shapes the numbers, but for the model, by names for a note."""
+    protocol = dataclasses.asdict(results.protocol)
+    found = {name: protocol[name] for name in protocol if name not in ("name", "seed", "versions")}
+    found |= {f"version of {name}": version for name, version in results.protocol.versions.items()}
+    for benchmark, result in results.benchmarks.items():
+        settings = {"questions": result.source.sha256, **dataclasses.asdict(result)}
+        for name in ("source", "num_questions", "metrics"):
+            del settings[name]
+        found |= {f"{name} of {benchmark}": value for name, value in settings.items()}
+    return found
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_VALUE else f"{text[:SHOWN_VALUE]}..."

@@ -1,0 +1,128 @@
+"""What `mgrpo evaluate` measured of runs, in the shape of the paper's table: base, best and final checkpoints."""
+
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from statistics import fmean
+
+from mgrpo.evaluation.lines import MOMENTUM_SUFFIX, Line, Measured, read_measured
+from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
+from mgrpo.evaluation.tables import Grid, benchmark_grid, difference_grid
+from mgrpo.monitoring.run_log import FINAL_DIRECTORY
+
+INITIAL = "initial"
+"""The label of the model that a run started from."""
+BASE = "base model"
+
+
+def compare_benchmarks(
+    variants: Mapping[str, Mapping[int, Path]],
+    evaluations: Sequence[Path],
+    base_models: Set[str],
+    baseline: str | None,
+) -> list[Grid]:
+    """The table of benchmarks, and paired differences: from the base model, the baseline and the momentum model.
+
+    Args:
+        variants: run directories by variant and seed.
+        evaluations: directories with results of models that are no run's.
+        base_models: names of the models that the runs started from.
+        baseline: the variant that the others are compared with, or None.
+
+    Returns:
+        No table where nothing was measured; one, or two where samples are there.
+
+    Raises:
+        UserError: if results cannot be read.
+    """
+    measured = {
+        variant: {seed: _read_labels(run) for seed, run in of_seeds.items()} for variant, of_seeds in variants.items()
+    }
+    others = [read_measured(directory) for directory in evaluations]
+    bases = [Line(BASE, {None: other}) for other in others if other.results.model.name in base_models]
+    if not bases:
+        initial = [
+            labels[INITIAL] for of_seeds in measured.values() for labels in of_seeds.values() if INITIAL in labels
+        ]
+        bases = [Line(BASE, {None: initial[0]})] if initial and len(base_models) == 1 else []
+    if len(bases) > 1:  # several models, or several protocols
+        bases = [Line(_model_name(base), base.runs) for base in bases]
+    rest = [
+        Line(other.results.model.name, {None: other})
+        for other in others
+        if other.results.model.name not in base_models
+    ]
+    of_variants = {variant: _lines(variant, of_seeds) for variant, of_seeds in measured.items()}
+    lines = [*bases, *rest, *(line for of_variant in of_variants.values() for line in of_variant)]
+    if not lines:
+        return []
+    differences = difference_grid(_pairs(bases, rest, of_variants, baseline))
+    return [benchmark_grid(lines), *([] if differences is None else [differences])]
+
+
+def _model_name(line: Line) -> str:
+    return next(iter(line.runs.values())).results.model.name
+
+
+def _read_labels(run: Path) -> dict[str, Measured]:
+    directory = run / EVALUATION_DIRECTORY
+    return {path.parent.name: read_measured(path.parent) for path in sorted(directory.glob(f"*/{RESULTS_FILE}"))}
+
+
+def _lines(variant: str, of_seeds: Mapping[int, Mapping[str, Measured]]) -> list[Line]:
+    """A variant's best checkpoint, where it is not the last one, its final model, and its final momentum model."""
+    found = {label: _of_seeds(of_seeds, label) for label in (FINAL_DIRECTORY, FINAL_DIRECTORY + MOMENTUM_SUFFIX)}
+    finals, momentum = found.values()
+    best: dict[int | None, Measured] = {
+        seed: of_run for seed, labels in of_seeds.items() if (of_run := _best(labels)) is not None
+    }
+    lines = []
+    if any(of_run is not finals.get(seed) for seed, of_run in best.items()):
+        lines.append(Line(f"{variant} best", best, is_chosen_by_gold=True))
+    if finals:
+        lines.append(Line(f"{variant} final", finals))
+    if momentum:
+        lines.append(Line(f"{variant} final, momentum", momentum, is_momentum=bool(finals)))
+    return lines
+
+
+def _of_seeds(of_seeds: Mapping[int, Mapping[str, Measured]], label: str) -> dict[int | None, Measured]:
+    return {seed: labels[label] for seed, labels in of_seeds.items() if label in labels}
+
+
+def _best(labels: Mapping[str, Measured]) -> Measured | None:
+    """Of a run's policies the one with the highest mean over benchmarks, the earliest of equals.
+
+    None if only one was measured, or they share no benchmark.
+    """
+    policies = [
+        labels[label]
+        for label in sorted(labels, key=lambda label: (labels[label].step, label != FINAL_DIRECTORY))
+        if label != INITIAL and labels[label].results.model.weights == "policy"
+    ]
+    if len(policies) < 2:
+        return None
+    shared = set.intersection(*(set(found.results.benchmarks) for found in policies))
+    if not shared:
+        return None
+    return max(policies, key=lambda found: fmean(found.results.benchmarks[name].headline.value for name in shared))
+
+
+def _pairs(
+    bases: Sequence[Line], rest: Sequence[Line], of_variants: Mapping[str, Sequence[Line]], baseline: str | None
+) -> list[tuple[Line, Line]]:
+    """Models with the base model (else the first one that is no run's), and with the baseline's; with momentum models.
+
+    Of a variant it is the final model that is compared.
+    """
+    finals = {
+        variant: line
+        for variant, lines in of_variants.items()
+        for line in lines
+        if not (line.is_momentum or line.is_chosen_by_gold)
+    }
+    references = bases or rest[:1]
+    pairs = [(line, other) for line in (*rest, *finals.values()) for other in references if line is not other]
+    if baseline in finals:
+        pairs += [(final, finals[baseline]) for variant, final in finals.items() if variant != baseline]
+    pairs += [(finals[variant], line) for variant, lines in of_variants.items() for line in lines if line.is_momentum]
+    return pairs

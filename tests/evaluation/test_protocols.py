@@ -1,0 +1,66 @@
+import pytest
+
+from mgrpo.errors import UserError
+from mgrpo.evaluation.protocols import OPTIONS, PROTOCOLS, Settings, num_samples, read_options, settle
+
+
+def test_the_paper_s_protocol():
+    _, settings = settle("m-grpo", {})
+    assert (settings.temperature, settings.max_tokens) == (0.8, 3072)
+    benchmarks = ("math500", "aime24", "aime25", "gpqa_diamond", "mmlu_pro")
+    assert [num_samples("m-grpo", settings, benchmark) for benchmark in benchmarks] == [4, 8, 8, 8, 1]
+
+
+@pytest.mark.parametrize(("name", "temperature", "k"), [("greedy", 0.0, 1), ("srt", 1.0, 32), ("ttrl", 0.6, 16)])
+def test_the_others(name, temperature, k):
+    _, settings = settle(name, {})
+    assert (settings.temperature, num_samples(name, settings, "math500")) == (temperature, k)
+
+
+def test_what_is_given_wins_and_the_title_says_so():
+    assert settle("m-grpo", {"temperature": 0.8, "seed": 3})[0] == "m-grpo"  # the same temperature, another seed
+    title, settings = settle("m-grpo", {"temperature": 0.5, "k": 2})
+    assert title == "m-grpo (changed)"
+    assert (settings.temperature, num_samples("m-grpo", settings, "math500")) == (0.5, 2)
+    assert settle("greedy", {})[1] == PROTOCOLS["greedy"].settings
+
+
+def test_greedy_samples_are_one():
+    assert num_samples("srt", settle("srt", {"temperature": 0.0})[1], "math500") == 1
+    with pytest.raises(UserError, match="k is 4 and temperature 0"):
+        settle("greedy", {"k": 4})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("temperature", -1.0), ("top_p", 0.0), ("top_p", 1.5), ("max_tokens", 0), ("k", 0)]
+)
+def test_values_that_cannot_be(field, value):
+    with pytest.raises(UserError, match=f"{field} is {value}"):
+        Settings(**{field: value})
+
+
+def test_no_such_protocol():
+    with pytest.raises(UserError, match=r"no protocol 'mgrpo' \(did you mean 'm-grpo'\?\)"):
+        settle("mgrpo", {})
+
+
+def test_options_are_read_from_text():
+    given = dict.fromkeys(OPTIONS, "1") | {"chat_template_kwargs": '{"enable_thinking": false}', "model": "x"}
+    read = read_options(given | {"conversational": "false", "temperature": "0.5"})
+    assert read.keys() == OPTIONS.keys()
+    assert (read["k"], read["temperature"], read["conversational"]) == (1, 0.5, False)
+    assert read["chat_template_kwargs"] == {"enable_thinking": False}
+    Settings(**read)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("k", "four", "a whole number"),
+        ("conversational", "yes", "true or false"),
+        ("chat_template_kwargs", "[]", "JSON"),
+    ],
+)
+def test_options_of_another_kind(name, value, kind):
+    with pytest.raises(UserError, match=f"--{name} is .*; give .*{kind}"):
+        read_options({name: value})
