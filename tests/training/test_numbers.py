@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from mgrpo.cli import main
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import MetricsWriter, read_rows
+from mgrpo.monitoring.run_log import read_rows
 from mgrpo.training import callbacks
 from mgrpo.training.models import load_model
 from mgrpo.training.momentum_model import FILE_NAME
@@ -370,18 +370,3 @@ def test_prompts_up_to_the_models_context_are_trained_on_and_longer_ones_dropped
     assert train("too-long", "--max_completion_length", "64") == 2
     told = capsys.readouterr().err
     assert "max_completion_length is 64, but the model's context has 64 tokens, prompt included" in told
-
-
-# Rows.
-
-
-def test_a_number_that_is_not_finite_is_null_in_the_file_and_counted_there(tmp_path):
-    writer = MetricsWriter(tmp_path / "metrics.jsonl")
-    writer.write({"step": 1, "a": math.nan, "b": -math.inf, "c": 1.0, "d": None})
-    writer.write({"step": 1, "eval_a": math.inf})
-    writer.write({"step": 2, "a": 0.5})
-    writer.close()
-    assert read_rows(tmp_path / "metrics.jsonl") == [
-        {"step": 1, "a": None, "b": None, "c": 1.0, "d": None, names.NONFINITE_METRICS: 3, "eval_a": None},
-        {"step": 2, "a": 0.5},
-    ]
