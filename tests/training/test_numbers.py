@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import save_file
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
@@ -19,6 +19,7 @@ from mgrpo.monitoring.run_log import read_rows
 from mgrpo.training import callbacks
 from mgrpo.training.models import load_model
 from mgrpo.training.momentum_model import FILE_NAME
+from mgrpo.training.number_watch import NumberWatch
 from mgrpo.training.rollout import entropy_from_top_log_probs
 
 SMALL = {"num_generations": 4, "per_device_train_batch_size": 8, "probe_prompts": 0}
@@ -266,6 +267,7 @@ def test_nobody_answers_for_100_steps_so_every_completion_is_empty_nothing_is_le
         "num_generations": 2,
         "num_momentum_generations": 1,
         "per_device_train_batch_size": 2,
+        "steps_per_generation": 10,  # sooner
         "probe_prompts": 0,
     }
     trainer = make_trainer(given, max_steps=100, logging_steps=10, iqr_multiplier=0.75, **settings)
@@ -370,3 +372,27 @@ def test_prompts_up_to_the_models_context_are_trained_on_and_longer_ones_dropped
     assert train("too-long", "--max_completion_length", "64") == 2
     told = capsys.readouterr().err
     assert "max_completion_length is 64, but the model's context has 64 tokens, prompt included" in told
+
+
+# What is told.
+
+
+def test_skipped_steps_are_told_when_they_become_more_and_a_broken_metric_once(make_config):
+    told = []
+    watch = NumberWatch(told.append)
+    for step, row in enumerate(
+        [
+            {names.SKIPPED_STEPS: 1.0, names.GRAD_NORM: math.nan},
+            {"eval_loss": math.inf},  # an evaluation's row has no count
+            {names.SKIPPED_STEPS: 1.0, names.GRAD_NORM: 0.5},
+            {names.SKIPPED_STEPS: 3.0, names.KL: -math.inf},
+            {names.SKIPPED_STEPS: 3.0, names.KL: -math.inf},
+        ]
+    ):
+        watch.on_log(make_config(), TrainerState(global_step=step), TrainerControl(), logs=row)
+    assert told == [
+        "step 0  a loss or gradient was not finite: 1 steps skipped so far",
+        "step 1  not finite, and null in metrics.jsonl: eval_loss inf; each is said once",
+        "step 3  a loss or gradient was not finite: 3 steps skipped so far",
+        "step 3  not finite, and null in metrics.jsonl: kl -inf; each is said once",
+    ]
