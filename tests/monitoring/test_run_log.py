@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mgrpo.errors import UserError
+from mgrpo.monitoring import names
 from mgrpo.monitoring.run_log import MetricsWriter, read_rows, read_run, series, write_completions
 
 
@@ -31,10 +32,11 @@ def test_a_row_that_becomes_shorter_leaves_nothing_behind(tmp_path):
     assert path.read_text() == '{"step": 1, "loss": 1}\n{"step": 2}\n'
 
 
-def test_numbers_that_are_not_finite_become_null(tmp_path):
+def test_numbers_that_are_not_finite_become_null_and_are_counted(tmp_path):
     path = tmp_path / "metrics.jsonl"
     writer = MetricsWriter(path)
     writer.write({"step": 1, "a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.0, "e": "text", "f": None})
+    writer.write({"step": 1, "eval_a": math.nan, "eval_b": 0.5})  # joins the row
     writer.close()
     assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
         "step": 1,
@@ -42,7 +44,16 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
         "nonfinite/metrics": 3,
         "d": 0.0,
         "e": "text",
+        "eval_a": None,
+        "eval_b": 0.5,
+        names.NONFINITE_METRICS: 4,
     }
+
+
+def test_the_newest_tables_of_completions_are_kept(tmp_path):
+    for step in (999_990, 1_000_000, 1_000_010):  # as text the first is the last
+        write_completions([{"group": 0, "completion": "4"}], tmp_path, step, keep=2)
+    assert {path.stem for path in (tmp_path / "completions").iterdir()} == {"step-1000000", "step-1000010"}
 
 
 def test_a_new_run_begins_a_new_file(tmp_path):

@@ -30,6 +30,7 @@ def test_defaults_are_the_paper_s():
         ({"momentum": float("nan")}, "momentum is nan"),
         ({"iqr_multiplier": -0.5}, r"iqr_multiplier is -0\.5; set it to 0 or more, or to none"),
         ({"iqr_floor": -0.5}, r"iqr_floor is -0\.5 nats; set it to 0 or more"),
+        ({"completions_total_limit": 0}, "completions_total_limit is 0; set it to 1 or more, to none for no limit"),
         ({"filter_scope": "all"}, "filter_scope is 'all'; set it to one of both, vote, loss"),
         (
             {"label_source": "oracle"},

@@ -10,15 +10,16 @@ import torch
 from datasets import Dataset
 from safetensors.torch import save_file
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import MetricsWriter, read_rows
+from mgrpo.monitoring.run_log import read_rows
 from mgrpo.training import callbacks
 from mgrpo.training.models import load_model
 from mgrpo.training.momentum_model import FILE_NAME
+from mgrpo.training.number_watch import NumberWatch
 from mgrpo.training.rollout import entropy_from_top_log_probs
 
 SMALL = {"num_generations": 4, "per_device_train_batch_size": 8, "probe_prompts": 0}
@@ -266,6 +267,7 @@ def test_nobody_answers_for_100_steps_so_every_completion_is_empty_nothing_is_le
         "num_generations": 2,
         "num_momentum_generations": 1,
         "per_device_train_batch_size": 2,
+        "steps_per_generation": 10,  # sooner
         "probe_prompts": 0,
     }
     trainer = make_trainer(given, max_steps=100, logging_steps=10, iqr_multiplier=0.75, **settings)
@@ -372,16 +374,25 @@ def test_prompts_up_to_the_models_context_are_trained_on_and_longer_ones_dropped
     assert "max_completion_length is 64, but the model's context has 64 tokens, prompt included" in told
 
 
-# Rows.
+# What is told.
 
 
-def test_a_number_that_is_not_finite_is_null_in_the_file_and_counted_there(tmp_path):
-    writer = MetricsWriter(tmp_path / "metrics.jsonl")
-    writer.write({"step": 1, "a": math.nan, "b": -math.inf, "c": 1.0, "d": None})
-    writer.write({"step": 1, "eval_a": math.inf})
-    writer.write({"step": 2, "a": 0.5})
-    writer.close()
-    assert read_rows(tmp_path / "metrics.jsonl") == [
-        {"step": 1, "a": None, "b": None, "c": 1.0, "d": None, names.NONFINITE_METRICS: 3, "eval_a": None},
-        {"step": 2, "a": 0.5},
+def test_skipped_steps_are_told_when_they_become_more_and_a_broken_metric_once(make_config):
+    told = []
+    watch = NumberWatch(told.append)
+    for step, row in enumerate(
+        [
+            {names.SKIPPED_STEPS: 1.0, names.GRAD_NORM: math.nan},
+            {"eval_loss": math.inf},  # an evaluation's row has no count
+            {names.SKIPPED_STEPS: 1.0, names.GRAD_NORM: 0.5},
+            {names.SKIPPED_STEPS: 3.0, names.KL: -math.inf},
+            {names.SKIPPED_STEPS: 3.0, names.KL: -math.inf},
+        ]
+    ):
+        watch.on_log(make_config(), TrainerState(global_step=step), TrainerControl(), logs=row)
+    assert told == [
+        "step 0  a loss or gradient was not finite: 1 steps skipped so far",
+        "step 1  not finite, and null in metrics.jsonl: eval_loss inf; each is said once",
+        "step 3  a loss or gradient was not finite: 3 steps skipped so far",
+        "step 3  not finite, and null in metrics.jsonl: kl -inf; each is said once",
     ]

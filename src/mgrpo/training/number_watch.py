@@ -42,16 +42,15 @@ class NumberWatch(TrainerCallback):
         if not state.is_world_process_zero:
             return
         row, step = logs or {}, state.global_step
-        skipped = int(row.get(names.SKIPPED_STEPS) or 0)
-        if skipped > self._num_skipped:
-            self.tell(f"step {step}  a loss or gradient was not finite: {skipped} steps skipped so far")
+        skipped = int(row.get(names.SKIPPED_STEPS) or 0)  # an evaluation's row has none
         new = {name: value for name, value in row.items() if _is_broken(value) and name not in self._not_finite}
         if skipped > self._num_skipped:
+            self.tell(f"step {step}  a loss or gradient was not finite: {skipped} steps skipped so far")
             new.pop(names.GRAD_NORM, None)  # that is what was just said
+            self._num_skipped = skipped
         if new:
             values = ", ".join(f"{name} {value}" for name, value in new.items())
             self.tell(f"step {step}  not finite, and null in metrics.jsonl: {values}; each is said once")
-        self._num_skipped = skipped
         self._not_finite |= new.keys()
         self._look_for_answers(row, step)
 
