@@ -126,9 +126,7 @@ def _steps(run: Path) -> list[int]:
 
 
 def _places_in_run(run: Path, which: str) -> list[Place]:
-    steps = sorted(
-        int(path.name.rpartition("-")[2]) for path in run.glob("checkpoint-*") if path.name[11:].isdecimal()
-    )
+    steps = _steps(run)
     has_final = (run / FINAL_DIRECTORY).is_dir()
     places: list[Place] = []
     for word in dict.fromkeys(which.split(",")):
