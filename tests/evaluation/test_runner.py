@@ -7,9 +7,10 @@ import pytest
 
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark
+from mgrpo.evaluation.plan import How, Subject, directory_name
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import Model, read_results
-from mgrpo.evaluation.runner import How, Subject, directory_name, evaluate
+from mgrpo.evaluation.runner import evaluate
 from mgrpo.evaluation.sampling import TransformersEngine
 from mgrpo.monitoring.report.bundle import verdict_of
 from mgrpo.monitoring.report.completions import read_groups
@@ -154,6 +155,16 @@ def test_a_completion_that_does_not_fit_is_refused_before_anything_is_sampled(ru
     with pytest.raises(UserError, match="max_tokens is 100000, and with the longest prompt .* set max_tokens to"):
         run(tmp_path, max_tokens=100_000)
     assert not any(tmp_path.iterdir()) and Counted.num_sampled == 0
+
+
+def test_questions_without_an_answer_are_left_out_and_counted(run, tmp_path, capsys):
+    data = tmp_path / "mine.jsonl"
+    data.write_text('{"prompt": "12+3=", "answer": null}\n{"prompt": "12+4=", "answer": "16"}\n')
+    own = {"answer_extractor": "mgrpo.embedded.task:extract_answer", "answer_equivalence": "text", "k": 1}
+    result = run(tmp_path / "out", benchmark=f"file:{data}", **own).benchmarks[f"file:{data}"]
+    assert result.num_questions == 1
+    assert "1 questions without text or right answer are left out" in capsys.readouterr().err
+    assert [row["question"] for row in samples_in(tmp_path / "out", f"file:{data}")] == [1]
 
 
 def test_directories_of_benchmarks():

@@ -55,4 +55,8 @@ def test_what_cannot_be_measured_is_refused_before_a_model_is_loaded(tmp_path, c
     assert "no benchmark 'math50' (did you mean 'math500'?)" in capsys.readouterr().err
     assert main([*arguments, "embedded:chains", "--eval_benchmarks_steps", "0"]) == 2
     assert "eval_benchmarks_steps is 0" in capsys.readouterr().err
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    assert main([*arguments, "embedded:chains"]) == 2
+    assert "eval_benchmarks is set, but parameters are sharded" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

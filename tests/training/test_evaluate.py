@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mgrpo.cli import main
+from mgrpo.evaluation.plan import How
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import read_results
-from mgrpo.evaluation.runner import How
 from mgrpo.training.evaluate import _find_places, _load_beside, _places_in_run, _subject
 from mgrpo.training.models import load_model
 

@@ -4,6 +4,7 @@ Right answers are compared with what was sampled, and nothing is learnt from the
 read nor changed, so that a run with and without benchmarks ends with the same bits.
 """
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,8 @@ def plan_benchmarks(data: DataArguments, config: MGRPOConfig) -> BenchmarkPlan |
     """
     if not data.eval_benchmarks:
         return None
-    if config.fsdp_plugin_args or (config.deepspeed_plugin is not None and config.deepspeed_plugin.zero_stage == 3):
+    uses_fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" or bool(config.fsdp_plugin_args)
+    if uses_fsdp or (config.deepspeed_plugin is not None and config.deepspeed_plugin.zero_stage == 3):
         raise UserError(
             "eval_benchmarks is set, but parameters are sharded, which benchmarks are not sampled with while a run "
             "trains; leave it out, and measure checkpoints by `mgrpo evaluate`."

@@ -12,9 +12,10 @@ import mgrpo
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
 from mgrpo.evaluation.lines import MOMENTUM_SUFFIX
+from mgrpo.evaluation.plan import How, Subject
 from mgrpo.evaluation.protocols import settle
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model
-from mgrpo.evaluation.runner import How, Subject, evaluate
+from mgrpo.evaluation.runner import evaluate
 from mgrpo.evaluation.sampling import Engine, TransformersEngine, VllmEngine, check_engine
 from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
 from mgrpo.training.models import DTYPES, find_model, load_config, load_model, load_tokenizer
@@ -125,9 +126,7 @@ def _steps(run: Path) -> list[int]:
 
 
 def _places_in_run(run: Path, which: str) -> list[Place]:
-    steps = sorted(
-        int(path.name.rpartition("-")[2]) for path in run.glob("checkpoint-*") if path.name[11:].isdecimal()
-    )
+    steps = _steps(run)
     has_final = (run / FINAL_DIRECTORY).is_dir()
     places: list[Place] = []
     for word in dict.fromkeys(which.split(",")):
