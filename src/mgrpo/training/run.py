@@ -127,8 +127,10 @@ def train(recipe: Recipe, *, is_quiet: bool = False) -> Stop | None:
             if is_main:
                 roll_back(run_directory, watch.stop_event, settings)
         past = rollbacks(run_directory)
-        checkpoint, _ = decided_by_main(recipe, lambda: last_complete(run_directory))
+        checkpoint, notes = decided_by_main(recipe, lambda: last_complete(run_directory))
         if is_main:
+            for note in notes:
+                progress.show_event(note)
             progress.show_event(past[-1]["message"])
         trainer.accelerator.free_memory()
         del trainer, watch  # their memory is the next one's
