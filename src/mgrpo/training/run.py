@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,8 +191,13 @@ def _save_final(trainer: MGRPOTrainer, outcome: Outcome, run_directory: Path) ->
     parts: list[Callable[[], None]] = [lambda: trainer.save_model(str(unfinished))]
     if trainer.momentum_model is not None:
         parts.append(lambda: trainer.save_momentum_model(unfinished / "momentum"))
-    for part in (*parts, complete):
-        together(part, unfinished, trainer.args.world_size)
+    try:
+        for part in (*parts, complete):
+            together(part, unfinished, trainer.args.world_size)
+    except NotSavedError:
+        if trainer.args.should_save:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def _say_finished(outcome: Outcome, run_directory: Path) -> None:
