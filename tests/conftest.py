@@ -1,6 +1,7 @@
 """Fixtures: the embedded model, its data, and trainers over them that take a second to build."""
 
 import os
+import subprocess
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the embedded model is slower on two threads than on one
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -87,6 +88,26 @@ def make_trainer(make_config, chain_data, embedded):
         return MGRPOTrainer(**{**given, **(trainer_kwargs or {})})
 
     return make
+
+
+@pytest.fixture
+def make_disk(tmp_path):
+    """Makes a file system of its own, so many megabytes large; its directory."""
+    places = []
+
+    def make(megabytes):
+        place = tmp_path / f"disk-{len(places)}"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}M", "tmpfs", str(place)]
+        mounted = subprocess.run(command, capture_output=True, text=True)
+        if mounted.returncode:
+            pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+        places.append(place)
+        return place
+
+    yield make
+    for place in places:
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from mgrpo.embedded.cache import checkpoint_of
 from mgrpo.monitoring.run_log import read_rows
 from mgrpo.recipe_files import RECIPES
+from mgrpo.training.checkpoints import checkpoints, fault_of
 
 ON_CPU = Path(__file__).with_name("on_cpu.py")
 DDP = ["--multi_gpu"]  # `--cpu` starts one process; this starts them, and the recipe's `use_cpu` keeps them on the CPU
@@ -35,11 +36,12 @@ NUM_GROUPS = 4  # in a batch, over all processes
 MOVED_QUICKLY = ("--learning_rate", "1e-3", "--warmup_steps", "0", "--momentum", "0.5", "--probe_prompts", "8")
 
 
-def launch(output_dir, *overrides, kind=DDP, num_processes=2, by_prompt=False):
+def launch(output_dir, *overrides, kind=DDP, num_processes=2, by_prompt=False, exit_codes=(0,)):
     command = command_of(output_dir, *overrides, kind=kind, num_processes=num_processes)
     environment = {**os.environ, "SAMPLE_BY_PROMPT": str(int(by_prompt))}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode in exit_codes, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def free_port():
@@ -191,6 +193,20 @@ def test_resumes_to_the_same_bits(tmp_path, kind):
     for whole, again in zip(models(tmp_path / "whole"), models(tmp_path / "again"), strict=True):
         assert whole.keys() == again.keys()
         assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", [DDP, FSDP], ids=["ddp", "fsdp"])
+def test_goes_on_where_a_checkpoint_cannot_be_written(tmp_path, make_disk, kind):
+    """There is room for one or two; nobody waits for a process that could not write."""
+    run = make_disk(4) / "run"
+    output = launch(run, "--max_steps", "4", "--save_steps", "1", kind=kind, exit_codes=(0, 1))  # 1: accelerate's
+    assert "the checkpoint could not be saved" in output and "(No space left on device)" in output
+    assert "step 4/4" in output
+    for step, checkpoint in checkpoints(run):
+        assert step < 4 and fault_of(checkpoint) is None
+    assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == [1, 2, 3, 4]
 
 
 @pytest.mark.slow

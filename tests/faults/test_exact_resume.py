@@ -1,6 +1,7 @@
 """A run that goes on from any of its checkpoints ends with the bits of the run that never stopped."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -34,6 +35,7 @@ ALL_AT_ONCE = {
     **{"per_device_train_batch_size": 12, "steps_per_generation": 2, "num_iterations": 2, "num_prompts": 8},
     **{"max_steps": 7, "logging_steps": 3, "eval_strategy": "steps", "eval_steps": 4},
     **{"per_device_eval_batch_size": 12, "num_generations_eval": 6, "label_flip_patience": 1},
+    "breaks_at": 2,
 }
 
 
@@ -58,14 +60,17 @@ def state_of(trainer):
 def make(make_trainer, chain_data):
     """Makes a trainer of a setting that saves at every step."""
 
-    def make(directory, num_prompts=64, lora=False, **settings):
+    def make(directory, num_prompts=64, lora=False, breaks_at=None, **settings):
         kwargs = {"train_dataset": chain_data(num_prompts)}
         if lora:
             kwargs["peft_config"] = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1)
         if "eval_strategy" in settings:
             kwargs["eval_dataset"] = chain_data(4, split="test")
         settings = {"max_steps": 5, "save_strategy": "steps", "save_steps": 1, **settings}
-        return make_trainer(kwargs, output_dir=str(directory), **settings)
+        trainer = make_trainer(kwargs, output_dir=str(directory), **settings)
+        weight = next(p for p in trainer.model.parameters() if p.requires_grad)
+        weight.register_hook(lambda grad: grad * (math.nan if trainer.state.global_step == breaks_at else 1.0))
+        return trainer
 
     return make
 
@@ -87,6 +92,7 @@ def check(make, tmp_path, settings, steps=None):
     whole = make(tmp_path / "whole", **settings)
     whole.train()
     assert whole.label_memory._seen
+    assert whole.gradient_guard.num_skipped == ("breaks_at" in settings)
     for step in steps or range(1, whole.state.max_steps + 1):
         directory = tmp_path / f"from-{step}"
         shutil.copytree(tmp_path / "whole", directory)

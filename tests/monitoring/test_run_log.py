@@ -1,12 +1,20 @@
 import json
 import math
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
 
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import MetricsWriter, read_rows, read_run, series, write_completions
+from mgrpo.monitoring.run_log import (
+    MetricsWriter,
+    drop_completions_after,
+    read_rows,
+    read_run,
+    series,
+    write_completions,
+)
 
 
 def test_one_object_a_step(tmp_path):
@@ -112,3 +120,49 @@ def test_a_lone_surrogate_does_not_end_a_run(tmp_path):
     assert pq.read_table(tmp_path / "completions" / "step-000003.parquet").to_pylist() == [
         {"completion": "a?b", "answer": None, "kept": True}
     ]
+
+
+def test_what_could_not_be_written_is_written_with_the_next_row(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    writer = MetricsWriter(path)
+    writer.write({"step": 1})
+    full = open("/dev/full", "r+b", buffering=0)  # noqa: SIM115
+    file, writer._file = writer._file, full
+    for row in ({"step": 2}, {"step": 2, "kl": 1}, {"step": 3}):
+        with pytest.raises(OSError):
+            writer.write(row)
+    with pytest.raises(OSError):
+        writer.flush()
+    writer._file = file
+    writer.flush()
+    assert read_rows(path) == [{"step": 1}, {"step": 2, "kl": 1}, {"step": 3}]
+    writer.write({"step": 3, "loss": 2})
+    writer.close()
+    full.close()
+    assert path.read_text().splitlines()[-1] == '{"step": 3, "loss": 2}'
+
+
+def test_a_file_that_vanished_is_begun_anew(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    writer = MetricsWriter(path)
+    writer.write({"step": 1})
+    shutil.rmtree(path.parent)
+    writer.write({"step": 2})
+    writer.write({"step": 3})
+    assert read_rows(path) == [{"step": 2}, {"step": 3}]
+
+
+def test_the_last_row_is_what_it_was_when_the_checkpoint_was_written(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2, "lo')  # killed while an evaluation joined it
+    MetricsWriter(path, 2, last_row={"step": 2, "loss": 1}).close()
+    assert read_rows(path) == [{"step": 1}, {"step": 2, "loss": 1}]
+
+
+def test_tables_behind_a_step_and_half_ones_are_dropped(tmp_path):
+    for step in (1, 2, 3):
+        write_completions([{"completion": "7"}], tmp_path, step)
+    (tmp_path / "completions" / "step-000001.parquet.unfinished").touch()
+    drop_completions_after(tmp_path, 2)
+    names = sorted(path.name for path in (tmp_path / "completions").iterdir())
+    assert names == ["step-000001.parquet", "step-000002.parquet"]

@@ -28,6 +28,7 @@ def test_is_as_it_was_after_a_checkpoint(tmp_path):
     memory.save(tmp_path)
     again.load(tmp_path)
     assert (again["p"].label, again["p"].num_flips, again["q"].label) == ("4", 1, None)
+    assert again["p"] == memory["p"] == Seen("4", 1, True)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[1]", '{"p": 7}'])

@@ -86,6 +86,9 @@ class MetricsWriter:
         else:
             self._rows.append(row)
         self._is_written = False
+        self._write_out()
+
+    def _write_out(self) -> None:
         if not self._path.exists():  # with its directory, while it was open; the rows before are gone with it
             waiting = self._rows
             self._open([])
@@ -103,11 +106,13 @@ class MetricsWriter:
         self._end, self._is_written = self._file.tell(), True
 
     def flush(self) -> None:
-        """Wait until it is on the disk.
+        """Write what is missing, and wait until all is on the disk.
 
         Raises:
             OSError: if it cannot be.
         """
+        if not self._is_written:
+            self._write_out()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -181,7 +186,10 @@ def write_completions(rows: list[Row], run_directory: Path, step: int, keep: int
     rows = [{name: _encodable(value) for name, value in row.items()} for row in rows]
     table = directory / f"step-{step:06d}.parquet"
     unfinished = table.with_name(f"{table.name}.unfinished")
-    pq.write_table(pa.Table.from_pylist(rows), unfinished)
+    with unfinished.open("wb") as file:
+        pq.write_table(pa.Table.from_pylist(rows), file)
+        file.flush()
+        os.fsync(file.fileno())
     unfinished.replace(table)
     if keep is not None:
         tables = sorted(directory.glob("step-*.parquet"), key=lambda path: int(path.stem.removeprefix("step-")))

@@ -244,11 +244,7 @@ class RunFiles(TrainerCallback):
             self._trainer.completion_rows = []
         try:
             self._writer.write({"step": state.global_step, **(logs or {})})
-            while self._tables:
-                step, rows = self._tables[0]
-                keep = self._trainer.args.completions_total_limit
-                write_completions(rows, Path(args.output_dir), step, keep)
-                self._tables.popleft()
+            self._write_tables()
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
@@ -258,9 +254,21 @@ class RunFiles(TrainerCallback):
                 )
             self._is_failing = True
 
+    def _write_tables(self) -> None:
+        while self._tables:
+            step, rows = self._tables[0]
+            args = self._trainer.args
+            write_completions(rows, Path(args.output_dir), step, args.completions_total_limit)
+            self._tables.popleft()
+
     def flush(self) -> None:
-        """Wait until the rows are on the disk."""
+        """Wait until all is on the disk: a checkpoint must not lie behind rows that are not.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
         if self._writer is not None:
+            self._write_tables()
             self._writer.flush()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

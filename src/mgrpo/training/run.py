@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -138,8 +139,10 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
             if is_main:
                 roll_back(run_directory, watch.stop_event, settings)
         past = rollbacks(run_directory)
-        checkpoint, _ = decided_by_main(recipe, lambda: last_complete(run_directory))
+        checkpoint, notes = decided_by_main(recipe, lambda: last_complete(run_directory))
         if is_main:
+            for note in notes:
+                progress.show_event(note)
             progress.show_event(past[-1]["message"])
         trainer.accelerator.free_memory()
         del trainer, watch  # their memory is the next one's
@@ -203,8 +206,13 @@ def _save_final(trainer: MGRPOTrainer, outcome: Outcome, run_directory: Path) ->
     parts: list[Callable[[], None]] = [lambda: trainer.save_model(str(unfinished))]
     if trainer.momentum_model is not None:
         parts.append(lambda: trainer.save_momentum_model(unfinished / "momentum"))
-    for part in (*parts, complete):
-        together(part, unfinished, trainer.args.world_size)
+    try:
+        for part in (*parts, complete):
+            together(part, unfinished, trainer.args.world_size)
+    except NotSavedError:
+        if trainer.args.should_save:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def _say_finished(outcome: Outcome, run_directory: Path) -> None:
