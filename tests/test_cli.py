@@ -40,7 +40,8 @@ def workplace(tmp_path, monkeypatch):
     """An empty working directory with a recipe and its data; no model can be loaded."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(RECIPE)
-    (tmp_path / "data.jsonl").write_text(json.dumps({"prompt": QUESTION, "answer": "7"}) + "\n")
+    rows = [{"prompt": QUESTION, "answer": "7"}, {"prompt": f"{QUESTION} Why?", "answer": "7"}]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setattr(run, "load_model", load_nothing)
     return tmp_path
 

@@ -19,7 +19,7 @@ DATA = {
     "recipes/*.yaml": 6,
     "recipes/presets/*.yaml": 11,
     "recipes/cluster/*.yaml": 5,
-    "recipes/cluster/slurm.sh": 1,
+    "recipes/cluster/*.sh": 2,
 }
 """Files that are no Python, and how many of them there are."""
 
