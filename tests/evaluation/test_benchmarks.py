@@ -113,6 +113,8 @@ def test_the_library_is_not_installed(write, monkeypatch):
 def test_a_data_set_that_cannot_be_had():
     with pytest.raises(UserError, match="'openai/gsm8k' cannot be had from the Hub .* by --data"):
         load_benchmark("gsm8k", Settings())
+    with pytest.raises(UserError, match="it is gated: ask for access on its page"):
+        load_benchmark("gpqa_diamond", Settings())
 
 
 def test_a_directory_of_copies(write, tmp_path):

@@ -20,6 +20,8 @@ from mgrpo.tasks.read import first_line
 from mgrpo.tasks.task import Columns
 
 LIBRARY = "lm-eval"
+GATED = ("Idavidrein/gpqa",)
+"""Data sets that the Hub hands out on request."""
 SPLITS = ("training_split", "validation_split", "test_split")
 
 _logger = logging.getLogger("mgrpo.evaluation")
@@ -145,14 +147,11 @@ def _build(config: str, columns: Columns | None, *, runs_code: bool) -> Any:
                 f"the data does not have the columns of {name} on the Hub that lm-evaluation-harness reads "
                 f"({type(error).__name__}: {reason}); give a copy with the same columns"
             ) from error
-        gate = (
-            "ask for access on its page and run `hf auth login`"
-            if "gated" in str(error).lower()
-            else ("try again where there is a network")
-        )
+        is_gated = name in GATED or "gated" in str(error).lower()
+        gate = "it is gated: ask for access on its page and run `hf auth login`" if is_gated else "download it first"
         raise UserError(
-            f"the data set {name!r} cannot be had from the Hub ({reason}); {gate}, or give a local copy with its "
-            "columns by --data"
+            f"the data set {name!r} cannot be had from the Hub ({reason}); {gate}, where there is a network, or give "
+            "a local copy with its columns by --data"
         ) from error
 
 
