@@ -139,6 +139,17 @@ def restore(trainer: "MGRPOTrainer", state: LoopState, directory: Path) -> None:
         trainer._buffered_inputs = _unpacked(state.buffer, tensors, trainer.accelerator.device)
 
 
+def take_learning_rate(trainer: "MGRPOTrainer") -> None:
+    """Let a resumed run go on with its configuration's learning rate, where that is not the checkpoint's."""
+    wanted, saved = trainer.args.learning_rate, trainer.lr_scheduler.base_lrs
+    trainer.lr_scheduler.base_lrs = [wanted] * len(saved)
+    for group, before in zip(trainer.optimizer.param_groups, saved, strict=True):
+        if before not in (0, wanted):
+            group["initial_lr"] = wanted
+            group["lr"] *= wanted / before
+    trainer.lr_scheduler._last_lr = [group["lr"] for group in trainer.optimizer.param_groups]  # which is logged
+
+
 def _packed(batches: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     buffer, tensors = [], {}
     for i, batch in enumerate(batches):

@@ -8,6 +8,8 @@ The changes to GRPO are three, and there are no others:
    loss and out of the token count it is divided by. Momentum completions never enter TRL's group at all.
 3. After each optimizer step the momentum weights follow the policy's.
 
+A checkpoint holds all that a resumed run needs to go on as if it had not stopped (`checkpoint_parts.py`).
+
 Other methods are other settings of the same three: who labels, what is rewarded, what is masked (docs/methods.md). Two
 settings of the configuration touch TRL's numbers: `label_flip_patience` scales advantages, and `kl_anchor: momentum`
 takes the KL's reference from the momentum weights.
@@ -16,7 +18,6 @@ All of TRL's private methods that mgrpo overrides are in this file; `tests/contr
 """
 
 import inspect
-import json
 import math
 import sys
 import time
@@ -30,8 +31,6 @@ from typing import Any
 import torch
 from accelerate.utils import gather, gather_object
 from torch import Tensor, nn
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -47,6 +46,7 @@ from mgrpo.training import loop_state
 from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
+from mgrpo.training.checkpoint_parts import parts_of
 from mgrpo.training.collapse_watch import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model, skips_zero_advantage
 from mgrpo.training.finite import check_rewards
@@ -642,7 +642,7 @@ class MGRPOTrainer(GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         self._checkpoint = checkpoint
         if checkpoint is not None:
-            self._take_learning_rate()
+            loop_state.take_learning_rate(self)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save what transformers and TRL do, the momentum weights, labels and the loop's state: all or nothing."""
@@ -650,45 +650,13 @@ class MGRPOTrainer(GRPOTrainer):
             super()._save_checkpoint(model, trial)
             return
         self.store_flos()
-        parts = (
-            lambda _: self.create_model_card(model_name=Path(self.args.output_dir).name),
-            lambda directory: self.save_model(str(directory), _internal_call=True),
-            lambda directory: self._save_optimizer_and_scheduler(str(directory)),
-            lambda directory: self._save_scaler(str(directory)),
-            lambda directory: self._save_rng_state(str(directory)),
-            self._save_momentum_and_labels,
-            lambda directory: loop_state.save(self, directory),
-            self._save_trainer_state,
-        )
         run_directory = Path(self._get_output_dir(trial=trial))
-        if save_checkpoint(self, run_directory, parts) and self.args.push_to_hub:
+        if save_checkpoint(self, run_directory, parts_of(self)) and self.args.push_to_hub:
             self._push_from_checkpoint(str(run_directory / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
 
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:
             print(f"mgrpo: {text}", file=sys.stderr)
-
-    def _save_momentum_and_labels(self, directory: Path) -> None:
-        if self.args.should_save:
-            self.label_memory.save(directory)
-        if self.momentum_model is not None:
-            self.momentum_model.save(directory, is_main=self.args.should_save)
-
-    def _save_trainer_state(self, directory: Path) -> None:
-        if not self.args.should_save:
-            return
-        self.run_files.flush()
-        if self.state.best_global_step:
-            best = directory.parent / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
-            if best.exists() or self.state.best_global_step == self.state.global_step:
-                self.state.best_model_checkpoint = str(best)
-        for callback in (*self.callback_handler.callbacks, self.control):
-            if isinstance(callback, ExportableState):
-                self.state.stateful_callbacks[type(callback).__name__] = callback.state()
-        self.state.save_to_json(str(directory / TRAINER_STATE_NAME))
-        if self.use_adaptive_entropy:  # under the name that TRL reads
-            control = {"entropy_coef": self.entropy_coef, "last_world_entropy": self._last_world_entropy}
-            (directory / "entropy_ctrl_state.json").write_text(json.dumps(control))
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Train as transformers does, but no step more where nothing is left of a run that is resumed."""
@@ -705,16 +673,6 @@ class MGRPOTrainer(GRPOTrainer):
             if self.keeps_stop and self.collapse_watch.stop_event is None:
                 self.collapse_watch.stop_event = loop_state.stop_event_of(self.resumed)
         return super()._finalize_training(trial, num_train_samples, start_time)
-
-    def _take_learning_rate(self) -> None:
-        """Let a resumed run go on with its configuration's learning rate, where that is not the checkpoint's."""
-        saved = self.lr_scheduler.base_lrs
-        self.lr_scheduler.base_lrs = [self.args.learning_rate] * len(saved)
-        for group, before in zip(self.optimizer.param_groups, saved, strict=True):
-            if before not in (0, self.args.learning_rate):
-                group["initial_lr"] = self.args.learning_rate
-                group["lr"] *= self.args.learning_rate / before
-        self.lr_scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]  # which is logged
 
 
 @contextmanager
