@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmarks import Benchmark, is_known
+from mgrpo.evaluation.benchmarks import Benchmark
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.tasks.check import encode_prompts
 from mgrpo.tasks.load import PLACEHOLDER, Prompt, make_prompts
+from mgrpo.tasks.task import is_known
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -22,7 +22,7 @@ from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import Source
 from mgrpo.tasks.read import READERS, read_columns
 from mgrpo.tasks.registry import TASKS, installed_tasks, load_task
-from mgrpo.tasks.task import Task
+from mgrpo.tasks.task import Task, is_known
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,6 @@ def load_benchmark(name: str, settings: Settings, *, data: str | None = None, li
     if not any(is_known(gold) for gold in benchmark.task.columns.get("answer", ())):
         raise UserError(f"{name} has no right answers, so nothing can be measured; name a data set that has")
     return benchmark
-
-
-def is_known(gold: Any) -> bool:
-    """Whether there is a right answer."""
-    return gold is not None and gold != ""
 
 
 def _local_file(name: str, data: Path) -> str:

@@ -8,6 +8,11 @@ Columns = Mapping[str, Sequence[Any]]
 Scorer = Callable[[list[str | None], Any], list[bool]]
 
 
+def is_known(gold: Any) -> bool:
+    """Whether there is a gold answer: any value but None and the empty text."""
+    return gold is not None and gold != ""
+
+
 @dataclass(frozen=True)
 class Task:
     r"""One split of a task. A recipe's fields of the same names win over what stands here.

@@ -7,11 +7,10 @@ from mgrpo.errors import UserError
 from mgrpo.monitoring.display import visible
 from mgrpo.tasks.check import encode_prompts
 from mgrpo.tasks.load import Prompt, last_text
-from mgrpo.tasks.task import Task
+from mgrpo.tasks.task import Task, is_known
 from mgrpo.training.data import load_data
 from mgrpo.training.models import load_tokenizer
 from mgrpo.training.recipe import DataArguments, load_fields, part_of
-from mgrpo.training.voting import is_known
 
 if TYPE_CHECKING:
     from datasets import Dataset

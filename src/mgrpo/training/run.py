@@ -39,6 +39,7 @@ from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, write_whole
 from mgrpo.stop_signals import StopSignals
 from mgrpo.tasks.check import check_prompts
+from mgrpo.tasks.task import is_known
 from mgrpo.training.agreement import check_processes_agree
 from mgrpo.training.benchmarks import BenchmarkEvaluation, plan_benchmarks
 from mgrpo.training.checkpoints import flush, flush_tree
@@ -64,7 +65,7 @@ from mgrpo.training.saving import NotSavedError, together
 from mgrpo.training.sharding import uses_fsdp
 from mgrpo.training.stop import Stop
 from mgrpo.training.trainer import MGRPOTrainer
-from mgrpo.training.voting import equivalent_to_gold, is_known
+from mgrpo.training.voting import equivalent_to_gold
 
 
 def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None = None) -> Stop | None:

@@ -41,7 +41,7 @@ from mgrpo.answers import get_equivalence
 from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
-from mgrpo.tasks.task import Scorer
+from mgrpo.tasks.task import Scorer, is_known
 from mgrpo.training import loop_state
 from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
 from mgrpo.training.answer_span import answer_tokens
@@ -67,7 +67,6 @@ from mgrpo.training.voting import (
     equivalent_to_gold,
     gold_metrics,
     gold_verdicts,
-    is_known,
     spread_metrics,
     vote,
     vote_metrics,

@@ -14,7 +14,7 @@ from mgrpo.answers.equivalence import equal_to, number_answers
 from mgrpo.answers.extract import Extractor
 from mgrpo.errors import UserError
 from mgrpo.monitoring import names
-from mgrpo.tasks.task import Scorer
+from mgrpo.tasks.task import Scorer, is_known
 from mgrpo.training.rollout import Rollouts
 
 
@@ -186,11 +186,6 @@ def spread_metrics(pseudo_labels: list[str | None]) -> dict[str, float]:
         names.DISTINCT: float(len(votes)),
         names.TOP_SHARE: max(votes.values()) / votes.total() if votes else math.nan,
     }
-
-
-def is_known(gold: Any) -> bool:
-    """Whether there is a gold answer: any value but None and the empty text."""
-    return gold is not None and gold != ""
 
 
 def equivalent_to_gold(answers: list[str | None], gold: Any, equivalence: str) -> list[bool]:
