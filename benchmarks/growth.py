@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import statistics
 import tempfile
+import time
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -50,28 +51,33 @@ def main() -> None:
     keep_freed_memory()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    figure, axes = plt.subplots(1, len(GRID), figsize=(11, 3), sharey=True)
     measured: dict[tuple, float] = {}  # one point is on all three curves
-    for axis, (what, values) in zip(axes, GRID.items(), strict=True):
-        costs = []
+    curves: dict[str, dict[int, float]] = {what: {} for what in GRID}
+    for what, values in GRID.items():
         for value in values:
             size = {**BASE, what: value}
             num_tokens, key = size["group"] * size["prompts"] * size["tokens"], tuple(size.values())
             if key not in measured:
                 measured[key] = 1e6 * seconds(args, size) / num_tokens
-            cost = measured[key]
-            costs.append(cost)
-            print(f"{what:8} {value:5}   {num_tokens:8,} tokens   {cost:8.2f} us a token", flush=True)
-        axis.plot(values, costs, marker="o")
-        axis.set(xlabel=what, ylim=(0, None))
+            curves[what][value] = measured[key]
+            print(f"{what:8} {value:5}   {num_tokens:8,} tokens   {measured[key]:8.2f} us a token", flush=True)
+    if args.plot:
+        draw(curves, args.plot)
+    label_path()
+
+
+def draw(curves: dict[str, dict[int, float]], path: str) -> None:
+    figure, axes = plt.subplots(1, len(curves), figsize=(11, 3), sharey=True)
+    for axis, (what, costs) in zip(axes, curves.items(), strict=True):
+        axis.plot(costs.keys(), costs.values(), marker="o")
         axis.set_xscale("log", base=2)
-        axis.set_xticks(values, values)
+        axis.set_xticks(list(costs), [str(value) for value in costs])
+        axis.set_xlabel(what)
         axis.minorticks_off()
+    axes[0].set_ylim(0, 1.05 * max(cost for costs in curves.values() for cost in costs.values()))
     axes[0].set_ylabel("µs per completion token")
     figure.tight_layout()
-    if args.plot:
-        figure.savefig(args.plot, dpi=110)
-    label_path()
+    figure.savefig(path, dpi=110)
 
 
 def seconds(args: argparse.Namespace, size: dict[str, int]) -> float:
@@ -119,7 +125,7 @@ def label_path() -> None:
     ]
     entropy = torch.rand(len(texts), generator=generator)
     rollouts = Rollouts(texts, [16] * len(texts), entropy)
-    started = clock()
+    started, started_on_wall = clock(), time.perf_counter()
     vote(
         rollouts,
         None,
@@ -130,8 +136,14 @@ def label_path() -> None:
         label_source="policy",
         iqr_multiplier=0.75,
     )
-    took = clock() - started
-    print(f"label path, {LABELLED} groups of {LABELLED}: {took:.2f} s, {1e6 * took / len(texts):.1f} us a completion")
+    took, on_wall = (
+        clock() - started,
+        time.perf_counter() - started_on_wall,
+    )  # workers compare, in processes of their own
+    print(
+        f"label path, {LABELLED} groups of {LABELLED}: {took:.2f} s, {1e6 * took / len(texts):.1f} us a completion; "
+        f"{on_wall:.2f} s on the wall, with the start of the workers"
+    )
 
 
 if __name__ == "__main__":

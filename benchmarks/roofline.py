@@ -16,9 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import math
 import statistics
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -62,8 +64,8 @@ def main() -> None:
     for rows in sorted({1, 4, args.prompts * args.num_momentum_generations, args.prompts * args.num_generations}):
         reached = product(rows, shape.hidden_size, shape.intermediate_size)
         print(f"  products of {rows:3} rows: {reached / 1e9:.0f} GFLOP/s")
-    steps = side_by_side(args)[OURS]
     work = phases(shape, args, prompt_length(args))
+    steps = side_by_side(args)[OURS]
     for name, needed in work.items():
         took = statistics.fmean(step.get(name, 0.0) for step in steps)
         floor = max(needed.operations / peak, needed.num_bytes / bandwidth)
@@ -109,10 +111,10 @@ def phases(shape: Shape, args: argparse.Namespace, length: float) -> dict[str, W
 
 def prompt_length(args: argparse.Namespace) -> float:
     """Mean number of tokens in a prompt."""
-    recipe = load(args, "unused", is_full_length=True)
+    recipe = load(args, str(Path(tempfile.gettempdir(), "unused")), is_full_length=True)
     _, data = load_data(recipe.data, recipe.data.task, "train", recipe.data.dataset_size)
     tokenizer = model_and_data(recipe, data)["processing_class"]
-    return statistics.fmean(len(ids) for ids in tokenizer(data["prompt"])["input_ids"])
+    return statistics.fmean(len(ids) for ids in tokenizer(list(data["prompt"]))["input_ids"])
 
 
 def product(rows: int, inputs: int, outputs: int) -> float:
