@@ -47,6 +47,7 @@ def test_runs_side_by_side(tmp_path, capsys, with_filter):
         assert f"{label}: held-out accuracy began at 0." in said
 
 
+@pytest.mark.slow
 def test_shows_why_a_run_failed(tmp_path, capsys):
     assert main(["demo", "--max_steps", "-5", "--output_dir", str(tmp_path / "demo")]) == 1
     assert "failed" in capsys.readouterr().err

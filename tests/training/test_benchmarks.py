@@ -57,6 +57,6 @@ def test_what_cannot_be_measured_is_refused_before_a_model_is_loaded(tmp_path, c
     assert "eval_benchmarks_steps is 0" in capsys.readouterr().err
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "2")
-    assert main([*arguments, "embedded:chains"]) == 2
+    assert main([*arguments, "embedded:chains", "--share_prompts", "false"]) == 2
     assert "eval_benchmarks is set, but parameters are sharded" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

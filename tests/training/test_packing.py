@@ -39,6 +39,10 @@ def metrics_of(trainer, *metrics):
     return [[math.nan if row.get(name) is None else row[name] for name in metrics] for row in rows]
 
 
+def slow(*values, id):
+    return pytest.param(*values, id=id, marks=pytest.mark.slow)
+
+
 LORA = {"peft_config": LoraConfig(r=4, target_modules="all-linear")}
 SMALL_PASSES = {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 8}
 MORE_STEPS_THAN_BATCHES = {
@@ -50,17 +54,16 @@ MORE_STEPS_THAN_BATCHES = {
 @pytest.mark.parametrize(
     ("given", "settings"),
     [
-        ({}, {"iqr_multiplier": 0.0, "beta": 0.1}),
-        ({}, {"iqr_multiplier": 0.0, "beta": 0.1, "kl_anchor": "momentum"}),
-        (LORA, {"iqr_multiplier": 0.0, "beta": 0.1}),
-        ({}, {"iqr_multiplier": 0.0, "beta": 0.0, "loss_type": "bnpo"}),
-        ({}, {"beta": 0.0}),
-        ({}, {"iqr_multiplier": 0.0, "beta": 0.0, "share_prompts": True}),
-        ({}, {"iqr_multiplier": 0.0, "beta": 0.0, **SMALL_PASSES}),
-        ({}, {"iqr_multiplier": 0.0, "beta": 0.0, **MORE_STEPS_THAN_BATCHES}),
-        ({}, {"beta": 0.0, "loss_type": "cispo", "epsilon_high": 5.0, **MORE_STEPS_THAN_BATCHES}),
+        pytest.param({}, {"iqr_multiplier": 0.0, "beta": 0.1}, id="kl"),
+        slow({}, {"iqr_multiplier": 0.0, "beta": 0.1, "kl_anchor": "momentum"}, id="kl-to-momentum"),
+        slow(LORA, {"iqr_multiplier": 0.0, "beta": 0.1}, id="kl-lora"),
+        slow({}, {"iqr_multiplier": 0.0, "beta": 0.0, "loss_type": "bnpo"}, id="bnpo"),
+        slow({}, {"beta": 0.0}, id="no-filter"),
+        pytest.param({}, {"iqr_multiplier": 0.0, "beta": 0.0, "share_prompts": True}, id="filter"),
+        slow({}, {"iqr_multiplier": 0.0, "beta": 0.0, **SMALL_PASSES}, id="small-passes"),
+        pytest.param({}, {"iqr_multiplier": 0.0, "beta": 0.0, **MORE_STEPS_THAN_BATCHES}, id="old-policy"),
+        slow({}, {"beta": 0.0, "loss_type": "cispo", "epsilon_high": 5.0, **MORE_STEPS_THAN_BATCHES}, id="cispo"),
     ],
-    ids=["kl", "kl-to-momentum", "kl-lora", "bnpo", "no-filter", "filter", "small-passes", "old-policy", "cispo"],
 )
 def test_weights_are_those_of_all_rows(make_trainer, weights_of, given, settings):
     def run(skip_zero_advantage):

@@ -44,6 +44,7 @@ def test_tensorboard(make_trainer, chain_data, monkeypatch):
     assert shown == names_and_values(trainer.args.output_dir)
 
 
+@pytest.mark.slow
 def test_trackio(tmp_path):
     """In a process of its own: trackio reads where its files go when it is imported."""
     pytest.importorskip("trackio")

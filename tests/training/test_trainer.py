@@ -277,7 +277,13 @@ def test_frozen_labels_are_voted_once_a_prompt(make_trainer, chain_data, weights
     trainer = make_trainer(
         {"train_dataset": chain_data(8)}, label_source="frozen", log_completions=True, max_steps=6, beta=0.005
     )
-    start = weights_of(trainer)
+    start, sampled_at, sample = weights_of(trainer), [], trainer._sample_momentum
+
+    def sample_and_note(prompts):
+        sampled_at.append(trainer.state.global_step + 1)
+        return sample(prompts)
+
+    trainer._sample_momentum = sample_and_note
     trainer.train()
     labels = {}
     for path in (Path(trainer.args.output_dir) / "completions").glob("*.parquet"):
@@ -287,7 +293,7 @@ def test_frozen_labels_are_voted_once_a_prompt(make_trainer, chain_data, weights
             assert row["reward"] == float(row["answer"] is not None and row["answer"] == row["pseudo_label"])
     assert len(labels) == 8 and all(len(seen) == 1 for seen in labels.values())
     rows = rows_of(trainer)
-    assert [names.TIME_MOMENTUM in row and row[names.TIME_MOMENTUM] > 1e-3 for row in rows] == [True] * 2 + [False] * 4
+    assert sampled_at == [1, 2]
     assert [row.get(names.FLIP_RATE) for row in rows] == [None, None, 0, 0, 0, 0]
     with trainer.momentum_model.in_place_of_policy():
         held = weights_of(trainer)
