@@ -51,7 +51,7 @@ def as_user(user: int | None) -> dict:
     return {**identity, "cwd": "/", "env": environment}
 
 
-@pytest.fixture(scope="module", params=["caller", "nobody"])
+@pytest.fixture(scope="module", params=["caller", pytest.param("nobody", marks=pytest.mark.slow)])
 def attacked(request):
     """What became of every hostile program, run by the tests' user and by an ordinary one."""
     user = None
