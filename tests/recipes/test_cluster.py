@@ -23,7 +23,9 @@ STAND_IN = """\
 
 # The server is started in the background and stopped at the end: training, on several nodes, goes on when it is there.
 WAIT_FOR_SERVER = """\
-if [[ $1 != --nodes=1 && " $* " == *" --vllm_server_host "* ]]; then until grep -q $'vllm\\tserve' calls.txt; do :; done; fi
+if [[ $1 != --nodes=1 && " $* " == *" --vllm_server_host "* ]]; then
+  until grep -q $'vllm\\tserve' calls.txt; do :; done
+fi
 """
 
 
