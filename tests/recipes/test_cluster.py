@@ -18,7 +18,8 @@ PROCESSES = {"ddp": 8, "fsdp2": 8, "fsdp2-2x8": 16, "zero2": 8, "zero3": 8}
 COMMAND = ["-m", "mgrpo", "train", "--config", "qwen3-4b-math"]
 STAND_IN = """\
 #!/usr/bin/env bash
-{{ printf '%s' "{name}"; printf '\\t%s' "$@"; echo; }} >> calls.txt
+line="{name}$(printf '\\t%s' "$@")"
+printf '%s\\n' "$line" >> calls.txt  # at once: two of them may write at the same time
 """
 
 # The server is started in the background and stopped at the end: training, on several nodes, goes on when it is there.
