@@ -44,6 +44,7 @@ class Watchdog(TrainerCallback):
     def watch(self) -> Iterator[None]:
         """Within the block something has to move."""
         self.moved()
+        self._set_timer()
         thread = threading.Thread(target=self._look, name="watchdog", daemon=True)
         thread.start()
         try:
@@ -68,6 +69,10 @@ class Watchdog(TrainerCallback):
     on_train_begin = on_step_begin = on_substep_end = on_step_end = on_prediction_step = on_event
     on_evaluate = on_save = on_log = on_train_end = on_event
 
+    def _set_timer(self) -> None:
+        """The kernel's, set anew by each round of the watching thread: it rings if none comes any more."""
+        faulthandler.dump_traceback_later(self._minutes * 60 + HELD_SECONDS, exit=True, file=2)
+
     def _look(self) -> None:
         seconds = self._minutes * 60
         pause = min(1.0, seconds / 10)
@@ -75,8 +80,7 @@ class Watchdog(TrainerCallback):
             while not self._is_over.wait(pause):
                 if time.monotonic() - self._moved > seconds:
                     self._end()
-                # set anew by each round of this thread: it rings if none comes any more
-                faulthandler.dump_traceback_later(seconds + HELD_SECONDS, exit=True, file=2)
+                self._set_timer()
         finally:
             faulthandler.cancel_dump_traceback_later()
 
