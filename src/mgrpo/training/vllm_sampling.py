@@ -10,6 +10,7 @@ trajectory entropies, and for the sentence in which a server's failure is told.
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,8 +59,17 @@ def engines_for(config: MGRPOConfig) -> Iterator[None]:
             set_seed(config.seed, device_specific=True)  # vLLM has started every run's at the rank
         return generation
 
+    if config.world_size == 1 and config.vllm_mode == "colocate":
+        # TRL's is the first of a few that is free now, and so another run's that starts at the same time, too
+        os.environ.setdefault("MASTER_PORT", str(_free_port()))
     with _replaced(grpo_trainer, "VLLMGeneration", make):
         yield
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class EntropyGeneration(VLLMGeneration):
