@@ -187,9 +187,8 @@ def _load_task(name: str, settings: Settings, file: str | None, limit: int | Non
     columns = {column: list(values)[:limit] for column, values in task.columns.items()}
     task = _as_asked(replace(task, columns=columns), settings)
     library = "reasoning-gym" if generator == "reasoning_gym" else None
-    source = Source(
-        library, _version(library), task_name, file, None if file else split, settings.dataset_seed, _digest(task)
-    )
+    version = None if library is None else installed_version(library)
+    source = Source(library, version, task_name, file, None if file else split, settings.dataset_seed, _digest(task))
     return Benchmark(name, task, _answer_judge(task), None, source, limit, _scoring(task))
 
 
@@ -217,10 +216,11 @@ def _digest(task: Task) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def _version(package: str | None) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Version of a package, or None where it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return None if package is None else version(package)
+        return version(package)
     except PackageNotFoundError:
         return None

@@ -16,9 +16,9 @@ from mgrpo.evaluation.intervals import (
     mean_paired_difference,
 )
 from mgrpo.evaluation.results import RESULTS_FILE, BenchmarkResult, Results, read_results
+from mgrpo.evaluation.store import SETTINGS_FILE
+from mgrpo.monitoring.run_log import SAMPLES_FILE
 
-SAMPLES_FILE = "samples.jsonl"
-SETTINGS_FILE = "settings.json"
 MOMENTUM_SUFFIX = "-momentum"
 """Of the label of a run's momentum model, behind the policy's."""
 

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from mgrpo.errors import UserError, did_you_mean
-from mgrpo.evaluation.lines import SETTINGS_FILE
 from mgrpo.evaluation.render import show_grids, write_grids
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
+from mgrpo.evaluation.store import SETTINGS_FILE
 from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED, read_run
 from mgrpo.study.benchmarks import compare_benchmarks
 from mgrpo.study.report import GOLD, show_summary, write_report

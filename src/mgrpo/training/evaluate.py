@@ -1,7 +1,6 @@
 """`mgrpo evaluate`: a model by name, or the models that a run left, on benchmarks."""
 
 import hashlib
-import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import mgrpo
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
+from mgrpo.evaluation.benchmarks import installed_version, load_benchmark, parse_names
 from mgrpo.evaluation.lines import MOMENTUM_SUFFIX
 from mgrpo.evaluation.plan import How, Subject
 from mgrpo.evaluation.protocols import settle
@@ -85,7 +84,7 @@ def evaluate_model(
             f"engine is vllm, which starts once in a process, and {name} stands for {len(places)} models; measure "
             f"them one at a time: {', '.join(location for _, location, *_ in places)}"
         )
-    versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := _version(package))}
+    versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := installed_version(package))}
     how = How(protocol, title, settings, engine, dtype, batch_size, versions)
     loaded = [load_benchmark(benchmark, settings, data=data, limit=limit) for benchmark in wanted]
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -270,10 +269,3 @@ def _digest_of_files(path: Path) -> str:
 
 def _as_directory(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

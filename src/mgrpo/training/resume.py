@@ -95,8 +95,6 @@ def decided_by_main(recipe: Recipe, decide: Callable[[], T]) -> T:
 
 def _find_start(recipe: Recipe) -> Start:
     run_directory, asked = Path(recipe.config.output_dir), recipe.config.resume
-    if any(path.is_file() for path in (run_directory, *run_directory.parents)):
-        raise UserError(f"output_dir {run_directory} is a file, or in one; name a directory.")
     named = None if asked in (AUTO, FORCE) else _named(asked)
     if not _holds_run(run_directory):
         return Start(checkpoint=named)

@@ -11,7 +11,6 @@ initial/           a plain copy of the model the run began with, where it came f
 final/             the policy; final/momentum/ the momentum model
 """
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -35,6 +34,7 @@ from trl import get_peft_config
 import mgrpo
 from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
+from mgrpo.evaluation.benchmarks import installed_version
 from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.run_log import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, write_whole
 from mgrpo.stop_signals import StopSignals
@@ -363,16 +363,9 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {platform.machine()}",
         "torch_threads": torch.get_num_threads(),
-        "packages": {name: version for name in packages if (version := _version(name))},
+        "packages": {name: version for name in packages if (version := installed_version(name))},
         "command": sys.argv,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _git_commit() -> str | None:
