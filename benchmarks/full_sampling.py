@@ -17,7 +17,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -25,6 +24,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import transformers
+from lora_sampling import in_turns
 from torch import nn
 
 from mgrpo.training.memory import keep_freed_memory
@@ -77,12 +77,7 @@ def main() -> None:
         "one batch, two weights a layer": in_one,
         "one model": lambda: sample(policy + momentum),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(args.rounds + 1):
-        for name, way in ways.items():
-            started = time.process_time()
-            way()
-            seconds[name].append(time.process_time() - started)
+    seconds = in_turns(ways, args.rounds)
     for name, times in seconds.items():
         ratios = sorted(ours / theirs for ours, theirs in zip(times[1:], seconds[IN_TWO][1:], strict=True))
         print(

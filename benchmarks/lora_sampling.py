@@ -16,6 +16,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 import transformers
@@ -73,16 +74,22 @@ def main() -> None:
         "PEFT's mixed batch": mixed,
         "one adapter": lambda: sample(policy + momentum),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(args.rounds + 1):
-        for name, way in ways.items():
-            started = time.process_time()
-            way()
-            seconds[name].append(time.process_time() - started)
+    seconds = in_turns(ways, args.rounds)
     for name, times in seconds.items():
         ratios = [ours / theirs for ours, theirs in zip(times[1:], seconds[IN_TWO][1:], strict=True)]  # 0 warms up
         q1, median, q3 = statistics.quantiles(ratios, n=4)
         print(f"{name}: {1e3 * statistics.median(times[1:]):.0f} ms, ratio {median:.2f} (quartiles {q1:.2f} {q3:.2f})")
+
+
+def in_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each way in each round; the first of rounds + 1 warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, way in ways.items():
+            started = time.process_time()
+            way()
+            seconds[name].append(time.process_time() - started)
+    return seconds
 
 
 if __name__ == "__main__":
