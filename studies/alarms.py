@@ -14,10 +14,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from mgrpo.monitoring import names
 from mgrpo.monitoring.collapse import SIGNS, CollapseAlarm, Sign
-from mgrpo.monitoring.run_log import FINAL_DIRECTORY, read_run
 from mgrpo.monitoring.stability import HELD_OUT_ACCURACY, WINDOW, stability
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import FINAL_DIRECTORY, read_run
 
 SIGNALS = Path(__file__).parent / "results" / "alarm" / "signals.parquet"
 METRICS = [*dict.fromkeys(sign.metric for sign in SIGNS), HELD_OUT_ACCURACY]

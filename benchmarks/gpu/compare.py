@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import Row, read_run, series
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import Row, read_run, series
 
 RECIPE = "smollm2-arithmetic"
 WARM_UP_STEPS = 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mgrpo.monitoring.run_log import read_run, series
+from mgrpo.runs.files import read_run, series
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu" / "run.sh"
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"

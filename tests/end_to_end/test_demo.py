@@ -10,7 +10,7 @@ import pytest
 
 from mgrpo.cli import main
 from mgrpo.demo import _conclusion
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs.files import read_rows
 
 HELD = [0.5, 0.55, 0.6, 0.6, 0.6]
 FELL = [0.5, 0.5, 0.3, 0.1, 0.1, 0.1, 0.1]

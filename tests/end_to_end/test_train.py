@@ -8,7 +8,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mgrpo.cli import main
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs.files import read_rows
 
 SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_dataset_size", "16", "--per_device_eval_batch_size", "16"]
 SUMS = """

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from mgrpo.embedded.cache import checkpoint_of
-from mgrpo.monitoring.run_log import read_rows
 from mgrpo.recipe_files import RECIPES
-from mgrpo.training.checkpoints import checkpoints, fault_of
+from mgrpo.runs.checkpoints import checkpoints, fault_of
+from mgrpo.runs.files import read_rows
 
 ON_CPU = Path(__file__).with_name("on_cpu.py")
 DDP = ["--multi_gpu"]  # `--cpu` starts one process; this starts them, and the recipe's `use_cpu` keeps them on the CPU

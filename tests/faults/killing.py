@@ -86,8 +86,9 @@ class WarmParent:
 
 def say_phases(say):
     """Let what a run calls say that it begins."""
-    from mgrpo.monitoring import run_log
-    from mgrpo.training import callbacks, checkpoints, collapse_watch, loop_state, run, saving, trainer
+    from mgrpo.runs import checkpoints
+    from mgrpo.runs import files as run_log
+    from mgrpo.training import callbacks, collapse_watch, loop_state, run, saving, trainer
 
     def announced(owner, name, phase):
         function = getattr(owner, name)

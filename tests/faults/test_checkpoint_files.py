@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
-from mgrpo.training import checkpoints
+from mgrpo.runs import checkpoints
 from mgrpo.training.resume import last_complete
 
 

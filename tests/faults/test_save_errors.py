@@ -11,8 +11,9 @@ import torch
 from transformers import TrainerCallback
 
 from mgrpo.cli import main
-from mgrpo.monitoring.run_log import read_rows
-from mgrpo.training import checkpoint_parts, checkpoints
+from mgrpo.runs import checkpoints
+from mgrpo.runs.files import read_rows
+from mgrpo.training import checkpoint_parts
 
 SETTINGS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 1}
 

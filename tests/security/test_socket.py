@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mgrpo.monitoring.run_log import MetricsWriter
+from mgrpo.runs.files import MetricsWriter
 
 LISTENS = "0A"
 """The state in the kernel's tables."""

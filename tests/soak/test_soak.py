@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs.files import read_rows
 from mgrpo.training.callbacks import ROWS_IN_STATE
 
 NUM_STEPS = int(os.environ.get("MGRPO_SOAK_STEPS", "200"))

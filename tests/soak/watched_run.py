@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.cli import main
-from mgrpo.monitoring.run_log import MetricsWriter
+from mgrpo.runs.files import MetricsWriter
 
 READINGS_FILE = "readings.jsonl"
 

@@ -18,7 +18,7 @@ import yaml
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs.files import read_rows
 from mgrpo.study.pool import Pool, use_gpus
 from mgrpo.study.runner import run_study
 

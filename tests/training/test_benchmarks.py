@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from mgrpo.cli import main
 from mgrpo.monitoring.report.panels import panels_with_data
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs.files import read_rows
 
 SMALL = ["--max_steps", "3", "--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "no"]
 SMALL += ["--probe_prompts", "4", "--quiet"]

@@ -8,7 +8,7 @@ from trl import GRPOConfig, GRPOTrainer
 from mgrpo.cli import main
 from mgrpo.errors import UserError
 from mgrpo.monitoring.collapse import Event
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs.files import read_rows
 from mgrpo.training.collapse_watch import CollapseWatch, healthy_checkpoint, roll_back, rollbacks
 
 FAST = [

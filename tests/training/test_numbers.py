@@ -14,8 +14,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import read_rows
 from mgrpo.training import callbacks
 from mgrpo.training.models import load_model
 from mgrpo.training.momentum_model import FILE_NAME

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mgrpo.answers import get_extractor
-from mgrpo.monitoring import names
+from mgrpo.runs import metrics as names
 from mgrpo.training.probe import FILE_NAME, ProbeRow, is_majority, load_rows, padded, save_rows
 
 NUMBER = get_extractor("number")

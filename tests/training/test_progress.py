@@ -19,7 +19,7 @@ from transformers import TrainerControl, TrainerState
 from transformers.utils.logging import get_logger
 
 from mgrpo.cli import main
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs.files import read_rows
 from mgrpo.training.progress import TrainingProgress
 
 RUN = ["train", "--config", "embedded", "--max_steps", "3", "--logging_steps", "1", "--eval_dataset_size", "16"]

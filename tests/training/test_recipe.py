@@ -3,8 +3,8 @@ import math
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import CONFIG_FILE
 from mgrpo.recipe_files import RECIPES, environment_of, read_recipe_file
+from mgrpo.runs.files import CONFIG_FILE
 from mgrpo.training.recipe import load_recipe, write_config
 
 NEEDED = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from transformers import PrinterCallback
 
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs.files import read_rows
 
 AT_THE_END = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss", "total_flos")
 """Logged once, when a run ends; transformers does not give them to trackio."""

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 from mgrpo.algorithm import group_advantage, iqr_fence
 from mgrpo.errors import UserError
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import read_rows
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import read_rows
 from mgrpo.training.label_memory import Seen, key_of
 
 LORA = {"r": 4, "target_modules": "all-linear"}

@@ -17,7 +17,7 @@ from mgrpo.evaluation.intervals import (
 )
 from mgrpo.evaluation.results import RESULTS_FILE, BenchmarkResult, Results, read_results
 from mgrpo.evaluation.store import SETTINGS_FILE
-from mgrpo.monitoring.run_log import SAMPLES_FILE
+from mgrpo.runs.files import SAMPLES_FILE
 
 MOMENTUM_SUFFIX = "-momentum"
 """Of the label of a run's momentum model, behind the policy's."""

@@ -10,8 +10,8 @@ from mgrpo.evaluation.intervals import estimate
 from mgrpo.evaluation.metrics import CONSISTENCY, MEAN_LENGTH, NO_ANSWER, NO_ANSWER_RATE, Samples, measure, pad
 from mgrpo.evaluation.results import BenchmarkResult, Model
 from mgrpo.evaluation.store import Sample
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import METRICS_FILE, MetricsWriter, write_completions
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import METRICS_FILE, MetricsWriter, write_completions
 
 UNFINISHED_RATE = "unfinished_rate"
 """Share of the completions that the limit of tokens cut off."""

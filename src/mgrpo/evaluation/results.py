@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mgrpo.errors import UserError
 from mgrpo.evaluation.intervals import Estimate
-from mgrpo.monitoring.run_log import write_whole
+from mgrpo.runs.files import write_whole
 
 RESULTS_FILE = "results.json"
 EVALUATION_DIRECTORY = "evaluation"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import SAMPLES_FILE, write_whole
+from mgrpo.runs.files import SAMPLES_FILE, write_whole
 
 SETTINGS_FILE = "settings.json"
 

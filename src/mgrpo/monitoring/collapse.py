@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Literal
 
-from mgrpo.monitoring import names
+from mgrpo.runs import metrics as names
 
 EARLY_ROWS = 5
 """The first rows of a run, whose median is what relative limits are multiples of."""

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mgrpo.monitoring import names
+from mgrpo.runs import metrics as names
 
 _NUMBERS = {
     "agreement": names.AGREEMENT,

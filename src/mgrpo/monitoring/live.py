@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from mgrpo.monitoring import names
+from mgrpo.runs import metrics as names
 
 CURVES = (
     (("agreement", names.AGREEMENT), ("held-out", names.EVAL_PREFIX + names.GOLD_ACCURACY)),

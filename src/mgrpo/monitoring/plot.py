@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import Row, read_run, series
 from mgrpo.monitoring.stability import HELD_OUT_ACCURACY
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import Row, read_run, series
 
 PANELS = {
     "held-out accuracy (measured, not learnt from)": HELD_OUT_ACCURACY,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import Row, series
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import Row, series
 
 COLLAPSE_SHARE = 0.8
 """Collapsed: accuracy stays below this share of the start's ..."""

@@ -7,7 +7,7 @@ from statistics import fmean
 from mgrpo.evaluation.lines import MOMENTUM_SUFFIX, Line, Measured, read_measured
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
 from mgrpo.evaluation.tables import Grid, benchmark_grid, difference_grid
-from mgrpo.monitoring.run_log import FINAL_DIRECTORY
+from mgrpo.runs.files import FINAL_DIRECTORY
 
 INITIAL = "initial"
 """The label of the model that a run started from."""

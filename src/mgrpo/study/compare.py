@@ -13,7 +13,7 @@ from mgrpo.errors import UserError, did_you_mean
 from mgrpo.evaluation.render import show_grids, write_grids
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
 from mgrpo.evaluation.store import SETTINGS_FILE
-from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED, read_run
+from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED, read_run
 from mgrpo.study.benchmarks import compare_benchmarks
 from mgrpo.study.report import GOLD, show_summary, write_report
 from mgrpo.study.tables import StudiedRun, at_evaluations, summarize

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import yaml
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY
+from mgrpo.runs.checkpoints import checkpoints, fault_of
+from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY
 from mgrpo.study.definition import StudyRun
-from mgrpo.training.checkpoints import checkpoints, fault_of
 from mgrpo.training.recipe import Recipe
 from mgrpo.training.resume import described, differing_fields
 

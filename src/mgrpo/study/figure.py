@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring import names
 from mgrpo.monitoring.plot import require_matplotlib
-from mgrpo.monitoring.run_log import series
 from mgrpo.monitoring.stability import HELD_OUT_ACCURACY
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import series
 from mgrpo.study.tables import StudiedRun
 
 COLUMNS = {

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED
 from mgrpo.monitoring.display import visible
-from mgrpo.monitoring.run_log import METRICS_FILE
+from mgrpo.runs.files import METRICS_FILE
 from mgrpo.study.definition import StudyRun
 
 TAIL_BYTES = 65536

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mgrpo.evaluation.render import markdown_table
-from mgrpo.monitoring.run_log import FINAL_DIRECTORY, read_run
+from mgrpo.runs.files import FINAL_DIRECTORY, read_run
 from mgrpo.study.definition import Study
 from mgrpo.study.figure import draw_study
 from mgrpo.study.tables import (

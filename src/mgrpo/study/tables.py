@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from mgrpo.evaluation.intervals import estimate
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import Row, series
 from mgrpo.monitoring.stability import HELD_OUT_ACCURACY, WINDOW, stability
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import Row, series
 
 TABLE_COLUMNS = ["variant", "seed", "step", "metric", "value"]
 

@@ -12,15 +12,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from mgrpo.algorithm import scheduled_momentum
 from mgrpo.errors import UserError, reason_of
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import (
+from mgrpo.runs import metrics as names
+from mgrpo.runs.checkpoints import checkpoints
+from mgrpo.runs.files import (
     METRICS_FILE,
     MetricsWriter,
     Row,
     drop_completions_after,
     write_completions,
 )
-from mgrpo.training.checkpoints import checkpoints
 from mgrpo.training.finite import broken_weight
 
 if TYPE_CHECKING:

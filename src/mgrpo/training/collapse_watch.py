@@ -16,14 +16,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from mgrpo.errors import reason_of
 from mgrpo.monitoring.collapse import CollapseAlarm, Event
-from mgrpo.monitoring.run_log import (
+from mgrpo.runs.checkpoints import checkpoints, remove
+from mgrpo.runs.files import (
     ALARMS_FILE,
     COMPLETIONS_DIRECTORY,
     METRICS_FILE,
     read_rows,
     write_whole,
 )
-from mgrpo.training.checkpoints import checkpoints, remove
 
 ON_COLLAPSE = ("warn", "stop", "rollback")
 ROLLED_BACK_DIRECTORY = "rolled-back"

@@ -16,7 +16,7 @@ from mgrpo.evaluation.protocols import settle
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model
 from mgrpo.evaluation.runner import evaluate
 from mgrpo.evaluation.sampling import Engine, TransformersEngine, VllmEngine, check_engine
-from mgrpo.monitoring.run_log import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
+from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
 from mgrpo.training.models import DTYPES, find_model, load_config, load_model, load_tokenizer
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mgrpo.monitoring import names
+from mgrpo.runs import metrics as names
 
 UNANSWERED_ROWS = 5
 """Logged rows in a row without any answer, until it is said."""

@@ -19,8 +19,8 @@ from mgrpo.algorithm import trajectory_mean
 from mgrpo.answers.completions import Completion, read_answers
 from mgrpo.answers.equivalence import number_answers
 from mgrpo.answers.extract import Extractor
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import write_whole
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import write_whole
 
 if TYPE_CHECKING:
     from mgrpo.training.trainer import MGRPOTrainer

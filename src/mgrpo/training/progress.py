@@ -10,9 +10,9 @@ from rich.live import Live
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from mgrpo.monitoring import names
 from mgrpo.monitoring.display import summary_line, visible
 from mgrpo.monitoring.live import LiveView, number
+from mgrpo.runs import metrics as names
 
 REFRESHES_PER_SECOND = 4
 EVAL_SECONDS = names.EVAL_PREFIX + "runtime"

@@ -36,13 +36,14 @@ from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
 from mgrpo.evaluation.benchmarks import installed_version
 from mgrpo.monitoring.collapse import Event
-from mgrpo.monitoring.run_log import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, write_whole
+from mgrpo.runs.checkpoints import flush, flush_tree
+from mgrpo.runs.files import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, write_whole
+from mgrpo.runs.stop import Stop
 from mgrpo.stop_signals import StopSignals
 from mgrpo.tasks.check import check_prompts
 from mgrpo.tasks.task import is_known
 from mgrpo.training.agreement import check_processes_agree
 from mgrpo.training.benchmarks import BenchmarkEvaluation, plan_benchmarks
-from mgrpo.training.checkpoints import flush, flush_tree
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
 from mgrpo.training.data import load_data
@@ -63,7 +64,6 @@ from mgrpo.training.resume import (
 )
 from mgrpo.training.saving import NotSavedError, together
 from mgrpo.training.sharding import uses_fsdp
-from mgrpo.training.stop import Stop
 from mgrpo.training.trainer import MGRPOTrainer
 from mgrpo.training.voting import equivalent_to_gold
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch.distributed.checkpoint.api import CheckpointException
 
 from mgrpo.errors import reason_of
-from mgrpo.training import checkpoints
+from mgrpo.runs import checkpoints
 
 if TYPE_CHECKING:
     from mgrpo.training.trainer import MGRPOTrainer

@@ -40,7 +40,7 @@ from mgrpo.algorithm import flip_weight
 from mgrpo.answers import get_equivalence
 from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
-from mgrpo.monitoring import names
+from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, is_known
 from mgrpo.training import loop_state
 from mgrpo.training.adapters import both_adapters, paired_layers, split_rows

@@ -13,7 +13,7 @@ from mgrpo.answers.completions import read_answers, text_of
 from mgrpo.answers.equivalence import equal_to, number_answers
 from mgrpo.answers.extract import Extractor
 from mgrpo.errors import UserError
-from mgrpo.monitoring import names
+from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, is_known
 from mgrpo.training.rollout import Rollouts
 

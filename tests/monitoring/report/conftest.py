@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mgrpo.monitoring.run_log import MetricsWriter, write_completions
+from mgrpo.runs.files import MetricsWriter, write_completions
 
 
 @pytest.fixture

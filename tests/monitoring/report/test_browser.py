@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mgrpo.monitoring import names
 from mgrpo.monitoring.report.page import write_report
 from mgrpo.monitoring.report.serve import LiveRuns, open_server
-from mgrpo.monitoring.run_log import read_run, series, write_completions
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import read_run, series, write_completions
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DRAWN = "#panels[aria-busy=false]"

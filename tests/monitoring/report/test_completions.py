@@ -12,7 +12,7 @@ from mgrpo.monitoring.report.completions import (
     summarize,
     thin,
 )
-from mgrpo.monitoring.run_log import write_completions
+from mgrpo.runs.files import write_completions
 
 NOT_IN_OLDER_RUNS = ("group", "answer_id", "num_tokens", "fence", "is_match", "is_tie", "right_answer")
 

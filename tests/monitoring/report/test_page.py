@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mgrpo.cli import main
-from mgrpo.monitoring.run_log import MetricsWriter, write_completions
+from mgrpo.runs.files import MetricsWriter, write_completions
 
 LEFT_OUT = "The completions of {} of 1,000 steps are in this file, so that it stays below 8 MB"
 

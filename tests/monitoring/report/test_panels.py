@@ -1,7 +1,7 @@
 import pytest
 
-from mgrpo.monitoring import names
 from mgrpo.monitoring.report.panels import PANELS, knows_answers, panels_with_data, with_derived
+from mgrpo.runs import metrics as names
 
 
 def test_every_metric_of_every_panel_has_a_meaning():

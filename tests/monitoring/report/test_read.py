@@ -5,7 +5,7 @@ import pytest
 
 from mgrpo.errors import UserError
 from mgrpo.monitoring.report.read import RunReader, open_runs, run_labels
-from mgrpo.monitoring.run_log import MetricsWriter
+from mgrpo.runs.files import MetricsWriter
 
 
 def read(directory):

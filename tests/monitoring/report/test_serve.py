@@ -13,7 +13,7 @@ import pytest
 
 from mgrpo.cli import main
 from mgrpo.monitoring.report.serve import LiveRuns, open_server
-from mgrpo.monitoring.run_log import MetricsWriter, write_completions
+from mgrpo.runs.files import MetricsWriter, write_completions
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from mgrpo.monitoring import names
 from mgrpo.monitoring.report.completions import Summary
 from mgrpo.monitoring.report.panels import ENTROPY_HIGH, ENTROPY_LOW, panels_with_data, with_derived
 from mgrpo.monitoring.report.read import RunRecord
-from mgrpo.monitoring.run_log import NOT_COMPARED, Row, series
 from mgrpo.monitoring.stability import stability, verdict
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import NOT_COMPARED, Row, series
 
 MAX_IN_TITLE = 3
 DIGITS = 6

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import Row
 from mgrpo.monitoring.stability import HELD_OUT_ACCURACY
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import Row
 
 ENTROPY_LOW = "entropy/p10"
 ENTROPY_HIGH = "entropy/p90"

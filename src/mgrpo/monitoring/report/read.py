@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.run_log import (
+from mgrpo.runs.files import (
     ALARMS_FILE,
     COMPLETIONS_DIRECTORY,
     CONFIG_FILE,

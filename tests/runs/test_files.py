@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring import names
-from mgrpo.monitoring.run_log import (
+from mgrpo.runs import metrics as names
+from mgrpo.runs.files import (
     MetricsWriter,
     drop_completions_after,
     read_rows,

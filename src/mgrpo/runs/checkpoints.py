@@ -16,8 +16,8 @@ from pathlib import Path
 import xxhash
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from mgrpo.monitoring.run_log import FINAL_DIRECTORY
-from mgrpo.training.sharded_pickles import METADATA_FILE, pickle_fault
+from mgrpo.runs.files import FINAL_DIRECTORY
+from mgrpo.runs.sharded_pickles import METADATA_FILE, pickle_fault
 
 MANIFEST_FILE = "manifest.json"
 """In a checkpoint: `files`, an object of relative paths, each with its size in bytes and its XXH3-128 checksum."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgrpo.training.checkpoints import checkpoints
+from mgrpo.runs.checkpoints import checkpoints
 
 
 @dataclass(frozen=True)

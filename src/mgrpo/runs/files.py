@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring import names
+from mgrpo.runs import metrics as names
 
 CONFIG_FILE = "config.yaml"
 DEFAULTS_HEADING = "\n# defaults of this version\n"
