@@ -26,11 +26,11 @@ import transformers
 from transformers import PrinterCallback, TrainerCallback
 
 from mgrpo.answers import get_extractor
-from mgrpo.recipe_files import read_recipe_files
-from mgrpo.training.data import load_data
+from mgrpo.recipes.data import load_data
+from mgrpo.recipes.files import read_recipe_files
+from mgrpo.recipes.recipe import Recipe, load_recipe
 from mgrpo.training.memory import keep_freed_memory
 from mgrpo.training.models import load_model
-from mgrpo.training.recipe import Recipe, load_recipe
 from mgrpo.training.trainer import MGRPOTrainer
 
 WARM_UP = 5

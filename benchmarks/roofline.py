@@ -28,7 +28,7 @@ import transformers
 from step_time import OURS, add_size_options, clock, load, model_and_data, side_by_side
 from trl import ModelConfig
 
-from mgrpo.training.data import load_data
+from mgrpo.recipes.data import load_data
 from mgrpo.training.memory import keep_freed_memory
 from mgrpo.training.memory_plan import Shape, cache_bytes
 from mgrpo.training.models import load_config

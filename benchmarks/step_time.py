@@ -39,13 +39,13 @@ from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
 import mgrpo.training.trainer
 from mgrpo.answers import get_extractor
-from mgrpo.recipe_files import read_recipe_files
+from mgrpo.recipes.data import load_data
+from mgrpo.recipes.files import read_recipe_files
+from mgrpo.recipes.recipe import Recipe, load_recipe
 from mgrpo.training.config import MGRPOConfig
-from mgrpo.training.data import load_data
 from mgrpo.training.memory import keep_freed_memory
 from mgrpo.training.models import load_model
 from mgrpo.training.momentum_model import MomentumModel
-from mgrpo.training.recipe import Recipe, load_recipe
 from mgrpo.training.trainer import MGRPOTrainer
 
 WARM_UP = 2

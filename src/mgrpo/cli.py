@@ -11,7 +11,7 @@ from typing import Any
 
 from mgrpo import __version__
 from mgrpo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
-from mgrpo.recipe_files import PRESETS, RECIPES, environment_of, read_recipe_files
+from mgrpo.recipes.files import PRESETS, RECIPES, environment_of, read_recipe_files
 from mgrpo.training.memory_plan import SHARDINGS
 
 EXIT_BROKEN_PIPE = 141
@@ -210,7 +210,7 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
     from mgrpo.stop_signals import StopSignals
 
     with StopSignals() as signals:  # before imports that take seconds
-        from mgrpo.training.recipe import load_recipe
+        from mgrpo.recipes.recipe import load_recipe
         from mgrpo.training.run import train
 
         recipe = load_recipe(fields, source=" + ".join(arguments.config), overrides=overrides)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from mgrpo.embedded.cache import checkpoint_of
-from mgrpo.recipe_files import RECIPES
+from mgrpo.recipes.files import RECIPES
 from mgrpo.runs.checkpoints import checkpoints, fault_of
 from mgrpo.runs.files import read_rows
 

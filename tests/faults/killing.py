@@ -125,7 +125,7 @@ def say_phases(say):
 
 def train(fields, log, say):
     from mgrpo.errors import UserError
-    from mgrpo.training.recipe import load_recipe
+    from mgrpo.recipes.recipe import load_recipe
     from mgrpo.training.run import train
 
     with open(log, "a") as file:
@@ -144,7 +144,7 @@ def train(fields, log, say):
 def main():
     import warnings
 
-    import mgrpo.training.recipe
+    import mgrpo.recipes.recipe
     import mgrpo.training.run  # noqa: F401
 
     warnings.simplefilter("ignore")

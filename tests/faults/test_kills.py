@@ -16,7 +16,7 @@ import torch
 sys.path.append(str(Path(__file__).parent))
 from killing import WarmParent  # noqa: E402
 
-from mgrpo.recipe_files import read_recipe_files  # noqa: E402
+from mgrpo.recipes.files import read_recipe_files  # noqa: E402
 
 SEED = int(os.environ.get("MGRPO_KILL_SEED", "0"))
 """Of the slow tests: which instants."""

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from mgrpo.errors import UserError
+from mgrpo.recipes.recipe import load_recipe, write_config
 from mgrpo.runs import checkpoints
-from mgrpo.training.recipe import load_recipe, write_config
 from mgrpo.training.resume import Outcome, Start, find_start, make_ready, record_start, write_outcome
 
 RECIPE = {

@@ -11,7 +11,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import FullyShardedDataParallelPlugin, patch_environment
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from mgrpo.recipe_files import RECIPES
+from mgrpo.recipes.files import RECIPES
 
 CLUSTER = RECIPES / "cluster"
 PROCESSES = {"ddp": 8, "fsdp2": 8, "fsdp2-2x8": 16, "zero2": 8, "zero3": 8}

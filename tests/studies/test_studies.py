@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mgrpo.recipes.recipe import load_recipe
 from mgrpo.study.definition import read_study
-from mgrpo.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))

@@ -15,7 +15,7 @@ from typing import Any
 from mgrpo.errors import EXIT_USER_ERROR, UserError
 from mgrpo.stop_signals import SAME_WITHIN, StopSignals
 
-PRELOADED = ["mgrpo.training.recipe", "mgrpo.training.run"]
+PRELOADED = ["mgrpo.recipes.recipe", "mgrpo.training.run"]
 
 
 def run(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None:
@@ -43,7 +43,7 @@ def run(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None
 
 
 def _run(fields: dict[str, Any], source: str, signals: StopSignals) -> None:
-    from mgrpo.training.recipe import load_recipe
+    from mgrpo.recipes.recipe import load_recipe
     from mgrpo.training.run import train
 
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError, did_you_mean
-from mgrpo.recipe_files import environment_of, read_recipe_file, read_recipe_files
+from mgrpo.recipes.files import environment_of, read_recipe_file, read_recipe_files
 
 KEYS = ("base", "fields", "seeds", "baseline", "variants", "grid", "definitions")
 SET_BY_STUDY = ("output_dir", "seed", "dataset_seed", "resume")

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import yaml
 
 from mgrpo.errors import UserError
+from mgrpo.recipes.recipe import Recipe
 from mgrpo.runs.checkpoints import checkpoints, fault_of
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY
 from mgrpo.study.definition import StudyRun
-from mgrpo.training.recipe import Recipe
 from mgrpo.training.resume import described, differing_fields
 
 

@@ -58,8 +58,8 @@ def _run(study: Study, output_directory: Path, workers: int | None) -> int:
     on_cpu = all(fields.get("use_cpu") is True for fields in study.variants.values())
     pool = make_pool(study.env, workers, on_cpu=on_cpu)
     # Only now, with the environment set; the process that runs are forked from imports the same at the same time.
+    from mgrpo.recipes.recipe import load_recipe
     from mgrpo.study.directory import find_state
-    from mgrpo.training.recipe import load_recipe
 
     recipes = {
         variant: load_recipe(study.run(variant, study.seeds[0], output_directory).fields, study.source_of(variant))

@@ -18,9 +18,9 @@ from mgrpo.evaluation.benchmarks import Benchmark, load_benchmark, parse_names
 from mgrpo.evaluation.protocols import PROTOCOLS, Settings
 from mgrpo.evaluation.runner import sample_batch
 from mgrpo.evaluation.sampling import TransformersEngine
+from mgrpo.recipes.recipe import DataArguments
 from mgrpo.runs import metrics as names
 from mgrpo.training.config import MGRPOConfig
-from mgrpo.training.recipe import DataArguments
 
 if TYPE_CHECKING:
     from mgrpo.training.trainer import MGRPOTrainer

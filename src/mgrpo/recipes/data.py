@@ -3,9 +3,9 @@
 from datasets import Dataset
 
 from mgrpo.answers import get_equivalence, get_extractor
+from mgrpo.recipes.recipe import DataArguments
 from mgrpo.tasks.load import load_prompts
 from mgrpo.tasks.task import Task
-from mgrpo.training.recipe import DataArguments
 
 
 def load_data(data: DataArguments, name: str, split: str, size: int | None) -> tuple[Task, Dataset]:

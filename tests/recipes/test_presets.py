@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mgrpo.algorithm import KnownLabels, label_group
-from mgrpo.recipe_files import PRESETS, read_recipe_files
-from mgrpo.training.recipe import load_recipe
+from mgrpo.recipes.files import PRESETS, read_recipe_files
+from mgrpo.recipes.recipe import load_recipe
 from mgrpo.training.trainer import METHOD_FIELDS
 
 SEVEN, FOUR, NINE = 0, 1, 2

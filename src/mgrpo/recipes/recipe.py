@@ -13,9 +13,9 @@ import yaml
 from trl import ModelConfig, get_peft_config
 
 from mgrpo.errors import UserError
+from mgrpo.recipes.fields import COMMAND_LINE, Field, convert, known_fields
 from mgrpo.runs.files import CONFIG_FILE, DEFAULTS_HEADING, write_whole
 from mgrpo.training.config import MGRPOConfig, check_loss_type
-from mgrpo.training.fields import COMMAND_LINE, Field, convert, known_fields
 from mgrpo.training.sharding import check_sharding_suits
 from mgrpo.training.vllm_check import check_vllm
 

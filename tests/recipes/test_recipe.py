@@ -3,9 +3,9 @@ import math
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.recipe_files import RECIPES, environment_of, read_recipe_file
+from mgrpo.recipes.files import RECIPES, environment_of, read_recipe_file
+from mgrpo.recipes.recipe import load_recipe, write_config
 from mgrpo.runs.files import CONFIG_FILE
-from mgrpo.training.recipe import load_recipe, write_config
 
 NEEDED = {
     "output_dir": "unused",
@@ -171,7 +171,7 @@ def test_a_mistake_on_the_command_line_is_found_there():
     ("fields", "package"), [({"use_vllm": True, "iqr_multiplier": None}, "vllm"), ({"report_to": "wandb"}, "wandb")]
 )
 def test_packages_that_are_missing(monkeypatch, fields, package):
-    monkeypatch.setattr("mgrpo.training.recipe.find_spec", lambda name: None)
+    monkeypatch.setattr("mgrpo.recipes.recipe.find_spec", lambda name: None)
     monkeypatch.setattr("mgrpo.training.vllm_check.is_vllm_available", lambda: False)
     with pytest.raises(UserError, match=rf"{package}.* not installed: pip install '?(mgrpo\[)?{package}"):
         load(**fields)
