@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mgrpo.evaluation.code_scoring import score_one
-from mgrpo.evaluation.code_tests import CallTests, StdinTests, same_output
+from mgrpo.sandbox.code_scoring import score_one
+from mgrpo.sandbox.code_tests import CallTests, StdinTests, same_output
 
 WORDS = ["1", "1.0", "01", "-0", "0", "1e3", "1000", "nan", "NaN", "inf", "a", "A", "Yes", "0.1", "0.10"]
 WORDS += ["½", "１", "1_0", "10", "sNaN", ""]

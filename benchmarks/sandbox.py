@@ -14,9 +14,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from mgrpo.evaluation.code_scoring import score_one
-from mgrpo.evaluation.code_tests import CallTests, StdinTests, mbpp_tests
-from mgrpo.evaluation.sandbox import check_sandbox, run_program
+from mgrpo.sandbox.code_scoring import score_one
+from mgrpo.sandbox.code_tests import CallTests, StdinTests, mbpp_tests
+from mgrpo.sandbox.sandbox import check_sandbox, run_program
 
 SQUARES = [str(n * n) for n in range(10)]
 INPUTS = tuple(f"{n}" for n in range(10))

@@ -7,7 +7,7 @@ import pytest
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark
 from mgrpo.evaluation.protocols import Settings
-from mgrpo.evaluation.sandbox import check_sandbox
+from mgrpo.sandbox.sandbox import check_sandbox
 
 MBPP = {
     "task_id": 11,

@@ -12,16 +12,16 @@ import mgrpo
 SOURCE = Path(mgrpo.__file__).parent
 
 ALLOWED = {
-    "evaluation/code_tests.py": {"imports pickle"},  # an unpickler that refuses any name: LiveCodeBench's tests
-    "evaluation/in_sandbox.py": {"evaluates: eval", "evaluates: exec", "evaluates: compile"},  # sent into the sandbox
+    "sandbox/code_tests.py": {"imports pickle"},  # an unpickler that refuses any name: LiveCodeBench's tests
+    "sandbox/inside.py": {"evaluates: eval", "evaluates: exec", "evaluates: compile"},  # sent into the sandbox
     "runs/sharded_pickles.py": {"imports pickle"},  # an unpickler that refuses any name it does not know
 }
 """What `find` finds and is meant to be there."""
 
 STARTS_PROCESSES = {
     "answers/worker.py": "Python and a module of ours; text goes through its pipe as JSON",
-    "evaluation/sandbox.py": "Python and the sandbox's launcher; a program goes through its pipe",
-    "evaluation/sandbox_launcher.py": "a program, once nothing is left that it could reach",
+    "sandbox/sandbox.py": "Python and the sandbox's launcher; a program goes through its pipe",
+    "sandbox/launcher.py": "a program, once nothing is left that it could reach",
     "demo.py": "`mgrpo train` with our own recipes and numbers",
     "training/run.py": "`git rev-parse HEAD` in our own directory",
 }
@@ -29,7 +29,7 @@ STARTS_PROCESSES = {
 
 IMPORTS_BY_NAME = {
     "answers/extract.py": "the recipe's module:function, which is its author's code",
-    "evaluation/in_sandbox.py": "in the sandbox: the standard library's types, by our own tags",
+    "sandbox/inside.py": "in the sandbox: the standard library's types, by our own tags",
     "answers/worker_process.py": "modules of ours that the parent process names",
     "tasks/reasoning_gym.py": "the package reasoning-gym, a name in the source",
     "tasks/reasoning_gym_worker.py": "the package reasoning-gym, a name in the source",

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.code_scoring import score_code
-from mgrpo.evaluation.code_tests import CodeTests, extract_fenced, extract_mbpp, livecodebench_tests, mbpp_tests
 from mgrpo.evaluation.harness import HarnessQuestion, load_harness
 from mgrpo.evaluation.judge import Verdict
-from mgrpo.evaluation.sandbox import check_sandbox
+from mgrpo.sandbox.code_scoring import score_code
+from mgrpo.sandbox.code_tests import CodeTests, extract_fenced, extract_mbpp, livecodebench_tests, mbpp_tests
+from mgrpo.sandbox.sandbox import check_sandbox
 from mgrpo.tasks.read import first_line, read_columns
 from mgrpo.tasks.task import Columns, Task
 
@@ -78,7 +78,7 @@ def load_mbpp(columns: Columns | None, seed: int, limit: int | None) -> CodeQues
     columns = {"prompt": [question.prompt for question in questions], "answer": gold}
     judge = CodeJudge(rows, mbpp_tests, extract_mbpp)
     task = Task(
-        columns, prompt_template="{prompt}", extractor="mgrpo.evaluation.code_tests:extract_mbpp", equivalence="text"
+        columns, prompt_template="{prompt}", extractor="mgrpo.sandbox.code_tests:extract_mbpp", equivalence="text"
     )
     return CodeQuestions(task, judge, questions, "the problem's asserts, run in a sandbox")
 
@@ -103,7 +103,7 @@ def load_livecodebench(file: str | None, limit: int | None) -> CodeQuestions:
     task = Task(
         {"prompt": [_ask_for_program(row) for row in rows], "answer": gold},
         prompt_template="{prompt}",
-        extractor="mgrpo.evaluation.code_tests:extract_fenced",
+        extractor="mgrpo.sandbox.code_tests:extract_fenced",
         equivalence="text",
     )
     judge = CodeJudge(dict(zip(gold, rows, strict=True)), livecodebench_tests, extract_fenced)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.sandbox import Limits, check_sandbox, run_program
+from mgrpo.sandbox.sandbox import Limits, check_sandbox, run_program
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
@@ -35,7 +35,7 @@ def _isolation():
 def python_for(user: int | None) -> str:
     """An interpreter that a user may start, and that finds the package."""
     for python in (sys.executable, "/usr/bin/python3", shutil.which("python3", path=os.defpath)):
-        command = [python, "-c", "import sys, mgrpo.evaluation.sandbox; sys.exit(sys.version_info < (3, 11))"]
+        command = [python, "-c", "import sys, mgrpo.sandbox.sandbox; sys.exit(sys.version_info < (3, 11))"]
         try:
             tried = subprocess.run(command, **as_user(user), capture_output=True, check=False)
         except (OSError, TypeError):
@@ -119,7 +119,7 @@ def test_a_set_has_the_same_order_each_time():
 
 def test_programs_die_with_a_caller_that_is_killed():
     program = "run_program('import time; time.sleep(3600)', limits=Limits(3600))"
-    command = [sys.executable, "-c", f"from mgrpo.evaluation.sandbox import *; {program}"]
+    command = [sys.executable, "-c", f"from mgrpo.sandbox.sandbox import *; {program}"]
     caller = subprocess.Popen(command, **as_user(None))
     deadline = time.monotonic() + 60
     family: list[psutil.Process] = []
@@ -139,12 +139,12 @@ def test_what_the_caller_ignores_changes_nothing():
         "import signal\nfor s in (signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM): signal.signal(s, signal.SIG_IGN)"
     )
     program = "import os, signal; os.kill(os.getpid(), signal.SIGALRM)"
-    script = f"{ignoring}\nfrom mgrpo.evaluation.sandbox import *\nprint(run_program({program!r}).exit_code)"
+    script = f"{ignoring}\nfrom mgrpo.sandbox.sandbox import *\nprint(run_program({program!r}).exit_code)"
     ran = subprocess.run([sys.executable, "-c", script], **as_user(None), capture_output=True, text=True, timeout=120)
     assert ran.stdout == f"{-signal.SIGALRM}\n", ran.stderr
 
 
-CHECK = "from mgrpo.evaluation.sandbox import check_sandbox; check_sandbox()"
+CHECK = "from mgrpo.sandbox.sandbox import check_sandbox; check_sandbox()"
 NO_MORE_NAMESPACES = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
 WITHOUT_CAPABILITIES = ["setpriv", "--bounding-set=-all"]
 WITHOUT_NAMESPACES = ["unshare", "--user", "--map-user=1000", "--keep-caps", "sh", "-c", NO_MORE_NAMESPACES, "-"]

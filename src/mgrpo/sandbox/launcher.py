@@ -24,7 +24,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from mgrpo.evaluation import sandbox_seccomp
+from mgrpo.sandbox import seccomp as sandbox_seccomp
 
 NOBODY = 65534
 BOX = "/box"

@@ -23,7 +23,7 @@ from decimal import Decimal
 from typing import Any
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.assert_split import SplitTests, split_asserts
+from mgrpo.sandbox.assert_split import SplitTests, split_asserts
 
 MBPP_SECONDS = 3.0
 LIVECODEBENCH_SECONDS = 6.0

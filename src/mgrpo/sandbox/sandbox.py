@@ -156,7 +156,7 @@ def _write_request(file: Any, source: str, stdin: str, limits: Limits, status_fd
 @functools.cache
 def _python() -> dict[str, Any]:
     """Where the interpreter lies, what of it is shown to a program, and how it is started."""
-    from mgrpo.evaluation.sandbox_launcher import BOX, PACKAGES  # a module that other systems cannot import
+    from mgrpo.sandbox.launcher import BOX, PACKAGES  # a module that other systems cannot import
 
     executable = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     base = os.path.realpath(sys.base_prefix)
@@ -185,7 +185,7 @@ def _python() -> dict[str, Any]:
 def _launcher_command() -> list[str]:
     # the package comes last on the path, so that nothing beside it stands in for the standard library
     here = str(Path(__file__).parents[2])
-    run = f"import sys; sys.path.append({here!r}); from mgrpo.evaluation.sandbox_launcher import main; main()"
+    run = f"import sys; sys.path.append({here!r}); from mgrpo.sandbox.launcher import main; main()"
     return [sys.executable, "-I", "-S", "-c", run]
 
 

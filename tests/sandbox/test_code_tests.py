@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.assert_split import split_asserts
-from mgrpo.evaluation.code_scoring import Verdict, score_code
-from mgrpo.evaluation.code_tests import (
+from mgrpo.sandbox.assert_split import split_asserts
+from mgrpo.sandbox.code_scoring import Verdict, score_code
+from mgrpo.sandbox.code_tests import (
     CallTests,
     StdinTests,
     decode_private_tests,
@@ -26,8 +26,8 @@ from mgrpo.evaluation.code_tests import (
     mbpp_tests,
     same_output,
 )
-from mgrpo.evaluation.in_sandbox import decode, encode
-from mgrpo.evaluation.sandbox import check_sandbox
+from mgrpo.sandbox.inside import decode, encode
+from mgrpo.sandbox.sandbox import check_sandbox
 
 NEEDLE = "needle-5309"
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from mgrpo.evaluation.sandbox import Limits, run_program
+from mgrpo.sandbox.sandbox import Limits, run_program
 
 sys.path.append(str(Path(__file__).parent))
 from hostile_programs import PROGRAMS  # noqa: E402

@@ -23,9 +23,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mgrpo.evaluation import code_tests
-from mgrpo.evaluation.code_tests import AssertTests, CallTests, CodeTests, StdinTests
-from mgrpo.evaluation.sandbox import Limits, Outcome, check_sandbox, run_program
+from mgrpo.sandbox import code_tests
+from mgrpo.sandbox.code_tests import AssertTests, CallTests, CodeTests, StdinTests
+from mgrpo.sandbox.sandbox import Limits, Outcome, check_sandbox, run_program
 
 Reason = Literal["passed", "wrong answer", "error", "timeout", "memory", "output", "no code"]
 

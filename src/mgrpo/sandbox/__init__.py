@@ -1,0 +1,1 @@
+"""Runs untrusted code, and judges programs by their tests."""
