@@ -6,7 +6,7 @@ A question's chance of being solved is drawn from a Beta distribution with the g
 most questions either nearly always or nearly never solved; k samples are drawn of each. The truth is the Beta's mean:
 what the model would score on all questions of the kind.
 
-mgrpo      `mgrpo.evaluation.intervals.estimate`: the bootstrap, or Wilson's where that has too little to draw from
+mgrpo      `mgrpo.evaluation.statistics.estimate`: the bootstrap, or Wilson's where that has too little to draw from
 bootstrap  percentile, clustered by question
 t          mean +- t(Q - 1) standard errors over questions' means
 wilson     Wilson's interval of a proportion, of as many samples as would have that standard error; of Q where it is 0
@@ -23,8 +23,8 @@ from itertools import chain
 import numpy as np
 from scipy import stats
 
-from mgrpo.evaluation import intervals
-from mgrpo.evaluation.intervals import estimate, paired_difference, sign_flip_p
+from mgrpo.evaluation import statistics as intervals
+from mgrpo.evaluation.statistics import estimate, paired_difference, sign_flip_p
 
 QUESTIONS = (10, 30, 100, 500)
 ACCURACIES = (0.01, 0.05, 0.15, 0.5, 0.8)

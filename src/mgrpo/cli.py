@@ -288,8 +288,8 @@ def _evaluate(arguments: argparse.Namespace, _: list[str]) -> int:
         os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
     warnings.simplefilter("ignore", FutureWarning)
 
-    from mgrpo.evaluation.lines import read_lines
     from mgrpo.evaluation.render import check_export, export_grids, show_grids
+    from mgrpo.evaluation.table_rows import read_lines
     from mgrpo.evaluation.tables import benchmark_grid, metric_grid
     from mgrpo.training.evaluate import evaluate_model
 

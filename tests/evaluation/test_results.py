@@ -5,8 +5,8 @@ import math
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.intervals import Estimate
 from mgrpo.evaluation.results import read_results, write_results
+from mgrpo.evaluation.statistics import Estimate
 
 RIGHT = {"math500": [[1, 0], [0, 0], [1, 1]]}
 

@@ -7,11 +7,11 @@ import pytest
 
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark
-from mgrpo.evaluation.plan import How, Subject, directory_name
+from mgrpo.evaluation.engines import TransformersEngine
+from mgrpo.evaluation.prepare import How, Subject, directory_name
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import Model, read_results
 from mgrpo.evaluation.runner import evaluate
-from mgrpo.evaluation.sampling import TransformersEngine
 from mgrpo.monitoring.report.bundle import verdict_of
 from mgrpo.monitoring.report.completions import read_groups
 from mgrpo.monitoring.report.read import open_runs

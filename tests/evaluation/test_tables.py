@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.intervals import Estimate, PairedDifference
-from mgrpo.evaluation.lines import Line, read_measured
 from mgrpo.evaluation.render import escape_latex, export_grids, latex, markdown, show_grids, write_grids
+from mgrpo.evaluation.statistics import Estimate, PairedDifference
+from mgrpo.evaluation.table_rows import Line, read_measured
 from mgrpo.evaluation.tables import Grid, benchmark_grid, difference_grid, metric_grid, p_value, percent, points
 
 EASY, HARD = np.arange(40)[:, None] < [30, 30], np.arange(40)[:, None] < [10, 10]

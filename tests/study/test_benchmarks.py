@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.lines import read_measured
+from mgrpo.evaluation.table_rows import read_measured
 from mgrpo.study.benchmarks import _best
 from mgrpo.study.compare import compare_runs
 

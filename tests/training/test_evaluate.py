@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mgrpo.cli import main
-from mgrpo.evaluation.plan import How
+from mgrpo.evaluation.prepare import How
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import read_results
 from mgrpo.training.evaluate import _find_places, _load_beside, _places_in_run, _subject

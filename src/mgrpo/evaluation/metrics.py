@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mgrpo.evaluation.intervals import Estimate, Floats, estimate
+from mgrpo.evaluation.statistics import Estimate, Floats, estimate
 
 NO_ANSWER = -1
 """Answer id of a completion without an answer."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.intervals import Estimate
+from mgrpo.evaluation.statistics import Estimate
 from mgrpo.runs.files import write_whole
 
 RESULTS_FILE = "results.json"

@@ -16,13 +16,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from mgrpo.evaluation.asked import Asked, digest_of
 from mgrpo.evaluation.benchmarks import Benchmark
-from mgrpo.evaluation.measured import measured, write_for_report
-from mgrpo.evaluation.plan import How, Measurement, Subject, earlier_results, plan, protocol_of
+from mgrpo.evaluation.engines import Engine, Request, seed_of
+from mgrpo.evaluation.prepare import How, Measurement, Subject, earlier_results, plan, protocol_of
+from mgrpo.evaluation.prompts import Asked, digest_of
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import Results, write_results
-from mgrpo.evaluation.sampling import Engine, Request, seed_of
+from mgrpo.evaluation.results_of_samples import measured, write_for_report
 from mgrpo.evaluation.store import Sample
 from mgrpo.monitoring.display import progress_bar, visible
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 from math import isnan
 from statistics import fmean
 
-from mgrpo.evaluation.intervals import Estimate, PairedDifference
-from mgrpo.evaluation.lines import Comparison, Line, compare_lines, measure_line, measure_mean
 from mgrpo.evaluation.metrics import CONSISTENCY, MEAN_LENGTH, NO_ANSWER_RATE
 from mgrpo.evaluation.results import BenchmarkResult, Results
+from mgrpo.evaluation.statistics import Estimate, PairedDifference
+from mgrpo.evaluation.table_rows import Comparison, Line, compare_lines, measure_line, measure_mean
 
 SIGNIFICANT = 0.05
 NOTHING = "–"

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from statistics import fmean
 
-from mgrpo.evaluation.lines import MOMENTUM_SUFFIX, Line, Measured, read_measured
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
+from mgrpo.evaluation.table_rows import MOMENTUM_SUFFIX, Line, Measured, read_measured
 from mgrpo.evaluation.tables import Grid, benchmark_grid, difference_grid
 from mgrpo.runs.files import FINAL_DIRECTORY
 

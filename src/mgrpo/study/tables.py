@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mgrpo.evaluation.intervals import estimate
+from mgrpo.evaluation.statistics import estimate
 from mgrpo.monitoring.stability import HELD_OUT_ACCURACY, WINDOW, stability
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import Row, series

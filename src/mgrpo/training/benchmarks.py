@@ -13,11 +13,11 @@ from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.asked import Asked, ask
 from mgrpo.evaluation.benchmarks import Benchmark, load_benchmark, parse_names
+from mgrpo.evaluation.engines import TransformersEngine
+from mgrpo.evaluation.prompts import Asked, ask
 from mgrpo.evaluation.protocols import PROTOCOLS, Settings
 from mgrpo.evaluation.runner import sample_batch
-from mgrpo.evaluation.sampling import TransformersEngine
 from mgrpo.recipes.recipe import DataArguments
 from mgrpo.runs import metrics as names
 from mgrpo.training.config import MGRPOConfig

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import mgrpo
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import installed_version, load_benchmark, parse_names
-from mgrpo.evaluation.lines import MOMENTUM_SUFFIX
-from mgrpo.evaluation.plan import How, Subject
+from mgrpo.evaluation.engines import Engine, TransformersEngine, VllmEngine, check_engine
+from mgrpo.evaluation.prepare import How, Subject
 from mgrpo.evaluation.protocols import settle
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model
 from mgrpo.evaluation.runner import evaluate
-from mgrpo.evaluation.sampling import Engine, TransformersEngine, VllmEngine, check_engine
+from mgrpo.evaluation.table_rows import MOMENTUM_SUFFIX
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
 from mgrpo.training.models import DTYPES, find_model, load_config, load_model, load_tokenizer
 

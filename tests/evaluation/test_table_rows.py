@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.intervals import estimate, estimate_mean, paired_difference
-from mgrpo.evaluation.lines import Line, compare_lines, measure_line, measure_mean, read_lines, read_measured
+from mgrpo.evaluation.statistics import estimate, estimate_mean, paired_difference
+from mgrpo.evaluation.table_rows import Line, compare_lines, measure_line, measure_mean, read_lines, read_measured
 
 
 @pytest.fixture

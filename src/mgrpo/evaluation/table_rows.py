@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mgrpo.evaluation.intervals import (
+from mgrpo.evaluation.results import RESULTS_FILE, BenchmarkResult, Results, read_results
+from mgrpo.evaluation.statistics import (
     Estimate,
     Floats,
     PairedDifference,
@@ -15,7 +16,6 @@ from mgrpo.evaluation.intervals import (
     estimate_mean,
     mean_paired_difference,
 )
-from mgrpo.evaluation.results import RESULTS_FILE, BenchmarkResult, Results, read_results
 from mgrpo.evaluation.store import SETTINGS_FILE
 from mgrpo.runs.files import SAMPLES_FILE
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.asked import Asked, ask, digest_of, sha256, template_of
 from mgrpo.evaluation.benchmarks import Benchmark
+from mgrpo.evaluation.engines import Engine
+from mgrpo.evaluation.prompts import Asked, ask, digest_of, sha256, template_of
 from mgrpo.evaluation.protocols import Settings, num_samples
 from mgrpo.evaluation.results import RESULTS_FILE, BenchmarkResult, Model, Protocol, read_results
-from mgrpo.evaluation.sampling import Engine
 from mgrpo.evaluation.store import Sample, SampleStore
 from mgrpo.monitoring.display import visible
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.answers.equivalence import number_answers
-from mgrpo.evaluation.asked import Asked, template_of
-from mgrpo.evaluation.intervals import estimate
 from mgrpo.evaluation.metrics import CONSISTENCY, MEAN_LENGTH, NO_ANSWER, NO_ANSWER_RATE, Samples, measure, pad
+from mgrpo.evaluation.prompts import Asked, template_of
 from mgrpo.evaluation.results import BenchmarkResult, Model
+from mgrpo.evaluation.statistics import estimate
 from mgrpo.evaluation.store import Sample
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import METRICS_FILE, MetricsWriter, write_completions

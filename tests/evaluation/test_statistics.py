@@ -3,8 +3,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mgrpo.evaluation import intervals
-from mgrpo.evaluation.intervals import (
+from mgrpo.evaluation import statistics as intervals
+from mgrpo.evaluation.statistics import (
     estimate,
     estimate_mean,
     mean_paired_difference,

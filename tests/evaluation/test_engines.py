@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mgrpo.errors import UserError
+from mgrpo.evaluation.engines import Request, TransformersEngine, check_engine, seed_of
 from mgrpo.evaluation.protocols import Settings
-from mgrpo.evaluation.sampling import Request, TransformersEngine, check_engine, seed_of
 
 PROMPTS = ["47+8*3-5=", "12+3=", "99-9+2-1+5-4="]
 
@@ -97,6 +97,6 @@ def test_engines():
 
 
 def test_vllm_is_refused_where_it_is_not_installed(monkeypatch):
-    monkeypatch.setattr("mgrpo.evaluation.sampling.find_spec", lambda name: None)
+    monkeypatch.setattr("mgrpo.evaluation.engines.find_spec", lambda name: None)
     with pytest.raises(UserError, match="vllm, which is not installed: pip install"):
         check_engine("vllm")
