@@ -342,7 +342,7 @@ def _plot(arguments: argparse.Namespace, _: list[str]) -> int:
 
 
 def _report(arguments: argparse.Namespace, _: list[str]) -> int:
-    from mgrpo.monitoring.report.page import write_report
+    from mgrpo.report.page import write_report
 
     write_report(arguments.run_directories, arguments.output)
     print(arguments.output)
@@ -350,7 +350,7 @@ def _report(arguments: argparse.Namespace, _: list[str]) -> int:
 
 
 def _watch(arguments: argparse.Namespace, _: list[str]) -> int:
-    from mgrpo.monitoring.report.serve import watch
+    from mgrpo.report.serve import watch
 
     watch(arguments.run_directories, port=arguments.port, open_browser=arguments.open)
     return 0

@@ -12,9 +12,9 @@ from mgrpo.evaluation.prepare import How, Subject, directory_name
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import Model, read_results
 from mgrpo.evaluation.runner import evaluate
-from mgrpo.monitoring.report.bundle import verdict_of
-from mgrpo.monitoring.report.completions import read_groups
-from mgrpo.monitoring.report.read import open_runs
+from mgrpo.report.bundle import verdict_of
+from mgrpo.report.completions import read_groups
+from mgrpo.report.read import open_runs
 
 BENCHMARK = "embedded:chains"
 SETTINGS = {"temperature": 1.0, "max_tokens": 14}

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from mgrpo.cli import main
-from mgrpo.monitoring.report.panels import panels_with_data
+from mgrpo.report.panels import panels_with_data
 from mgrpo.runs.files import read_rows
 
 SMALL = ["--max_steps", "3", "--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "no"]

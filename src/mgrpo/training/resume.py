@@ -15,8 +15,8 @@ import yaml
 from accelerate.utils import broadcast_object_list
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.report.read import SECRET, SECRET_NAMES
 from mgrpo.recipes.recipe import Recipe, load_fields
+from mgrpo.report.read import SECRET, SECRET_NAMES
 from mgrpo.runs import checkpoints
 from mgrpo.runs.files import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.report.read import RunReader, open_runs, run_labels
+from mgrpo.report.read import RunReader, open_runs, run_labels
 from mgrpo.runs.files import MetricsWriter
 
 

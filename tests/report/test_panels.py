@@ -1,6 +1,6 @@
 import pytest
 
-from mgrpo.monitoring.report.panels import PANELS, knows_answers, panels_with_data, with_derived
+from mgrpo.report.panels import PANELS, knows_answers, panels_with_data, with_derived
 from mgrpo.runs import metrics as names
 
 

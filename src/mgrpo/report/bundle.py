@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from mgrpo.monitoring.report.completions import Summary
-from mgrpo.monitoring.report.panels import ENTROPY_HIGH, ENTROPY_LOW, panels_with_data, with_derived
-from mgrpo.monitoring.report.read import RunRecord
 from mgrpo.monitoring.stability import stability, verdict
+from mgrpo.report.completions import Summary
+from mgrpo.report.panels import ENTROPY_HIGH, ENTROPY_LOW, panels_with_data, with_derived
+from mgrpo.report.read import RunRecord
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import NOT_COMPARED, Row, series
 

@@ -216,7 +216,7 @@ def test_plotly_is_not_installed(make_run, refused, monkeypatch):
 
 def test_nothing_heavy_is_imported():
     code = (
-        "import sys; import mgrpo.monitoring.report.page, mgrpo.monitoring.report.serve; "
+        "import sys; import mgrpo.report.page, mgrpo.report.serve; "
         "print([m for m in ('torch', 'transformers', 'pandas', 'pyarrow', 'plotly') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.report.bundle import Data, bundle, to_json
-from mgrpo.monitoring.report.completions import Group, compress, embed, read_groups, summarize_tables
-from mgrpo.monitoring.report.read import RunRecord, open_runs
+from mgrpo.report.bundle import Data, bundle, to_json
+from mgrpo.report.completions import Group, compress, embed, read_groups, summarize_tables
+from mgrpo.report.read import RunRecord, open_runs
 
 LIMIT = 7_900_000
 """Bytes of the whole file. The names of its blocks and what the data says about them are not reckoned with: they take

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from mgrpo.cli import main
-from mgrpo.monitoring.report.serve import LiveRuns, open_server
+from mgrpo.report.serve import LiveRuns, open_server
 from mgrpo.runs.files import MetricsWriter, write_completions
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.report.bundle import Data, bundle, to_json
-from mgrpo.monitoring.report.completions import compress, read_groups, step_text, summarize_table, summarize_tables
-from mgrpo.monitoring.report.page import content_security_policy, page, plotly_block, require_plotly
-from mgrpo.monitoring.report.read import FileCache, RunReader, RunRecord, open_runs
+from mgrpo.report.bundle import Data, bundle, to_json
+from mgrpo.report.completions import compress, read_groups, step_text, summarize_table, summarize_tables
+from mgrpo.report.page import content_security_policy, page, plotly_block, require_plotly
+from mgrpo.report.read import FileCache, RunReader, RunRecord, open_runs
 
 ADDRESS = "127.0.0.1"
 HOSTS = ("127.0.0.1", "localhost")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mgrpo.monitoring.report.page import write_report
-from mgrpo.monitoring.report.serve import LiveRuns, open_server
+from mgrpo.report.page import write_report
+from mgrpo.report.serve import LiveRuns, open_server
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import read_run, series, write_completions
 

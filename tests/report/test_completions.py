@@ -4,7 +4,7 @@ import random
 import pyarrow.parquet as pq
 import pytest
 
-from mgrpo.monitoring.report.completions import (
+from mgrpo.report.completions import (
     compress,
     embed,
     read_groups,
