@@ -26,11 +26,11 @@ import transformers
 from transformers import PrinterCallback, TrainerCallback
 
 from mgrpo.answers import get_extractor
+from mgrpo.models.cpu_allocator import keep_freed_memory
+from mgrpo.models.load import load_model
 from mgrpo.recipes.data import load_data
 from mgrpo.recipes.files import read_recipe_files
 from mgrpo.recipes.recipe import Recipe, load_recipe
-from mgrpo.training.memory import keep_freed_memory
-from mgrpo.training.models import load_model
 from mgrpo.training.trainer import MGRPOTrainer
 
 WARM_UP = 5

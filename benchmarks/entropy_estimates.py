@@ -19,7 +19,7 @@ import torch
 
 from mgrpo.algorithm import token_entropy
 from mgrpo.embedded.task import chains
-from mgrpo.training.models import load_model
+from mgrpo.models.load import load_model
 
 NUM_TOP = 20
 

@@ -27,8 +27,8 @@ import transformers
 from lora_sampling import in_turns
 from torch import nn
 
-from mgrpo.training.memory import keep_freed_memory
-from mgrpo.training.models import load_model
+from mgrpo.models.cpu_allocator import keep_freed_memory
+from mgrpo.models.load import load_model
 from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.sampling import generate_with_shared_prompts
 

@@ -24,7 +24,7 @@ from step_time import Steps, Turns, clock, load, mgrpo_trainer
 from transformers import PrinterCallback
 
 from mgrpo.answers import get_extractor
-from mgrpo.training.memory import keep_freed_memory
+from mgrpo.models.cpu_allocator import keep_freed_memory
 from mgrpo.training.rollout import Rollouts
 from mgrpo.training.voting import vote
 

@@ -22,8 +22,8 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
+from mgrpo.models.load import load_model
 from mgrpo.training.adapters import both_adapters, paired_layers
-from mgrpo.training.models import load_model
 from mgrpo.training.momentum_model import MomentumModel
 
 PROMPTS = ["12+7*3=", "45-6+2="]

@@ -39,12 +39,12 @@ from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
 import mgrpo.training.trainer
 from mgrpo.answers import get_extractor
+from mgrpo.models.cpu_allocator import keep_freed_memory
+from mgrpo.models.load import load_model
 from mgrpo.recipes.data import load_data
 from mgrpo.recipes.files import read_recipe_files
 from mgrpo.recipes.recipe import Recipe, load_recipe
 from mgrpo.training.config import MGRPOConfig
-from mgrpo.training.memory import keep_freed_memory
-from mgrpo.training.models import load_model
 from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.trainer import MGRPOTrainer
 

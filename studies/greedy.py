@@ -12,7 +12,7 @@ import yaml
 
 from mgrpo.embedded.evaluate import evaluate
 from mgrpo.embedded.task import chains
-from mgrpo.training.models import load_model
+from mgrpo.models.load import load_model
 
 RESULTS = Path(__file__).parent / "results"
 NUM_PROBLEMS, SEED, TEMPERATURE = 512, 1, 1.1

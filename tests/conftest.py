@@ -32,7 +32,7 @@ def chain_data():
 @pytest.fixture
 def embedded():
     """Loads the embedded model and its tokenizer, anew each time."""
-    from mgrpo.training.models import load_model
+    from mgrpo.models.load import load_model
 
     return lambda: load_model("embedded")
 

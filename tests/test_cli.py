@@ -203,7 +203,7 @@ def test_a_run_of_another_recipe_is_in_the_way(refused, workplace):
 @pytest.fixture
 def with_model(monkeypatch):
     """The model is loaded; the trainer is what is not reached."""
-    from mgrpo.training import models
+    from mgrpo.models import load as models
 
     monkeypatch.setattr(run, "load_model", models.load_model)
     monkeypatch.setattr(run, "MGRPOTrainer", load_nothing)

@@ -44,7 +44,7 @@ def counted():
 
 @pytest.fixture(scope="module")
 def model():
-    from mgrpo.training.models import load_model
+    from mgrpo.models.load import load_model
 
     return load_model("embedded")
 

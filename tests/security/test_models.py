@@ -9,7 +9,7 @@ import torch
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.training.models import load_model, load_tokenizer
+from mgrpo.models.load import load_model, load_tokenizer
 
 CODE = """
 from pathlib import Path

@@ -9,8 +9,8 @@ from mgrpo.cli import main
 from mgrpo.evaluation.prepare import How
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import read_results
+from mgrpo.models.load import load_model
 from mgrpo.training.evaluate import _find_places, _load_beside, _places_in_run, _subject
-from mgrpo.training.models import load_model
 
 SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_strategy", "no", "--save_steps", "1", "--quiet"]
 SMALL += ["--probe_prompts", "4"]

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config, Trainer
 from trl import ModelConfig, get_peft_config
 from trl.trainer import utils as trl_utils
 
+from mgrpo.models.load import load_config
 from mgrpo.training.memory_plan import GIB, Setting, Shape, cache_bytes, plan, saved_by_layer, savings, way_to_fit
-from mgrpo.training.models import load_config
 from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.plan import read_shape
 

@@ -14,10 +14,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
+from mgrpo.models.load import load_model
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import read_rows
 from mgrpo.training import callbacks
-from mgrpo.training.models import load_model
 from mgrpo.training.momentum_model import FILE_NAME
 from mgrpo.training.number_watch import NumberWatch
 from mgrpo.training.rollout import entropy_from_top_log_probs

@@ -11,7 +11,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.training.models import load_model
+from mgrpo.models.load import load_model
 from mgrpo.training.out_of_memory import out_of_memory
 
 CUDA = (

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoModelForCausalLM, GPT2Config, Qwen3Config
 
 from mgrpo.cli import main
-from mgrpo.training import models
+from mgrpo.models import load as models
 
 MEASURES = {
     "vocab_size": 1000,

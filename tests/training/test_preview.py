@@ -7,7 +7,7 @@ import pytest
 
 from mgrpo.cli import main
 from mgrpo.embedded.model import CHECKPOINT, build_tokenizer
-from mgrpo.training import models
+from mgrpo.models import load as models
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '$' if m['role'] == 'system' }}{{ m['content'] }}{% endfor %}"

@@ -4,7 +4,7 @@ import pytest
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.training.models import ModelSource
+from mgrpo.models.load import ModelSource
 from mgrpo.training.run import _check_sharding
 
 PLAIN, GGUF = ModelSource("directory", "/models/a"), ModelSource("gguf", "/models/a.gguf")

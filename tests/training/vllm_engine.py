@@ -48,7 +48,7 @@ def make_engine_trainer(directory, chain_data, peft_config=None, **overrides):
 
     from mgrpo import MGRPOConfig, MGRPOTrainer
     from mgrpo.embedded.task import extract_answer
-    from mgrpo.training.models import load_model
+    from mgrpo.models.load import load_model
 
     # vLLM would sample in bfloat16, and compile for a minute
     vllm_generation.LLM = functools.partial(vllm_generation.LLM, dtype="float32", enforce_eager=True)

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from mgrpo.algorithm import scheduled_momentum
 from mgrpo.errors import UserError, reason_of
+from mgrpo.models.finite import broken_weight
 from mgrpo.runs import metrics as names
 from mgrpo.runs.checkpoints import checkpoints
 from mgrpo.runs.files import (
@@ -21,7 +22,6 @@ from mgrpo.runs.files import (
     drop_completions_after,
     write_completions,
 )
-from mgrpo.training.finite import broken_weight
 
 if TYPE_CHECKING:
     from mgrpo.training.trainer import MGRPOTrainer

@@ -16,8 +16,8 @@ from mgrpo.evaluation.protocols import settle
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model
 from mgrpo.evaluation.runner import evaluate
 from mgrpo.evaluation.table_rows import MOMENTUM_SUFFIX
+from mgrpo.models.load import DTYPES, find_model, load_config, load_model, load_tokenizer
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
-from mgrpo.training.models import DTYPES, find_model, load_config, load_model, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

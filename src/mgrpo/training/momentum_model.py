@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor, Partial, distribute_tensor
 
 from mgrpo.algorithm import distance_squares, ema_update_, relative_distance
 from mgrpo.errors import UserError
-from mgrpo.training import zero3
+from mgrpo.models import shards as zero3
 
 FILE_NAME = "momentum.safetensors"
 """The momentum weights in a checkpoint: float32, by parameter name."""

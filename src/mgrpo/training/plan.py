@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from trl import ModelConfig, get_peft_config
 
 from mgrpo.errors import UserError
+from mgrpo.models.load import load_config
 from mgrpo.recipes.recipe import DataArguments, load_fields, part_of
 from mgrpo.training.config import MGRPOConfig, has_momentum_model
 from mgrpo.training.memory_plan import (
@@ -28,7 +29,6 @@ from mgrpo.training.memory_plan import (
     savings,
     way_to_fit,
 )
-from mgrpo.training.models import load_config
 
 ASSUMED_PROMPT_LENGTH = 512
 """In tokens, where the recipe sets no max_prompt_length."""

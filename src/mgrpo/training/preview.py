@@ -4,13 +4,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mgrpo.errors import UserError
+from mgrpo.models.load import load_tokenizer
 from mgrpo.monitoring.display import visible
 from mgrpo.recipes.data import load_data
 from mgrpo.recipes.recipe import DataArguments, load_fields, part_of
 from mgrpo.tasks.check import encode_prompts
 from mgrpo.tasks.load import Prompt, last_text
 from mgrpo.tasks.task import Task, is_known
-from mgrpo.training.models import load_tokenizer
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mgrpo.algorithm import token_entropy, token_self_certainty, trajectory_mean
 from mgrpo.answers.completions import Completion
 from mgrpo.errors import UserError
-from mgrpo.training.finite import check_logits
+from mgrpo.models.finite import check_logits
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ import mgrpo
 from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
 from mgrpo.evaluation.benchmarks import installed_version
+from mgrpo.models.cpu_allocator import keep_freed_memory
+from mgrpo.models.load import ModelSource, find_model, load_model, room_for_prompt
 from mgrpo.monitoring.collapse import Event
 from mgrpo.recipes.data import load_data
 from mgrpo.recipes.recipe import Recipe, write_config
@@ -49,8 +51,6 @@ from mgrpo.training.benchmarks import BenchmarkEvaluation, plan_benchmarks
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
 from mgrpo.training.guard import RunGuard
-from mgrpo.training.memory import keep_freed_memory
-from mgrpo.training.models import ModelSource, find_model, load_model, room_for_prompt
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.resume import (
     Outcome,

@@ -40,6 +40,7 @@ from mgrpo.algorithm import flip_weight
 from mgrpo.answers import get_equivalence
 from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
+from mgrpo.models.finite import check_rewards
 from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, is_known
 from mgrpo.training import loop_state
@@ -49,7 +50,6 @@ from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.checkpoint_parts import parts_of
 from mgrpo.training.collapse_watch import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model, skips_zero_advantage
-from mgrpo.training.finite import check_rewards
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
 from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.number_watch import NumberWatch

@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import resource, torch
-from mgrpo.training.memory import keep_freed_memory
+from mgrpo.models.cpu_allocator import keep_freed_memory
 print(keep_freed_memory())
 def take_and_free():
     tensors = [torch.ones(4 << 20) for _ in range(4)]  # 16 MiB each

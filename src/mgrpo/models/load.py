@@ -111,7 +111,7 @@ def load_model(
         UserError: If the model or its tokenizer cannot be found or read, an option has no such value, the tokenizer
             lacks an end or padding token, a weight is not finite, or `copy_dir` holds something else.
     """
-    from mgrpo.training.finite import check_weights
+    from mgrpo.models.finite import check_weights
 
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is no floating-point type of a model; choose one of {', '.join(DTYPES)}")

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from mgrpo.embedded.model import CHECKPOINT
 from mgrpo.embedded.starts import STARTS
 from mgrpo.errors import UserError
-from mgrpo.training import models
-from mgrpo.training.models import ModelSource, find_model, load_model, load_tokenizer
+from mgrpo.models import load as models
+from mgrpo.models.load import ModelSource, find_model, load_model, load_tokenizer
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 CHARACTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]  # 94 of them, one token each
