@@ -207,7 +207,7 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
     # Deprecations inside transformers and TRL are for those who develop with them, not for a run's user.
     warnings.simplefilter("ignore", FutureWarning)
 
-    from mgrpo.stop_signals import StopSignals
+    from mgrpo.guard.signals import StopSignals
 
     with StopSignals() as signals:  # before imports that take seconds
         from mgrpo.recipes.recipe import load_recipe

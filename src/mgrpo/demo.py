@@ -12,12 +12,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mgrpo.guard.signals import StopSignals
 from mgrpo.monitoring.display import progress_bar, summary_line, visible
 from mgrpo.monitoring.plot import draw, require_matplotlib
 from mgrpo.monitoring.stability import stability, verdict
 from mgrpo.recipes.files import read_recipe_file
 from mgrpo.runs.files import METRICS_FILE, Row, read_rows
-from mgrpo.stop_signals import StopSignals
 
 POLL_SECONDS = 0.5
 LOG_FILE = "train.log"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import EXIT_USER_ERROR, UserError
-from mgrpo.stop_signals import SAME_WITHIN, StopSignals
+from mgrpo.guard.signals import SAME_WITHIN, StopSignals
 
 PRELOADED = ["mgrpo.recipes.recipe", "mgrpo.training.run"]
 

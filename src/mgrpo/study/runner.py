@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgrpo.errors import EXIT_TERMINATED, UserError
+from mgrpo.guard.signals import StopSignals
 from mgrpo.monitoring.plot import require_matplotlib
-from mgrpo.stop_signals import StopSignals
 from mgrpo.study.definition import Study, StudyRun, read_study
 from mgrpo.study.pool import Pool, make_pool, use_gpus
 from mgrpo.study.progress import StudyProgress

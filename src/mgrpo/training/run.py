@@ -35,6 +35,9 @@ import mgrpo
 from mgrpo.answers import get_extractor, import_function
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
 from mgrpo.evaluation.benchmarks import installed_version
+from mgrpo.guard.guard import RunGuard
+from mgrpo.guard.same_recipe import check_processes_agree
+from mgrpo.guard.signals import StopSignals
 from mgrpo.models.cpu_allocator import keep_freed_memory
 from mgrpo.models.load import ModelSource, find_model, load_model, room_for_prompt
 from mgrpo.monitoring.collapse import Event
@@ -43,14 +46,11 @@ from mgrpo.recipes.recipe import Recipe, write_config
 from mgrpo.runs.checkpoints import flush, flush_tree
 from mgrpo.runs.files import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, write_whole
 from mgrpo.runs.stop import Stop
-from mgrpo.stop_signals import StopSignals
 from mgrpo.tasks.check import check_prompts
 from mgrpo.tasks.task import is_known
-from mgrpo.training.agreement import check_processes_agree
 from mgrpo.training.benchmarks import BenchmarkEvaluation, plan_benchmarks
 from mgrpo.training.collapse_watch import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
-from mgrpo.training.guard import RunGuard
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.resume import (
     Outcome,

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from mgrpo.training.peers import Peers
-from mgrpo.training.run_lock import machine_id
+from mgrpo.guard.lock import machine_id
+from mgrpo.guard.peers import Peers
 
 
 @pytest.fixture

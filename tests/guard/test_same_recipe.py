@@ -3,8 +3,8 @@
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.training import agreement
-from mgrpo.training.agreement import check_processes_agree
+from mgrpo.guard import same_recipe as agreement
+from mgrpo.guard.same_recipe import check_processes_agree
 
 FIELDS = {"learning_rate": 1e-6, "task": "math:a.jsonl", "local_rank": 0, "env": {}}
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 import psutil
 from accelerate.utils import gather_object
 
-from mgrpo.ending import end_at_once
 from mgrpo.errors import EXIT_PROCESS_LOST
-from mgrpo.training.run_lock import machine_id
+from mgrpo.guard.ending import end_at_once
+from mgrpo.guard.lock import machine_id
 
 LOOK_SECONDS = 1.0
 DYING_SECONDS = 3.0

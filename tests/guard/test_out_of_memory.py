@@ -11,8 +11,8 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
+from mgrpo.guard.out_of_memory import out_of_memory
 from mgrpo.models.load import load_model
-from mgrpo.training.out_of_memory import out_of_memory
 
 CUDA = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 3 has a total capacity of 79.10 GiB of which 1.20 GiB is "

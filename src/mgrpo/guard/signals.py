@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
-from mgrpo.ending import end_at_once
 from mgrpo.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, EXIT_TERMINATED
+from mgrpo.guard.ending import end_at_once
 
 EXIT_CODES = {
     signal.SIGINT: EXIT_INTERRUPTED,

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from mgrpo.cli import main
+from mgrpo.guard.signals import StopSignals
 from mgrpo.runs.files import read_rows
-from mgrpo.stop_signals import StopSignals
 from mgrpo.training import run as run_module
 from mgrpo.training import trainer as trainer_module
 from mgrpo.training.momentum_model import MomentumModel

@@ -15,14 +15,14 @@ from accelerate.utils import gather, gather_object, wait_for_everyone
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgrpo.errors import EXIT_OUT_OF_MEMORY, EXIT_PROCESS_LOST, UserError
+from mgrpo.guard.lock import RunLock
+from mgrpo.guard.out_of_memory import out_of_memory
+from mgrpo.guard.peers import DYING_SECONDS, Peers
+from mgrpo.guard.signals import EXIT_CODES, StopSignals
+from mgrpo.guard.watchdog import Watchdog
 from mgrpo.runs.stop import Stop, what_stays
-from mgrpo.stop_signals import EXIT_CODES, StopSignals
 from mgrpo.training.config import MGRPOConfig
-from mgrpo.training.out_of_memory import out_of_memory
-from mgrpo.training.peers import DYING_SECONDS, Peers
 from mgrpo.training.progress import TrainingProgress
-from mgrpo.training.run_lock import RunLock
-from mgrpo.training.watchdog import Watchdog
 
 
 class StopWhenAsked(TrainerCallback):

@@ -12,8 +12,8 @@ import pytest
 
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.training import run_lock
-from mgrpo.training.run_lock import LOCK_FILE, Owner, RunLock
+from mgrpo.guard import lock as run_lock
+from mgrpo.guard.lock import LOCK_FILE, Owner, RunLock
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from mgrpo.answers.worker import in_workers
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.training import watchdog
+from mgrpo.guard import watchdog
+from mgrpo.guard.watchdog import Watchdog
 from mgrpo.training.trainer import MGRPOTrainer
-from mgrpo.training.watchdog import Watchdog
 
 SETTINGS = ["--dataset_size", "48", "--num_generations", "6", "--num_momentum_generations", "2"]
 SETTINGS += ["--per_device_train_batch_size", "12", "--probe_prompts", "0", "--eval_strategy", "no"]

@@ -22,8 +22,8 @@ from types import TracebackType
 import psutil
 from filelock import FileLock, Timeout
 
-from mgrpo.ending import last_act
 from mgrpo.errors import UserError
+from mgrpo.guard.ending import last_act
 
 LOCK_FILE = "run.lock"
 BEAT_SECONDS = 10.0

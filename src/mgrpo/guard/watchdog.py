@@ -17,8 +17,8 @@ from typing import Any
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mgrpo.ending import end_at_once, in_time
 from mgrpo.errors import EXIT_STUCK
+from mgrpo.guard.ending import end_at_once, in_time
 
 HELD_SECONDS = 60.0
 """How much later the kernel's timer ends a process whose interpreter lock somebody keeps, so that no thread runs."""

@@ -1,0 +1,1 @@
+"""What watches a run from outside: its lock, signals, and the watchdog."""
