@@ -51,8 +51,8 @@ browser:
 
 # vLLM on the CPU and its tests, in an environment of its own: it wants an older transformers. A process has one engine.
 vllm: .venv-vllm/.ready
-	.venv-vllm/bin/pytest -m slow --timeout=3000 tests/training/test_vllm_lora.py
-	.venv-vllm/bin/pytest -m slow --timeout=3000 tests/training/test_vllm_full.py
+	.venv-vllm/bin/pytest -m slow --timeout=3000 tests/training/sampling/test_vllm_lora.py
+	.venv-vllm/bin/pytest -m slow --timeout=3000 tests/training/sampling/test_vllm_full.py
 
 .venv-vllm/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-vllm

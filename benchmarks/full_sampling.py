@@ -29,8 +29,8 @@ from torch import nn
 
 from mgrpo.models.cpu_allocator import keep_freed_memory
 from mgrpo.models.load import load_model
-from mgrpo.training.momentum_model import MomentumModel
-from mgrpo.training.sampling import generate_with_shared_prompts
+from mgrpo.training.sampling.momentum_model import MomentumModel
+from mgrpo.training.sampling.shared_prompts import generate_with_shared_prompts
 
 EXAMPLE = "<|im_start|>user\n41 - 17 =<|im_end|>\n<|im_start|>assistant\n41 - 17 = 24<|im_end|>\n<|im_start|>user\n"
 QUESTIONS = ["12 + 73 =", "45 - 62 =", "7 * 8 =", "90 - 15 ="]

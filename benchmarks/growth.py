@@ -25,8 +25,8 @@ from transformers import PrinterCallback
 
 from mgrpo.answers import get_extractor
 from mgrpo.models.cpu_allocator import keep_freed_memory
-from mgrpo.training.rollout import Rollouts
-from mgrpo.training.voting import vote
+from mgrpo.training.labelling import vote
+from mgrpo.training.sampling.entropy import Rollouts
 
 BASE = {"group": 16, "prompts": 8, "tokens": 64}
 GRID = {

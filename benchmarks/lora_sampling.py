@@ -23,8 +23,8 @@ import transformers
 from peft import LoraConfig, get_peft_model
 
 from mgrpo.models.load import load_model
-from mgrpo.training.adapters import both_adapters, paired_layers
-from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.sampling.momentum_model import MomentumModel
+from mgrpo.training.sampling.two_adapters import both_adapters, paired_layers
 
 PROMPTS = ["12+7*3=", "45-6+2="]
 IN_TWO = "two batches"

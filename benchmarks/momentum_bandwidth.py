@@ -20,7 +20,7 @@ import torch
 from step_time import clock
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.sampling.momentum_model import MomentumModel
 
 SMOLLM2 = LlamaConfig(
     vocab_size=49152,

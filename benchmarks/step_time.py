@@ -45,7 +45,7 @@ from mgrpo.recipes.data import load_data
 from mgrpo.recipes.files import read_recipe_files
 from mgrpo.recipes.recipe import Recipe, load_recipe
 from mgrpo.training.config import MGRPOConfig
-from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.trainer import MGRPOTrainer
 
 WARM_UP = 2

@@ -88,7 +88,10 @@ def say_phases(say):
     """Let what a run calls say that it begins."""
     from mgrpo.runs import checkpoints
     from mgrpo.runs import files as run_log
-    from mgrpo.training import callbacks, collapse_watch, loop_state, run, saving, trainer
+    from mgrpo.training import callbacks, run, trainer
+    from mgrpo.training import collapse_callback as collapse_watch
+    from mgrpo.training.checkpointing import loop_state
+    from mgrpo.training.checkpointing import save as saving
 
     def announced(owner, name, phase):
         function = getattr(owner, name)

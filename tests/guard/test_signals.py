@@ -18,7 +18,7 @@ from mgrpo.guard.signals import StopSignals
 from mgrpo.runs.files import read_rows
 from mgrpo.training import run as run_module
 from mgrpo.training import trainer as trainer_module
-from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.trainer import MGRPOTrainer
 
 SETTINGS = {

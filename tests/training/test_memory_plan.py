@@ -16,8 +16,8 @@ from trl.trainer import utils as trl_utils
 
 from mgrpo.models.load import load_config
 from mgrpo.training.memory_plan import GIB, Setting, Shape, cache_bytes, plan, saved_by_layer, savings, way_to_fit
-from mgrpo.training.momentum_model import MomentumModel
 from mgrpo.training.plan import read_shape
+from mgrpo.training.sampling.momentum_model import MomentumModel
 
 ADAPTER = ModelConfig(use_peft=True, lora_target_modules="all-linear")
 SMOLLM2_135M = {

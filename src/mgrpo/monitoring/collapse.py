@@ -1,7 +1,7 @@
 """A collapse alarm that needs no right answers: a few signs, each a limit on one metric that must hold for some rows.
 
 A run's metric rows go in one by one, an event comes out where the alarm begins or ends. Nothing is written here:
-`training/collapse_watch.py` acts on it, for any TRL trainer.
+`training/collapse_callback.py` acts on it, for any TRL trainer.
 
 Which signs, and where their limits lie, was calibrated on runs of four studies; docs/monitoring.md says how, and
 how often the alarm comes in time, late, or for nothing.

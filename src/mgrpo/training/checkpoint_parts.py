@@ -9,8 +9,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from mgrpo.training import loop_state
-from mgrpo.training.saving import Part
+from mgrpo.training.checkpointing import loop_state
+from mgrpo.training.checkpointing.save import Part
 
 if TYPE_CHECKING:
     from mgrpo.training.trainer import MGRPOTrainer

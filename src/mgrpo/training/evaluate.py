@@ -235,7 +235,7 @@ def _load_beside(location: str, *, dtype: str, **options: Any) -> tuple["PreTrai
     """The momentum model of a checkpoint: the policy, with the momentum weights beside it in its place."""
     import torch
 
-    from mgrpo.training.momentum_model import MomentumModel
+    from mgrpo.training.sampling.momentum_model import MomentumModel
 
     if find_model(location).kind == "adapter":
         from peft import PeftConfig, PeftModel

@@ -49,8 +49,10 @@ from mgrpo.runs.stop import Stop
 from mgrpo.tasks.check import check_prompts
 from mgrpo.tasks.task import is_known
 from mgrpo.training.benchmarks import BenchmarkEvaluation, plan_benchmarks
-from mgrpo.training.collapse_watch import roll_back, rollbacks
+from mgrpo.training.checkpointing.save import NotSavedError, together
+from mgrpo.training.collapse_callback import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
+from mgrpo.training.labelling import equivalent_to_gold
 from mgrpo.training.progress import TrainingProgress
 from mgrpo.training.resume import (
     Outcome,
@@ -62,10 +64,8 @@ from mgrpo.training.resume import (
     say,
     write_outcome,
 )
-from mgrpo.training.saving import NotSavedError, together
 from mgrpo.training.sharding import uses_fsdp
 from mgrpo.training.trainer import MGRPOTrainer
-from mgrpo.training.voting import equivalent_to_gold
 
 
 def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None = None) -> Stop | None:

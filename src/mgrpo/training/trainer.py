@@ -43,24 +43,16 @@ from mgrpo.errors import UserError
 from mgrpo.models.finite import check_rewards
 from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, is_known
-from mgrpo.training import loop_state
-from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.checkpoint_parts import parts_of
-from mgrpo.training.collapse_watch import CollapseWatch
+from mgrpo.training.checkpointing import loop_state
+from mgrpo.training.checkpointing.save import save_checkpoint
+from mgrpo.training.checks import check_prompts_can_be_shared, check_votable, check_without_vote
+from mgrpo.training.collapse_callback import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model, skips_zero_advantage
 from mgrpo.training.label_memory import LabelMemory, Seen, key_of
-from mgrpo.training.momentum_model import MomentumModel
-from mgrpo.training.number_watch import NumberWatch
-from mgrpo.training.packing import rows_to_compute, take_rows
-from mgrpo.training.probe import Probe, load_rows, sample_probe
-from mgrpo.training.rollout import EntropyRecorder, Rollouts
-from mgrpo.training.sampling import generate_with_shared_prompts, score_with_shared_prompts
-from mgrpo.training.saving import save_checkpoint
-from mgrpo.training.trainer_checks import check_prompts_can_be_shared, check_votable, check_without_vote
-from mgrpo.training.vllm_sampling import AdapterGeneration, engines_for, server_errors_in_a_sentence
-from mgrpo.training.voting import (
+from mgrpo.training.labelling import (
     Known,
     VotedBatch,
     completion_rows,
@@ -72,6 +64,14 @@ from mgrpo.training.voting import (
     vote_metrics,
     voted_labels,
 )
+from mgrpo.training.number_callback import NumberWatch
+from mgrpo.training.probe import Probe, load_rows, sample_probe
+from mgrpo.training.sampling.entropy import EntropyRecorder, Rollouts
+from mgrpo.training.sampling.momentum_model import MomentumModel
+from mgrpo.training.sampling.shared_prompts import generate_with_shared_prompts, score_with_shared_prompts
+from mgrpo.training.sampling.two_adapters import both_adapters, paired_layers, split_rows
+from mgrpo.training.sampling.vllm import AdapterGeneration, engines_for, server_errors_in_a_sentence
+from mgrpo.training.skipped_rows import rows_to_compute, take_rows
 
 METHOD_FIELDS = (
     "label_source",

@@ -5,8 +5,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from mgrpo.training.adapters import both_adapters, paired_layers, split_rows
-from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.sampling.momentum_model import MomentumModel
+from mgrpo.training.sampling.two_adapters import both_adapters, paired_layers, split_rows
 
 LORA = {"r": 4, "lora_alpha": 6, "target_modules": "all-linear"}
 PROMPTS = ["47+8*3-5=", "12+3=", "99-9+2-1+5-4="]

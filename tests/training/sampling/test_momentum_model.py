@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mgrpo.errors import UserError
-from mgrpo.training.momentum_model import FILE_NAME, SHARDS_NAME, MomentumModel
+from mgrpo.training.sampling.momentum_model import FILE_NAME, SHARDS_NAME, MomentumModel
 
 
 def linear(value, dtype=torch.float32):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mgrpo.training.rollout import EntropyRecorder, entropy_from_log_probs
+from mgrpo.training.sampling.entropy import EntropyRecorder, entropy_from_log_probs
 
 
 @pytest.mark.parametrize("source", ["exact", "sampled"])

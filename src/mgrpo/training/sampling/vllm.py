@@ -29,8 +29,8 @@ from trl.trainer import grpo_trainer
 
 from mgrpo.errors import UserError
 from mgrpo.training.config import MGRPOConfig
-from mgrpo.training.momentum_model import MomentumModel
-from mgrpo.training.rollout import entropy_from_log_probs, entropy_from_top_log_probs
+from mgrpo.training.sampling.entropy import entropy_from_log_probs, entropy_from_top_log_probs
+from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.vllm_check import ENGINE_RANKS
 
 NUM_TOP = 20

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
-from mgrpo.training.momentum_model import MomentumModel
+from mgrpo.training.sampling.momentum_model import MomentumModel
 
 
 def paired_layers(model: nn.Module, momentum_model: MomentumModel) -> list[Linear]:

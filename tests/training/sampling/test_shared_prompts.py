@@ -6,7 +6,7 @@ from peft import LoraConfig
 from transformers import GenerationConfig, MistralConfig, MistralForCausalLM
 
 from mgrpo.errors import UserError
-from mgrpo.training.sampling import can_share_prompts, generate_with_shared_prompts, prefill
+from mgrpo.training.sampling.shared_prompts import can_share_prompts, generate_with_shared_prompts, prefill
 
 PROMPTS = ["47+8*3-5=", "12+3=", "99-9+2-1+5-4="]
 

@@ -15,7 +15,7 @@ from mgrpo.answers.extract import Extractor
 from mgrpo.errors import UserError
 from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, is_known
-from mgrpo.training.rollout import Rollouts
+from mgrpo.training.sampling.entropy import Rollouts
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from peft import PeftModel
 
 from mgrpo.errors import UserError
 from mgrpo.training.config import MGRPOConfig, check_loss_type
-from mgrpo.training.sampling import can_share_prompts
+from mgrpo.training.sampling.shared_prompts import can_share_prompts
 from mgrpo.training.sharding import check_sharding_suits
 from mgrpo.training.vllm_check import check_vllm
 

@@ -9,7 +9,7 @@ from mgrpo.cli import main
 from mgrpo.errors import UserError
 from mgrpo.monitoring.collapse import Event
 from mgrpo.runs.files import read_rows
-from mgrpo.training.collapse_watch import CollapseWatch, healthy_checkpoint, roll_back, rollbacks
+from mgrpo.training.collapse_callback import CollapseWatch, healthy_checkpoint, roll_back, rollbacks
 
 FAST = [
     *("--config", "embedded", "srt", "--learning_rate", "1e-3", "--warmup_steps", "20", "--probe_prompts", "16"),

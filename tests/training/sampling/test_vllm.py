@@ -10,8 +10,8 @@ from trl.generation import vllm_client
 from trl.generation.vllm_client import VLLMClient
 
 from mgrpo.errors import UserError
-from mgrpo.training.rollout import entropy_from_top_log_probs
-from mgrpo.training.vllm_sampling import sampled_alone, server_errors_in_a_sentence
+from mgrpo.training.sampling.entropy import entropy_from_top_log_probs
+from mgrpo.training.sampling.vllm import sampled_alone, server_errors_in_a_sentence
 
 
 def test_entropies_of_the_likeliest_tokens():

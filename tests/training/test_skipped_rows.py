@@ -8,7 +8,7 @@ from peft import LoraConfig
 
 from mgrpo.embedded.task import extract_answer
 from mgrpo.runs import metrics as names
-from mgrpo.training.packing import rows_to_compute, take_rows
+from mgrpo.training.skipped_rows import rows_to_compute, take_rows
 
 COMPLETIONS = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 0]])
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig
 
-from mgrpo.training.vllm_sampling import RAM
+from mgrpo.training.sampling.vllm import RAM
 
 sys.path.append(str(Path(__file__).parent))
 from vllm_engine import check_that_it_learnt, largest_difference, make_engine_trainer  # noqa: E402

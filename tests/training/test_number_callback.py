@@ -18,9 +18,9 @@ from mgrpo.models.load import load_model
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import read_rows
 from mgrpo.training import callbacks
-from mgrpo.training.momentum_model import FILE_NAME
-from mgrpo.training.number_watch import NumberWatch
-from mgrpo.training.rollout import entropy_from_top_log_probs
+from mgrpo.training.number_callback import NumberWatch
+from mgrpo.training.sampling.entropy import entropy_from_top_log_probs
+from mgrpo.training.sampling.momentum_model import FILE_NAME
 
 SMALL = {"num_generations": 4, "per_device_train_batch_size": 8, "probe_prompts": 0}
 """2 prompts x (4 + 2) a step."""

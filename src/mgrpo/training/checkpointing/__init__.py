@@ -1,0 +1,1 @@
+"""Saving checkpoints, and putting the training loop back where one left it."""

@@ -1,0 +1,1 @@
+"""Sampling completions from both models, one implementation per engine."""
