@@ -28,11 +28,11 @@ import transformers
 from step_time import OURS, add_size_options, clock, load, model_and_data, side_by_side
 from trl import ModelConfig
 
+from mgrpo.commands.gpu_memory import Shape, cache_bytes
+from mgrpo.commands.plan import read_shape
 from mgrpo.models.cpu_allocator import keep_freed_memory
 from mgrpo.models.load import load_config
 from mgrpo.recipes.data import load_data
-from mgrpo.training.memory_plan import Shape, cache_bytes
-from mgrpo.training.plan import read_shape
 
 PRODUCTS = ((4096, 576, 1536), (2048, 1536, 1536), (1024, 2048, 2048))
 REPEATS = 7

@@ -11,8 +11,8 @@ from pathlib import Path
 from transformers import Qwen3Config
 from trl import ModelConfig
 
-from mgrpo.training.memory_plan import GIB, Plan, Setting, Shape, plan
-from mgrpo.training.plan import read_shape
+from mgrpo.commands.gpu_memory import GIB, Plan, Setting, Shape, plan
+from mgrpo.commands.plan import read_shape
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
 BEGIN, END = "<!-- python benchmarks/scaling.py writes what follows -->\n", "<!-- up to here -->\n"

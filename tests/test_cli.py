@@ -7,8 +7,8 @@ import pytest
 
 from mgrpo import __version__
 from mgrpo.cli import main, parse_overrides
+from mgrpo.commands import train as run
 from mgrpo.errors import UserError
-from mgrpo.training import run
 
 RECIPE = """\
 output_dir: out

@@ -169,7 +169,7 @@ def _num_steps(warm_up: list[Row], seconds_left: float, prompts: int) -> tuple[i
 def _seconds_to_start() -> float:
     """Start-up of a process: imports, timed here; a plain copy of the model loads in another second or two."""
     started = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import mgrpo.training.run"], check=True)
+    subprocess.run([sys.executable, "-c", "import mgrpo.commands.train"], check=True)
     return time.monotonic() - started + 3
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo import __version__
+from mgrpo.commands.gpu_memory import SHARDINGS
 from mgrpo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from mgrpo.recipes.files import PRESETS, RECIPES, environment_of, read_recipe_files
-from mgrpo.training.memory_plan import SHARDINGS
 
 EXIT_BROKEN_PIPE = 141
 """As a shell reports a program that wrote into a closed pipe."""
@@ -210,8 +210,8 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
     from mgrpo.guard.signals import StopSignals
 
     with StopSignals() as signals:  # before imports that take seconds
+        from mgrpo.commands.train import train
         from mgrpo.recipes.recipe import load_recipe
-        from mgrpo.training.run import train
 
         recipe = load_recipe(fields, source=" + ".join(arguments.config), overrides=overrides)
         stop = train(recipe, is_quiet=arguments.quiet, signals=signals)
@@ -257,7 +257,7 @@ def _show_task(arguments: argparse.Namespace, rest: list[str]) -> int:
         overrides["task"] = name
     warnings.simplefilter("ignore", FutureWarning)
 
-    from mgrpo.training.preview import show_task
+    from mgrpo.commands.show_task import show_task
 
     print(show_task(fields, " + ".join(arguments.config or ["the command line"]), overrides))
     return 0
@@ -271,7 +271,7 @@ def _plan(arguments: argparse.Namespace, rest: list[str]) -> int:
 
     from rich.console import Console
 
-    from mgrpo.training.plan import Launch, plan_recipe, render
+    from mgrpo.commands.plan import Launch, plan_recipe, render
 
     launch = Launch(gpus=arguments.gpus, gpu_memory=arguments.gpu_memory, sharding=arguments.sharding)
     planned = plan_recipe(fields, " + ".join(arguments.config or ["the command line"]), overrides, launch)
@@ -288,10 +288,10 @@ def _evaluate(arguments: argparse.Namespace, _: list[str]) -> int:
         os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
     warnings.simplefilter("ignore", FutureWarning)
 
+    from mgrpo.commands.evaluate import evaluate_model
     from mgrpo.evaluation.render import check_export, export_grids, show_grids
     from mgrpo.evaluation.table_rows import read_lines
     from mgrpo.evaluation.tables import benchmark_grid, metric_grid
-    from mgrpo.training.evaluate import evaluate_model
 
     if arguments.export is not None:
         check_export(arguments.export)
@@ -328,7 +328,7 @@ def _print_table(rows: dict[str, str]) -> None:
 
 
 def _demo(arguments: argparse.Namespace, _: list[str]) -> int:
-    from mgrpo.demo import run_demo
+    from mgrpo.study.demo import run_demo
 
     return run_demo(arguments.output_dir, seed=arguments.seed, max_steps=arguments.max_steps, filter=arguments.filter)
 

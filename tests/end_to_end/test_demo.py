@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from mgrpo.cli import main
-from mgrpo.demo import _conclusion
 from mgrpo.runs.files import read_rows
+from mgrpo.study.demo import _conclusion
 
 HELD = [0.5, 0.55, 0.6, 0.6, 0.6]
 FELL = [0.5, 0.5, 0.3, 0.1, 0.1, 0.1, 0.1]

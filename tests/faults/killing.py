@@ -86,9 +86,10 @@ class WarmParent:
 
 def say_phases(say):
     """Let what a run calls say that it begins."""
+    from mgrpo.commands import train as run
     from mgrpo.runs import checkpoints
     from mgrpo.runs import files as run_log
-    from mgrpo.training import callbacks, run, trainer
+    from mgrpo.training import callbacks, trainer
     from mgrpo.training import collapse_callback as collapse_watch
     from mgrpo.training.checkpointing import loop_state
     from mgrpo.training.checkpointing import save as saving
@@ -127,9 +128,9 @@ def say_phases(say):
 
 
 def train(fields, log, say):
+    from mgrpo.commands.train import train
     from mgrpo.errors import UserError
     from mgrpo.recipes.recipe import load_recipe
-    from mgrpo.training.run import train
 
     with open(log, "a") as file:
         for stream in (1, 2):
@@ -147,8 +148,7 @@ def train(fields, log, say):
 def main():
     import warnings
 
-    import mgrpo.recipes.recipe
-    import mgrpo.training.run  # noqa: F401
+    import mgrpo.commands.train  # noqa: F401
 
     warnings.simplefilter("ignore")
     out = os.dup(1)

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
+from mgrpo.commands.resume import last_complete
 from mgrpo.runs import checkpoints
-from mgrpo.training.resume import last_complete
 
 
 @pytest.fixture

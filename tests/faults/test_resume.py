@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from mgrpo.commands.resume import Outcome, Start, find_start, make_ready, record_start, write_outcome
 from mgrpo.errors import UserError
 from mgrpo.recipes.recipe import load_recipe, write_config
 from mgrpo.runs import checkpoints
-from mgrpo.training.resume import Outcome, Start, find_start, make_ready, record_start, write_outcome
 
 RECIPE = {
     **{"model_name_or_path": "embedded", "task": "embedded:chains", "use_cpu": True, "bf16": False},

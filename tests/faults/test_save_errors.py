@@ -212,7 +212,7 @@ def test_a_run_that_stopped_goes_on_from_its_rescued_checkpoint(disk, tmp_path, 
 @pytest.mark.slow
 def test_a_disk_that_is_full_at_the_end(disk, capsys, monkeypatch):
     """The last checkpoint is there, the models are not yet; the same command saves them."""
-    from mgrpo.training import run as training_run
+    from mgrpo.commands import train as training_run
 
     small = ["--eval_strategy", "no", "--eval_on_start", "false", "--max_steps", "2", "--probe_prompts", "0"]
     command = ["train", "--config", "embedded", *small, "--output_dir", str(disk / "run")]

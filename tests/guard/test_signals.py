@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from mgrpo.cli import main
+from mgrpo.commands import train as run_module
 from mgrpo.guard.signals import StopSignals
 from mgrpo.runs.files import read_rows
-from mgrpo.training import run as run_module
 from mgrpo.training import trainer as trainer_module
 from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.trainer import MGRPOTrainer

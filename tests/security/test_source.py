@@ -23,7 +23,7 @@ STARTS_PROCESSES = {
     "sandbox/sandbox.py": "Python and the sandbox's launcher; a program goes through its pipe",
     "sandbox/launcher.py": "a program, once nothing is left that it could reach",
     "demo.py": "`mgrpo train` with our own recipes and numbers",
-    "training/run.py": "`git rev-parse HEAD` in our own directory",
+    "commands/train.py": "`git rev-parse HEAD` in our own directory",
 }
 """Files that start a process, and what they give it."""
 

@@ -1,6 +1,6 @@
 """What watches over a run from outside of its training: its lock, signals, a watchdog, the run's other processes.
 
-`mgrpo.training.run` opens a guard around a run, hands it each trainer, and says what a signal must not interrupt.
+`mgrpo.commands.train` opens a guard around a run, hands it each trainer, and says what a signal must not interrupt.
 """
 
 import signal
@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import gather, gather_object, wait_for_everyone
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mgrpo.commands.progress_callback import TrainingProgress
 from mgrpo.errors import EXIT_OUT_OF_MEMORY, EXIT_PROCESS_LOST, UserError
 from mgrpo.guard.lock import RunLock
 from mgrpo.guard.out_of_memory import out_of_memory
@@ -22,7 +23,6 @@ from mgrpo.guard.signals import EXIT_CODES, StopSignals
 from mgrpo.guard.watchdog import Watchdog
 from mgrpo.runs.stop import Stop, what_stays
 from mgrpo.training.config import MGRPOConfig
-from mgrpo.training.progress import TrainingProgress
 
 
 class StopWhenAsked(TrainerCallback):

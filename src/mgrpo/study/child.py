@@ -15,7 +15,7 @@ from typing import Any
 from mgrpo.errors import EXIT_USER_ERROR, UserError
 from mgrpo.guard.signals import SAME_WITHIN, StopSignals
 
-PRELOADED = ["mgrpo.recipes.recipe", "mgrpo.training.run"]
+PRELOADED = ["mgrpo.recipes.recipe", "mgrpo.commands.train"]
 
 
 def run(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None:
@@ -43,8 +43,8 @@ def run(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None
 
 
 def _run(fields: dict[str, Any], source: str, signals: StopSignals) -> None:
+    from mgrpo.commands.train import train
     from mgrpo.recipes.recipe import load_recipe
-    from mgrpo.training.run import train
 
     try:
         stop = train(load_recipe(fields, source), signals=signals)

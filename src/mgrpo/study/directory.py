@@ -1,15 +1,15 @@
-"""What a run's directory holds already. What is to be done there the run itself decides (training/resume.py)."""
+"""What a run's directory holds already. What is to be done there the run itself decides (commands/resume.py)."""
 
 from dataclasses import dataclass, replace
 
 import yaml
 
+from mgrpo.commands.resume import described, differing_fields
 from mgrpo.errors import UserError
 from mgrpo.recipes.recipe import Recipe
 from mgrpo.runs.checkpoints import checkpoints, fault_of
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY
 from mgrpo.study.definition import StudyRun
-from mgrpo.training.resume import described, differing_fields
 
 
 @dataclass(frozen=True)

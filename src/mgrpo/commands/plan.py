@@ -12,11 +12,7 @@ from rich.text import Text
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 from trl import ModelConfig, get_peft_config
 
-from mgrpo.errors import UserError
-from mgrpo.models.load import load_config
-from mgrpo.recipes.recipe import DataArguments, load_fields, part_of
-from mgrpo.training.config import MGRPOConfig, has_momentum_model
-from mgrpo.training.memory_plan import (
+from mgrpo.commands.gpu_memory import (
     GIB,
     PHASES,
     Plan,
@@ -29,6 +25,10 @@ from mgrpo.training.memory_plan import (
     savings,
     way_to_fit,
 )
+from mgrpo.errors import UserError
+from mgrpo.models.load import load_config
+from mgrpo.recipes.recipe import DataArguments, load_fields, part_of
+from mgrpo.training.config import MGRPOConfig, has_momentum_model
 
 ASSUMED_PROMPT_LENGTH = 512
 """In tokens, where the recipe sets no max_prompt_length."""

@@ -33,6 +33,18 @@ from trl import get_peft_config
 
 import mgrpo
 from mgrpo.answers import get_extractor, import_function
+from mgrpo.commands.benchmark_callback import BenchmarkEvaluation, plan_benchmarks
+from mgrpo.commands.progress_callback import TrainingProgress
+from mgrpo.commands.resume import (
+    Outcome,
+    decided_by_main,
+    find_start,
+    last_complete,
+    make_ready,
+    record_start,
+    say,
+    write_outcome,
+)
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
 from mgrpo.evaluation.benchmarks import installed_version
 from mgrpo.guard.guard import RunGuard
@@ -48,22 +60,10 @@ from mgrpo.runs.files import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, writ
 from mgrpo.runs.stop import Stop
 from mgrpo.tasks.check import check_prompts
 from mgrpo.tasks.task import is_known
-from mgrpo.training.benchmarks import BenchmarkEvaluation, plan_benchmarks
 from mgrpo.training.checkpointing.save import NotSavedError, together
 from mgrpo.training.collapse_callback import roll_back, rollbacks
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
 from mgrpo.training.labelling import equivalent_to_gold
-from mgrpo.training.progress import TrainingProgress
-from mgrpo.training.resume import (
-    Outcome,
-    decided_by_main,
-    find_start,
-    last_complete,
-    make_ready,
-    record_start,
-    say,
-    write_outcome,
-)
 from mgrpo.training.sharding import uses_fsdp
 from mgrpo.training.trainer import MGRPOTrainer
 

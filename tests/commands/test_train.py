@@ -3,9 +3,9 @@ from types import SimpleNamespace
 import pytest
 
 from mgrpo.cli import main
+from mgrpo.commands.train import _check_sharding
 from mgrpo.errors import UserError
 from mgrpo.models.load import ModelSource
-from mgrpo.training.run import _check_sharding
 
 PLAIN, GGUF = ModelSource("directory", "/models/a"), ModelSource("gguf", "/models/a.gguf")
 

@@ -19,8 +19,8 @@ from transformers import TrainerControl, TrainerState
 from transformers.utils.logging import get_logger
 
 from mgrpo.cli import main
+from mgrpo.commands.progress_callback import TrainingProgress
 from mgrpo.runs.files import read_rows
-from mgrpo.training.progress import TrainingProgress
 
 RUN = ["train", "--config", "embedded", "--max_steps", "3", "--logging_steps", "1", "--eval_dataset_size", "16"]
 RUN += ["--per_device_eval_batch_size", "16", "--eval_steps", "2", "--save_steps", "2", "--output_dir", "run"]

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from mgrpo.cli import main
+from mgrpo.commands.evaluate import _find_places, _load_beside, _places_in_run, _subject
 from mgrpo.evaluation.prepare import How
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import read_results
 from mgrpo.models.load import load_model
-from mgrpo.training.evaluate import _find_places, _load_beside, _places_in_run, _subject
 
 SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_strategy", "no", "--save_steps", "1", "--quiet"]
 SMALL += ["--probe_prompts", "4"]
@@ -96,7 +96,7 @@ def test_a_model_in_a_run_is_known_for_what_it_is(runs, place, label, weights):
 
 
 def test_vllm_measures_one_model_at_a_time(runs, capsys, monkeypatch):
-    monkeypatch.setattr("mgrpo.training.evaluate.check_engine", lambda name: None)
+    monkeypatch.setattr("mgrpo.commands.evaluate.check_engine", lambda name: None)
     assert main(["evaluate", str(runs["full"]), *ASKED, "--engine", "vllm"]) == 2
     assert "starts once in a process" in capsys.readouterr().err
 
@@ -127,7 +127,7 @@ def test_weights_are_told_apart(runs):
 )
 def test_mistakes_are_told_in_a_sentence_before_a_model_is_loaded(capsys, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mgrpo.training.evaluate.load_model", None)
+    monkeypatch.setattr("mgrpo.commands.evaluate.load_model", None)
     assert main(["evaluate", *arguments]) == 2
     output = capsys.readouterr()
     assert message in output.err and len(output.err.splitlines()) == 1 and output.out == ""

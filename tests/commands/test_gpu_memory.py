@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config, Trainer
 from trl import ModelConfig, get_peft_config
 from trl.trainer import utils as trl_utils
 
+from mgrpo.commands.gpu_memory import GIB, Setting, Shape, cache_bytes, plan, saved_by_layer, savings, way_to_fit
+from mgrpo.commands.plan import read_shape
 from mgrpo.models.load import load_config
-from mgrpo.training.memory_plan import GIB, Setting, Shape, cache_bytes, plan, saved_by_layer, savings, way_to_fit
-from mgrpo.training.plan import read_shape
 from mgrpo.training.sampling.momentum_model import MomentumModel
 
 ADAPTER = ModelConfig(use_peft=True, lora_target_modules="all-linear")

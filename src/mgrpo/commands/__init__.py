@@ -1,0 +1,1 @@
+"""The subcommands of `mgrpo`, one file each."""
