@@ -122,7 +122,7 @@ def make_results():
     import numpy as np
 
     from mgrpo.evaluation.metrics import Samples, measure
-    from mgrpo.evaluation.results import BenchmarkResult, Model, Protocol, Results, Source
+    from mgrpo.evaluation.results import BenchmarkResult, Model, Results, Source, UsedProtocol
 
     def make(right, name="Qwen/Qwen3-4B-Base", weights="policy", step=None, limit=None, sha256="0" * 64, **settings):
         benchmarks = {}
@@ -148,7 +148,7 @@ def make_results():
             **{"engine": "transformers", "dtype": "bfloat16", "versions": {"mgrpo": "0.1.0", "torch": "2.13.0"}},
             **settings,
         }
-        return Results(Model(name, weights, step, None), Protocol(**protocol), benchmarks)
+        return Results(Model(name, weights, step, None), UsedProtocol(**protocol), benchmarks)
 
     return make
 

@@ -34,7 +34,7 @@ FINGERPRINTS = "mgrpo.answers.expressions:fingerprints"
 
 
 @dataclass
-class Seen:
+class PromptHistory:
     """What happened while every one of some answers was numbered alone."""
 
     answers: list[str]
@@ -100,7 +100,7 @@ def watch_processes(strangers: set[str]) -> Iterator[None]:
         strangers.update(strange_processes() - known)
 
 
-def try_alone(answer: str, seen: Seen) -> None:
+def try_alone(answer: str, seen: PromptHistory) -> None:
     known = {}
     for _ in range(3):  # other programs may have held the processor
         warm_workers()
@@ -137,7 +137,7 @@ def seen(request, tmp_path_factory):
     try:
         worker._close()
         mathematics.clear_caches()
-        seen = Seen(ANSWERS[:: request.param])
+        seen = PromptHistory(ANSWERS[:: request.param])
         with watch_processes(seen.strangers):
             for answer in seen.answers:
                 try_alone(answer, seen)

@@ -7,7 +7,7 @@ import torch
 
 from mgrpo.cli import main
 from mgrpo.commands.evaluate import _find_places, _load_beside, _places_in_run, _subject
-from mgrpo.evaluation.prepare import How
+from mgrpo.evaluation.prepare import EvalSettings
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import read_results
 from mgrpo.models.load import load_model
@@ -102,7 +102,7 @@ def test_vllm_measures_one_model_at_a_time(runs, capsys, monkeypatch):
 
 
 def test_weights_are_told_apart(runs):
-    how = How("greedy", "greedy", Settings(), "transformers", "auto", 8)
+    how = EvalSettings("greedy", "greedy", Settings(), "transformers", "auto", 8)
     options = {"revision": None, "trust_remote_code": False}
     subjects = [_subject(place, how, options) for place in _places_in_run(runs["full"], "1,final")]
     identities = {json.dumps(subject.identity["files"]) for subject in subjects}

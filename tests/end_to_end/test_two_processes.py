@@ -245,7 +245,7 @@ def test_rolls_back_together(tmp_path, kind):
 # Processes that are told to stop, or die.
 
 
-class Going:
+class RunningProcess:
     """A run of two processes without an end, from its second checkpoint on."""
 
     def __init__(self, directory, command, **environment):
@@ -285,7 +285,7 @@ ENDLESS = ("--max_steps", "5000", "--save_steps", "2", "--probe_prompts", "0")
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_one_that_is_killed_stops_the_other(tmp_path, rank):
-    going = Going(tmp_path, command_of(tmp_path / "run", *ENDLESS))
+    going = RunningProcess(tmp_path, command_of(tmp_path / "run", *ENDLESS))
     os.kill(going.ranks[rank], signal.SIGKILL)
     code, said = going.end(seconds=60)
     assert code == 1  # the launcher's, whatever its processes' are
@@ -298,7 +298,7 @@ def test_one_that_is_killed_stops_the_other(tmp_path, rank):
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("told", ["rank 0", "rank 1", "launcher"])
 def test_both_stop_behind_the_same_step_whoever_is_told(tmp_path, told):
-    going = Going(tmp_path, command_of(tmp_path / "run", *ENDLESS))
+    going = RunningProcess(tmp_path, command_of(tmp_path / "run", *ENDLESS))
     pid = going.launcher.pid if told == "launcher" else going.ranks[int(told[-1])]
     os.kill(pid, signal.SIGTERM)
     code, said = going.end(seconds=120)
@@ -318,7 +318,7 @@ def test_a_node_of_a_slurm_job_whose_time_is_nearly_over(tmp_path):
     words = command_of(tmp_path / "run", *ENDLESS)
     command = ["bash", str(RECIPES / "cluster" / "slurm_node.sh"), *words[3:]]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    going = Going(tmp_path, command, PATH=path, SLURM_PROCID="0")
+    going = RunningProcess(tmp_path, command, PATH=path, SLURM_PROCID="0")
     os.kill(going.launcher.pid, signal.SIGUSR1)
     code, said = going.end(seconds=120)
     assert code == 75, said

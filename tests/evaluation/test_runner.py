@@ -8,7 +8,7 @@ import pytest
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark
 from mgrpo.evaluation.engines import TransformersEngine
-from mgrpo.evaluation.prepare import How, Subject, directory_name
+from mgrpo.evaluation.prepare import EvalSettings, EvaluatedModel, directory_name
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import Model, read_results
 from mgrpo.evaluation.runner import evaluate
@@ -55,8 +55,10 @@ def run(model):
 
     def run(output, limit=10, label="", benchmark=BENCHMARK, **overrides):
         settings = Settings(**{**SETTINGS, "k": 2, **overrides})
-        how = How("m-grpo", "m-grpo", settings, "transformers", "float32", batch_size=4, versions={"mgrpo": "0"})
-        subject = Subject(
+        how = EvalSettings(
+            "m-grpo", "m-grpo", settings, "transformers", "float32", batch_size=4, versions={"mgrpo": "0"}
+        )
+        subject = EvaluatedModel(
             label,
             Model("embedded", "policy", 7, None),
             {"name": "embedded"},

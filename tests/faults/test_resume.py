@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mgrpo.commands.resume import Outcome, Start, find_start, make_ready, record_start, write_outcome
+from mgrpo.commands.resume import RunOutcome, StartPoint, find_start, make_ready, record_start, write_outcome
 from mgrpo.errors import UserError
 from mgrpo.recipes.recipe import load_recipe, write_config
 from mgrpo.runs import checkpoints
@@ -38,7 +38,7 @@ def checkpoint(directory, step):
 
 def finish(directory, **outcome):
     (directory / "final").mkdir()
-    write_outcome(directory / "final", Outcome(**outcome))
+    write_outcome(directory / "final", RunOutcome(**outcome))
 
 
 def names(directory):
@@ -46,18 +46,18 @@ def names(directory):
 
 
 def test_nothing_is_there(recipe):
-    assert find_start(recipe()) == Start()
+    assert find_start(recipe()) == StartPoint()
 
 
 def test_the_same_recipe_goes_on(recipe, run_directory):
-    assert find_start(recipe()) == Start(run_directory / "checkpoint-4")
+    assert find_start(recipe()) == StartPoint(run_directory / "checkpoint-4")
 
 
 def test_a_run_that_was_killed_in_start_up_begins_anew(recipe, run_directory):
     for _, path in checkpoints.checkpoints(run_directory):
         checkpoints.remove(path)
     checkpoints.begin(run_directory)
-    assert find_start(recipe()) == Start()
+    assert find_start(recipe()) == StartPoint()
     assert names(run_directory) == []
 
 
@@ -70,10 +70,10 @@ def test_another_recipe_is_refused_or_forced(recipe, run_directory):
 
 
 def test_starts_are_recorded_without_secrets(recipe, run_directory):
-    first = record_start(run_directory, Start())
+    first = record_start(run_directory, StartPoint())
     (run_directory / "environment.json").write_text(json.dumps({"starts": first}))
     changed = {"max_steps": (8, 9), "hub_token": ("a", "b"), "env": ({}, {"WANDB_API_KEY": "c"})}
-    starts = record_start(run_directory, Start(run_directory / "checkpoint-4", changed=changed))
+    starts = record_start(run_directory, StartPoint(run_directory / "checkpoint-4", changed=changed))
     assert starts[0]["checkpoint"] is None and "changed" not in starts[0]
     hidden = ["(left out)", "(left out)"]
     assert starts[1]["changed"] == {"max_steps": [8, 9], "hub_token": hidden, "env": hidden}
@@ -84,7 +84,7 @@ def test_a_finished_run_says_how_it_ended(recipe, run_directory):
     finish(run_directory, step=6, reason="it collapsed", exit_code=4)
     before = names(run_directory)
     for resume in ("auto", "force"):
-        assert find_start(recipe(resume=resume)).outcome == Outcome(6, "it collapsed", 4)
+        assert find_start(recipe(resume=resume)).outcome == RunOutcome(6, "it collapsed", 4)
     assert names(run_directory) == before
 
 
@@ -109,7 +109,7 @@ def test_a_named_checkpoint_is_gone_back_to_once(recipe, run_directory):
     checkpoint(run_directory, 4)
     assert find_start(again).checkpoint == run_directory / "checkpoint-4"
     finish(run_directory, step=8)
-    assert find_start(again).outcome == Outcome(8)
+    assert find_start(again).outcome == RunOutcome(8)
 
 
 def test_a_named_checkpoint_of_another_run(recipe, run_directory, tmp_path):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mgrpo.errors import UserError
 from mgrpo.sandbox.assert_split import split_asserts
-from mgrpo.sandbox.code_scoring import Verdict, score_code
+from mgrpo.sandbox.code_scoring import ProgramVerdict, score_code
 from mgrpo.sandbox.code_tests import (
     CallTests,
     StdinTests,
@@ -231,7 +231,7 @@ def test_verdict(verdicts, name):
 
 def test_verdicts_say_which_test(verdicts):
     assert verdicts["unequal"].test == 1
-    assert verdicts["right for the first"] == Verdict(False, "wrong answer", 1, "printed 9, not 16")
+    assert verdicts["right for the first"] == ProgramVerdict(False, "wrong answer", 1, "printed 9, not 16")
     assert verdicts["raises"].detail == "TypeError: 'int' object is not subscriptable"
     assert "SyntaxError" in verdicts["no Python"].detail
     assert verdicts["right, then an error"].detail == "ZeroDivisionError: division by zero"

@@ -1,7 +1,7 @@
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.training.label_memory import FILE_NAME, LabelMemory, Seen, key_of
+from mgrpo.training.label_memory import FILE_NAME, LabelMemory, PromptHistory, key_of
 
 
 def visits(memory, *labels):
@@ -24,11 +24,11 @@ def test_no_vote_is_no_flip_and_leaves_the_last_label():
 def test_is_as_it_was_after_a_checkpoint(tmp_path):
     memory, again = LabelMemory(), LabelMemory()
     list(visits(memory, "7", "4"))
-    memory.remember([("q", Seen(None))])
+    memory.remember([("q", PromptHistory(None))])
     memory.save(tmp_path)
     again.load(tmp_path)
     assert (again["p"].label, again["p"].num_flips, again["q"].label) == ("4", 1, None)
-    assert again["p"] == memory["p"] == Seen("4", 1, True)
+    assert again["p"] == memory["p"] == PromptHistory("4", 1, True)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[1]", '{"p": 7}'])

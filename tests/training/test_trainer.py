@@ -15,7 +15,7 @@ from mgrpo.algorithm import group_advantage, iqr_fence
 from mgrpo.errors import UserError
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import read_rows
-from mgrpo.training.label_memory import Seen, key_of
+from mgrpo.training.label_memory import PromptHistory, key_of
 
 LORA = {"r": 4, "target_modules": "all-linear"}
 
@@ -318,7 +318,7 @@ def test_flip_weights_scale_the_advantages(make_trainer, chain_data):
     trainer.start_momentum_model()
     trainer.model.train()
     inputs = [row for row in chain_data(4) for _ in range(6)]
-    trainer.label_memory.remember([(key_of(inputs[0]["prompt"]), Seen("no answer", num_flips=3))])
+    trainer.label_memory.remember([(key_of(inputs[0]["prompt"]), PromptHistory("no answer", num_flips=3))])
     output = trainer._generate_and_score_completions(inputs)
     labelled = trainer._batch.labelled
     expected = group_advantage(labelled.reward[:, :6], labelled.loss_mask)

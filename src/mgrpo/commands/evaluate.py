@@ -11,7 +11,7 @@ import mgrpo
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import installed_version, load_benchmark, parse_names
 from mgrpo.evaluation.engines import Engine, TransformersEngine, VllmEngine, check_engine
-from mgrpo.evaluation.prepare import How, Subject
+from mgrpo.evaluation.prepare import EvalSettings, EvaluatedModel
 from mgrpo.evaluation.protocols import settle
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model
 from mgrpo.evaluation.runner import evaluate
@@ -85,7 +85,7 @@ def evaluate_model(
             f"them one at a time: {', '.join(location for _, location, *_ in places)}"
         )
     versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := installed_version(package))}
-    how = How(protocol, title, settings, engine, dtype, batch_size, versions)
+    how = EvalSettings(protocol, title, settings, engine, dtype, batch_size, versions)
     loaded = [load_benchmark(benchmark, settings, data=data, limit=limit) for benchmark in wanted]
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     subjects = [_subject(place, how, options) for place in places]
@@ -94,7 +94,7 @@ def evaluate_model(
     return output
 
 
-Place = tuple[str, str, Literal["policy", "momentum", "other"], int | None]
+ModelLocation = tuple[str, str, Literal["policy", "momentum", "other"], int | None]
 """A model's label, location, whose weights they are, and the step."""
 
 
@@ -102,7 +102,7 @@ def _is_run(directory: Path) -> bool:
     return (directory / CONFIG_FILE).is_file() and not (directory / "config.json").is_file()
 
 
-def _find_places(name: str, checkpoints: str) -> tuple[Path | None, list[Place]]:
+def _find_places(name: str, checkpoints: str) -> tuple[Path | None, list[ModelLocation]]:
     """The run that a name stands for or lies in, if it does, and the models to measure."""
     path = Path(name)
     if _is_run(path):
@@ -124,10 +124,10 @@ def _steps(run: Path) -> list[int]:
     return sorted(int(path.name[11:]) for path in run.glob("checkpoint-*") if path.name[11:].isdecimal())
 
 
-def _places_in_run(run: Path, which: str) -> list[Place]:
+def _places_in_run(run: Path, which: str) -> list[ModelLocation]:
     steps = _steps(run)
     has_final = (run / FINAL_DIRECTORY).is_dir()
-    places: list[Place] = []
+    places: list[ModelLocation] = []
     for word in dict.fromkeys(which.split(",")):
         if word == INITIAL:
             places.append((INITIAL, _initial_model(run), "policy", 0))
@@ -148,22 +148,22 @@ def _places_in_run(run: Path, which: str) -> list[Place]:
     return list(dict.fromkeys(places))
 
 
-def _final_places(run: Path, steps: Sequence[int]) -> list[Place]:
+def _final_places(run: Path, steps: Sequence[int]) -> list[ModelLocation]:
     final = run / FINAL_DIRECTORY
     if not final.is_dir():
         last = f"; --checkpoints last measures checkpoint-{steps[-1]}" if steps else ", nor has it a checkpoint"
         raise UserError(f"the run {run} has no {FINAL_DIRECTORY}/, so it is not finished{last}")
     rows = read_rows(run / METRICS_FILE) if (run / METRICS_FILE).exists() else []
     step = rows[-1]["step"] if rows else None
-    places: list[Place] = [(FINAL_DIRECTORY, str(final), "policy", step)]
+    places: list[ModelLocation] = [(FINAL_DIRECTORY, str(final), "policy", step)]
     if (final / MOMENTUM).is_dir():
         places.append((FINAL_DIRECTORY + MOMENTUM_SUFFIX, str(final / MOMENTUM), "momentum", step))
     return places
 
 
-def _checkpoint_places(run: Path, step: int) -> list[Place]:
+def _checkpoint_places(run: Path, step: int) -> list[ModelLocation]:
     label = f"checkpoint-{step}"
-    places: list[Place] = [(label, str(run / label), "policy", step)]
+    places: list[ModelLocation] = [(label, str(run / label), "policy", step)]
     if any((run / label).glob(f"{MOMENTUM}*")):
         places.append((label + MOMENTUM_SUFFIX, str(run / label), "momentum", step))
     return places
@@ -180,7 +180,7 @@ def _initial_model(run: Path) -> str:
         ) from None
 
 
-def _subject(place: Place, how: How, options: dict[str, Any]) -> Subject:
+def _subject(place: ModelLocation, how: EvalSettings, options: dict[str, Any]) -> EvaluatedModel:
     label, location, weights, step = place
     source = find_model(location)
     is_hub = source.kind == "hub"
@@ -193,7 +193,7 @@ def _subject(place: Place, how: How, options: dict[str, Any]) -> Subject:
     config = load_config(location, **kept).get_text_config()
     # The momentum weights of a checkpoint lie beside the policy's, and take their place.
     is_beside = weights == "momentum" and label.startswith("checkpoint-")
-    return Subject(
+    return EvaluatedModel(
         label,
         Model(location, weights, step, getattr(config, "_commit_hash", None)),
         {"name": location, "weights": weights, "files": None if is_hub else _digest_of_files(Path(source.location))},
@@ -204,7 +204,7 @@ def _subject(place: Place, how: How, options: dict[str, Any]) -> Subject:
 
 
 def _open_engine(
-    location: str, how: How, options: dict[str, Any], pad_token: str | None, is_beside: bool, max_length: int
+    location: str, how: EvalSettings, options: dict[str, Any], pad_token: str | None, is_beside: bool, max_length: int
 ) -> Engine:
     source = find_model(location)
     if how.engine == "vllm" and source.is_plain and not is_beside:
@@ -221,7 +221,9 @@ def _open_engine(
     return TransformersEngine(model, tokenizer, how.settings, how.batch_size)
 
 
-def _vllm_of(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", how: How, max_length: int) -> VllmEngine:
+def _vllm_of(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", how: EvalSettings, max_length: int
+) -> VllmEngine:
     """What is not in the plain format on disk is written there for as long as vLLM reads it."""
     import tempfile
 

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended.
 
     Attributes:
@@ -45,7 +45,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartPoint:
     """Where a run begins.
 
     Attributes:
@@ -62,10 +62,10 @@ class Start:
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     renames: tuple[tuple[Path, Path], ...] = ()
-    outcome: Outcome | None = None
+    outcome: RunOutcome | None = None
 
 
-def find_start(recipe: Recipe) -> Start:
+def find_start(recipe: Recipe) -> StartPoint:
     """Decide where a run begins, on all processes alike.
 
     What a killed process left half is cleared away, and broken checkpoints are set aside.
@@ -93,11 +93,11 @@ def decided_by_main(recipe: Recipe, decide: Callable[[], T]) -> T:
     return decided
 
 
-def _find_start(recipe: Recipe) -> Start:
+def _find_start(recipe: Recipe) -> StartPoint:
     run_directory, asked = Path(recipe.config.output_dir), recipe.config.resume
     named = None if asked in (AUTO, FORCE) else _named(asked)
     if not _holds_run(run_directory):
-        return Start(checkpoint=named)
+        return StartPoint(checkpoint=named)
     config_file = run_directory / CONFIG_FILE
     was = _stored(config_file)
     changed = differing_fields(recipe, was)
@@ -110,7 +110,7 @@ def _find_start(recipe: Recipe) -> Start:
     is_new_name = named is not None and was.get("resume") != asked
     if (run_directory / FINAL_DIRECTORY).exists():
         if not changed and not is_new_name:
-            return Start(outcome=read_outcome(run_directory))
+            return StartPoint(outcome=read_outcome(run_directory))
         renames = (_final_kept(run_directory),)
     checkpoints.tidy(run_directory)
     checkpoint, notes = last_complete(run_directory)
@@ -119,10 +119,10 @@ def _find_start(recipe: Recipe) -> Start:
         aside = [(path, checkpoints.name_aside(path, SUPERSEDED)) for path in behind]
         notes += tuple(f"{path} lies behind {named}; it is kept as {kept.name}." for path, kept in aside)
         checkpoint, renames = named, (*renames, *aside)
-    return Start(checkpoint, not changed and not is_new_name, changed, notes, renames)
+    return StartPoint(checkpoint, not changed and not is_new_name, changed, notes, renames)
 
 
-def make_ready(start: Start) -> None:
+def make_ready(start: StartPoint) -> None:
     """Rename what would be taken for this run's, as it begins: a finished run's model, what lies behind its start."""
     for path, kept in start.renames:
         if path.exists():
@@ -165,7 +165,7 @@ def without_secrets(changed: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any,
     return {name: hidden if name == "env" or SECRET_NAMES.search(name) else pair for name, pair in changed.items()}
 
 
-def record_start(run_directory: Path, start: Start) -> list[dict[str, Any]]:
+def record_start(run_directory: Path, start: StartPoint) -> list[dict[str, Any]]:
     """The starts of a run so far, this one included, as its environment.json lists them."""
     try:
         earlier = json.loads((run_directory / ENVIRONMENT_FILE).read_text(encoding="utf-8"))["starts"]
@@ -178,7 +178,7 @@ def record_start(run_directory: Path, start: Start) -> list[dict[str, Any]]:
     return [*earlier, now]
 
 
-def say(start: Start, *, is_quiet: bool) -> None:
+def say(start: StartPoint, *, is_quiet: bool) -> None:
     """Tell where the run begins."""
     for note in start.notes:
         print(f"mgrpo: {note}", file=sys.stderr)
@@ -187,17 +187,17 @@ def say(start: Start, *, is_quiet: bool) -> None:
         print(f"goes on from {start.checkpoint}{with_what}", file=sys.stderr)
 
 
-def write_outcome(directory: Path, outcome: Outcome) -> None:
+def write_outcome(directory: Path, outcome: RunOutcome) -> None:
     """Write into a `final/` how the run ended."""
     (directory / OUTCOME_FILE).write_text(json.dumps(asdict(outcome)) + "\n", encoding="utf-8")
 
 
-def read_outcome(run_directory: Path) -> Outcome:
+def read_outcome(run_directory: Path) -> RunOutcome:
     """How a finished run ended."""
     try:
-        return Outcome(**json.loads((run_directory / FINAL_DIRECTORY / OUTCOME_FILE).read_text(encoding="utf-8")))
+        return RunOutcome(**json.loads((run_directory / FINAL_DIRECTORY / OUTCOME_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # an older version's
-        return Outcome(step=0)
+        return RunOutcome(step=0)
 
 
 def _holds_run(run_directory: Path) -> bool:

@@ -36,7 +36,7 @@ from mgrpo.answers import get_extractor, import_function
 from mgrpo.commands.benchmark_callback import BenchmarkEvaluation, plan_benchmarks
 from mgrpo.commands.progress_callback import TrainingProgress
 from mgrpo.commands.resume import (
-    Outcome,
+    RunOutcome,
     decided_by_main,
     find_start,
     last_complete,
@@ -180,16 +180,16 @@ def _write_start(recipe: Recipe, starts: list[dict[str, Any]]) -> None:
         ) from error
 
 
-def _outcome(trainer: MGRPOTrainer) -> Outcome:
+def _outcome(trainer: MGRPOTrainer) -> RunOutcome:
     step, event = trainer.state.global_step, trainer.collapse_watch.stop_event
     if event is not None:
         reason = f"the collapse alarm went off at step {event.step}, with a checkpoint"
-        return Outcome(step, reason, EXIT_COLLAPSED)
+        return RunOutcome(step, reason, EXIT_COLLAPSED)
     stopped = trainer.gradient_guard.stop_reason
-    return Outcome(step) if stopped is None else Outcome(step, stopped, EXIT_STOPPED)
+    return RunOutcome(step) if stopped is None else RunOutcome(step, stopped, EXIT_STOPPED)
 
 
-def _save_final(trainer: MGRPOTrainer, outcome: Outcome, run_directory: Path) -> None:
+def _save_final(trainer: MGRPOTrainer, outcome: RunOutcome, run_directory: Path) -> None:
     """Save both models, written beside and renamed: a run that has final/ is finished.
 
     Raises:
@@ -216,7 +216,7 @@ def _save_final(trainer: MGRPOTrainer, outcome: Outcome, run_directory: Path) ->
         raise
 
 
-def _say_finished(outcome: Outcome, run_directory: Path) -> None:
+def _say_finished(outcome: RunOutcome, run_directory: Path) -> None:
     where = f"the model is in {run_directory / FINAL_DIRECTORY}"
     steps = f" after {outcome.step} steps" if outcome.step else ""
     print(f"this run is finished{steps}, and nothing is done; {where}")

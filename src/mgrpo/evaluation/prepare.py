@@ -11,7 +11,7 @@ from mgrpo.evaluation.benchmarks import Benchmark
 from mgrpo.evaluation.engines import Engine
 from mgrpo.evaluation.prompts import Asked, ask, digest_of, sha256, template_of
 from mgrpo.evaluation.protocols import Settings, num_samples
-from mgrpo.evaluation.results import RESULTS_FILE, BenchmarkResult, Model, Protocol, read_results
+from mgrpo.evaluation.results import RESULTS_FILE, BenchmarkResult, Model, UsedProtocol, read_results
 from mgrpo.evaluation.store import Sample, SampleStore
 from mgrpo.monitoring.display import visible
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model to be measured.
 
     Attributes:
@@ -41,7 +41,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class How:
+class EvalSettings:
     """How an evaluation samples.
 
     Attributes:
@@ -96,7 +96,7 @@ class Measurement:
 
 
 def plan(
-    subjects: Sequence[Subject], benchmarks: Sequence[Benchmark], how: How, output: Path
+    subjects: Sequence[EvaluatedModel], benchmarks: Sequence[Benchmark], how: EvalSettings, output: Path
 ) -> list[list[Measurement]]:
     """Check everything that can be known before a model is loaded; for each model, a measurement a benchmark.
 
@@ -133,7 +133,7 @@ def directory_name(benchmark: str) -> str:
     return name if name == plain and len(name) <= 60 else f"{name[:60].strip('-')}-{sha256(benchmark)[:6]}"
 
 
-def _fingerprint(subject: Subject, asked: Asked, how: How) -> dict[str, Any]:
+def _fingerprint(subject: EvaluatedModel, asked: Asked, how: EvalSettings) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(how.settings).items() if name != "k"}
     benchmark = asked.benchmark
     return {
@@ -151,13 +151,13 @@ def _fingerprint(subject: Subject, asked: Asked, how: How) -> dict[str, Any]:
     }
 
 
-def protocol_of(how: How) -> Protocol:
+def protocol_of(how: EvalSettings) -> UsedProtocol:
     """The protocol as the result file has it."""
     settings = {name: getattr(how.settings, name) for name in ("temperature", "top_p", "top_k", "max_tokens", "seed")}
-    return Protocol(how.title, engine=how.engine, dtype=how.dtype, versions=how.versions, **settings)
+    return UsedProtocol(how.title, engine=how.engine, dtype=how.dtype, versions=how.versions, **settings)
 
 
-def earlier_results(directory: Path, subject: Subject, how: How) -> dict[str, BenchmarkResult]:
+def earlier_results(directory: Path, subject: EvaluatedModel, how: EvalSettings) -> dict[str, BenchmarkResult]:
     """The benchmarks that an earlier call measured in this directory; all of a result file are of one protocol.
 
     Raises:

@@ -40,7 +40,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class UsedProtocol:
     """How every benchmark of the file was sampled.
 
     Attributes:
@@ -132,7 +132,7 @@ class Results:
     """One `results.json`: a model on some benchmarks, by their names."""
 
     model: Model
-    protocol: Protocol
+    protocol: UsedProtocol
     benchmarks: dict[str, BenchmarkResult]
 
 

@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from mgrpo.evaluation.benchmarks import Benchmark
 from mgrpo.evaluation.engines import Engine, Request, seed_of
-from mgrpo.evaluation.prepare import How, Measurement, Subject, earlier_results, plan, protocol_of
+from mgrpo.evaluation.prepare import EvalSettings, EvaluatedModel, Measurement, earlier_results, plan, protocol_of
 from mgrpo.evaluation.prompts import Asked, digest_of
 from mgrpo.evaluation.protocols import Settings
 from mgrpo.evaluation.results import Results, write_results
@@ -28,7 +28,7 @@ from mgrpo.monitoring.display import progress_bar, visible
 
 
 def evaluate(
-    subjects: Sequence[Subject], benchmarks: Sequence[Benchmark], how: How, output: Path
+    subjects: Sequence[EvaluatedModel], benchmarks: Sequence[Benchmark], how: EvalSettings, output: Path
 ) -> dict[str, Results]:
     """Measure models on benchmarks; the results by the models' labels.
 
@@ -61,7 +61,7 @@ def _max_length(measurement: Measurement, settings: Settings) -> int:
     return max(len(measurement.asked.ids[row]) for row in measurement.asked.rows) + settings.max_tokens
 
 
-def _sample(measurement: Measurement, engine: Engine, how: How, bar: Progress, label: str) -> None:
+def _sample(measurement: Measurement, engine: Engine, how: EvalSettings, bar: Progress, label: str) -> None:
     asked, store = measurement.asked, measurement.store
     total = len(asked.rows) * measurement.k
     wanted = set(itertools.product(asked.rows, range(measurement.k)))

@@ -27,7 +27,7 @@ def last_act(act: Callable[[], object]) -> Iterator[None]:
         _last_acts.remove(act)
 
 
-def end_at_once(message: str, code: int, what_stays: Callable[[], str] | None = None) -> NoReturn:
+def end_at_once(message: str, code: int, resume_hint: Callable[[], str] | None = None) -> NoReturn:
     """End this process and all that it started, from any thread, without a word to the others.
 
     Nothing here waits for a lock or a file for ever: the message goes past Python's streams, the rest has `SECONDS`.
@@ -35,12 +35,12 @@ def end_at_once(message: str, code: int, what_stays: Callable[[], str] | None = 
     Args:
         message: a sentence, said on stderr.
         code: the exit code.
-        what_stays: gives a second half of the sentence, if it comes to an end.
+        resume_hint: gives a second half of the sentence, if it comes to an end.
     """
     _ending.acquire()  # two threads may want to end it: the second one waits for the first one's end
-    if what_stays is not None:
+    if resume_hint is not None:
         told: list[str] = []
-        in_time(lambda: told.append(what_stays()))
+        in_time(lambda: told.append(resume_hint()))
         message = "; ".join([message, *told])
     say(message)
     in_time(*_last_acts, sys.stdout.flush, sys.stderr.flush)

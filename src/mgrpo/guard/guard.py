@@ -21,7 +21,7 @@ from mgrpo.guard.out_of_memory import out_of_memory
 from mgrpo.guard.peers import DYING_SECONDS, Peers
 from mgrpo.guard.signals import EXIT_CODES, StopSignals
 from mgrpo.guard.watchdog import Watchdog
-from mgrpo.runs.stop import Stop, what_stays
+from mgrpo.runs.stop import Stop, resume_hint
 from mgrpo.training.config import MGRPOConfig
 
 
@@ -82,7 +82,7 @@ class RunGuard:
 
     def __init__(self, config: MGRPOConfig, signals: StopSignals | None) -> None:
         self._config, self._directory = config, Path(config.output_dir)
-        self._what_stays = partial(what_stays, self._directory)
+        self._resume_hint = partial(resume_hint, self._directory)
         self._signals = signals or StopSignals(())
         self._stop_when_asked = StopWhenAsked(self._signals)
         self._around = ExitStack()
@@ -103,7 +103,7 @@ class RunGuard:
         if refusal is not None:
             raise UserError(refusal)
         if self._config.world_size > 1:
-            self._peers = Peers.meet(self._config.process_index, self._what_stays)
+            self._peers = Peers.meet(self._config.process_index, self._resume_hint)
             self._around.enter_context(self._peers.watch())
         return self
 
@@ -113,7 +113,7 @@ class RunGuard:
 
     def starting(self) -> None:
         """Nothing is under way that a signal has to wait for; one that came in between ends the process now."""
-        self._signals.nothing_to_finish(self._what_stays)
+        self._signals.nothing_to_finish(self._resume_hint)
 
     def finish_first(self, what: str) -> None:
         """A signal has to wait: "saving is finished first"."""
@@ -127,7 +127,7 @@ class RunGuard:
             return
         if self._watchdog is None:
             rank = self._config.process_index
-            self._watchdog = Watchdog(self._config.watchdog_minutes, self._directory, rank, self._what_stays)
+            self._watchdog = Watchdog(self._config.watchdog_minutes, self._directory, rank, self._resume_hint)
             self._around.enter_context(self._watchdog.watch())
         self._watchdog.moved()
         self._watchdog.follow(trainer.accelerator.unwrap_model(trainer.model))
@@ -138,18 +138,18 @@ class RunGuard:
         by = self._stop_when_asked.stopped_by
         if by is None or state.global_step >= state.max_steps:
             return None
-        return Stop(f"{by.name} after step {state.global_step}; {self._what_stays()}", EXIT_CODES[by])
+        return Stop(f"{by.name} after step {state.global_step}; {self._resume_hint()}", EXIT_CODES[by])
 
     def explained(self, error: Exception) -> Stop | None:
         """What a run ends with that an error ended, where a sentence says it all; None: the error is to be seen."""
         sentence = out_of_memory(error, self._config)
         if sentence is not None:
-            stays = what_stays(self._directory, with_other_settings=True)
+            stays = resume_hint(self._directory, with_other_settings=True)
             return Stop(f"{sentence}; {stays}", EXIT_OUT_OF_MEMORY)
         if self._peers is not None and not isinstance(error, UserError):
             sentence = self._peers.lost(DYING_SECONDS)
             if sentence is not None:
-                return Stop(f"{sentence}; {self._what_stays()}", EXIT_PROCESS_LOST)
+                return Stop(f"{sentence}; {self._resume_hint()}", EXIT_PROCESS_LOST)
         return None
 
     def end_together(self) -> None:

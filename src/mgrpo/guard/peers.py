@@ -29,11 +29,11 @@ class Peers:
     Args:
         rank: of this process.
         pids: (rank, machine, process) of all of them.
-        what_stays: gives the half of a sentence that says what the run can go on from.
+        resume_hint: gives the half of a sentence that says what the run can go on from.
     """
 
-    def __init__(self, rank: int, pids: list[tuple[int, str, int]], what_stays: Callable[[], str]) -> None:
-        self._rank, self._num_processes, self._what_stays = rank, len(pids), what_stays
+    def __init__(self, rank: int, pids: list[tuple[int, str, int]], resume_hint: Callable[[], str]) -> None:
+        self._rank, self._num_processes, self._resume_hint = rank, len(pids), resume_hint
         self._here: dict[int, psutil.Process] = {}
         for other, machine, pid in pids:
             if machine == machine_id():
@@ -42,9 +42,9 @@ class Peers:
         self._is_over = threading.Event()
 
     @classmethod
-    def meet(cls, rank: int, what_stays: Callable[[], str]) -> "Peers":
+    def meet(cls, rank: int, resume_hint: Callable[[], str]) -> "Peers":
         """All processes of a run tell each other which they are; each has to call this."""
-        return cls(rank, gather_object([(rank, machine_id(), os.getpid())]), what_stays)
+        return cls(rank, gather_object([(rank, machine_id(), os.getpid())]), resume_hint)
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
@@ -75,7 +75,7 @@ class Peers:
         while not self._is_over.wait(LOOK_SECONDS):
             sentence = self.lost()
             if sentence is not None and not self._is_over.is_set():
-                end_at_once(f"rank {self._rank} ends: {sentence}", EXIT_PROCESS_LOST, self._what_stays)
+                end_at_once(f"rank {self._rank} ends: {sentence}", EXIT_PROCESS_LOST, self._resume_hint)
 
 
 def _is_gone(process: psutil.Process) -> bool:

@@ -53,7 +53,7 @@ class StopSignals:
         self._signals, self._same_within = tuple(signals), same_within
         self._asked_at = 0.0
         self._finished_first: str | None = None
-        self._what_stays: Callable[[], str] = lambda: "nothing was begun yet"
+        self._resume_hint: Callable[[], str] = lambda: "nothing was begun yet"
         self._lock = threading.Lock()
         self._before: dict[signal.Signals, Any] = {}
         self._pipe: tuple[int, int] | None = None
@@ -73,14 +73,14 @@ class StopSignals:
         with self._lock:
             self._finished_first = what
 
-    def nothing_to_finish(self, what_stays: Callable[[], str]) -> None:
+    def nothing_to_finish(self, resume_hint: Callable[[], str]) -> None:
         """From now on a signal ends the process at once, and one that came before does so now.
 
         Args:
-            what_stays: gives the sentence that says what the process leaves.
+            resume_hint: gives the sentence that says what the process leaves.
         """
         with self._lock:
-            self._finished_first, self._what_stays = None, what_stays
+            self._finished_first, self._resume_hint = None, resume_hint
             if self.asked is not None:
                 self._end(self.asked)
 
@@ -135,7 +135,7 @@ class StopSignals:
             threading.Thread(target=self.tell, args=(text,), daemon=True).start()
 
     def _end(self, number: signal.Signals) -> None:
-        end_at_once(f"{number.name}: stopped at once", EXIT_CODES[number], self._what_stays)
+        end_at_once(f"{number.name}: stopped at once", EXIT_CODES[number], self._resume_hint)
 
 
 def _heard_by_the_thread(*_: Any) -> None:

@@ -31,11 +31,11 @@ class Watchdog(TrainerCallback):
         minutes: how long nothing may move.
         directory: where the stacks go, as `stuck-TIME-RANK.txt`.
         rank: of this process.
-        what_stays: gives the half of a sentence that says what the run can go on from.
+        resume_hint: gives the half of a sentence that says what the run can go on from.
     """
 
-    def __init__(self, minutes: float, directory: Path, rank: int, what_stays: Callable[[], str]) -> None:
-        self._minutes, self._directory, self._rank, self._what_stays = minutes, directory, rank, what_stays
+    def __init__(self, minutes: float, directory: Path, rank: int, resume_hint: Callable[[], str]) -> None:
+        self._minutes, self._directory, self._rank, self._resume_hint = minutes, directory, rank, resume_hint
         self._moved = time.monotonic()
         self._step = 0
         self._is_over = threading.Event()
@@ -107,7 +107,7 @@ class Watchdog(TrainerCallback):
         end_at_once(
             f"nothing moved for {self._minutes:g} minutes (watchdog_minutes) at step {self._step}, {where}; {stacks}",
             EXIT_STUCK,
-            self._what_stays,
+            self._resume_hint,
         )
 
 

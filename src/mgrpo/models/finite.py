@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mgrpo.errors import UserError
-from mgrpo.training.sampling.momentum_model import local_part
+from mgrpo.models.shards import local_part
 
 
 def broken_weight(parameters: Iterable[tuple[str, Tensor]]) -> str | None:

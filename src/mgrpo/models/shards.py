@@ -1,4 +1,4 @@
-"""Parameters that DeepSpeed ZeRO-3 has sharded, as what torch calls a sharded tensor.
+"""The part of a parameter that a process holds: whole, an FSDP2 `DTensor`, or a DeepSpeed ZeRO-3 shard read as one.
 
 ZeRO-3 flattens a parameter, pads it, and cuts it into equal parts, one a process: but for the padding, the parts of a
 `DTensor` sharded on its first dimension. DeepSpeed itself is not imported: all that is needed hangs on its parameters.
@@ -36,6 +36,21 @@ def gather_again(parameters: Iterable[Any]) -> None:
     if whole:
         whole[0].partition(whole)
         whole[0].all_gather(whole)
+
+
+def held(parameter: Tensor) -> Tensor:
+    """A parameter as this process holds it: whole, or a `DTensor`."""
+    return shard_of(parameter) if is_sharded(parameter) else parameter.detach()
+
+
+def local(weight: Tensor) -> Tensor:
+    """The part of a weight that this process holds."""
+    return weight.to_local() if isinstance(weight, DTensor) else weight
+
+
+def local_part(parameter: Tensor) -> Tensor:
+    """What this process holds of a parameter: all of it, or its shard."""
+    return local(held(parameter))
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from mgrpo.errors import UserError
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parent
 PRESETS = RECIPES / "presets"
 """Recipes that set a method and nothing else, to be laid over another one."""
 

@@ -33,7 +33,7 @@ Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RecipeFile:
     """A run's config.yaml.
 
     Attributes:
@@ -72,7 +72,7 @@ class RunRecord:
     label: str
     rows: list[Row]
     alarms: list[Row]
-    recipe: Recipe | None
+    recipe: RecipeFile | None
     environment: dict[str, Any] | None
     tables: dict[int, Path]
     is_finished: bool
@@ -202,18 +202,18 @@ def _read_environment(path: Path) -> dict[str, Any] | None:
     return environment
 
 
-def _read_recipe(path: Path) -> Recipe | None:
+def _read_recipe(path: Path) -> RecipeFile | None:
     import yaml
 
     try:
         given, _, defaults = path.read_text(encoding="utf-8").partition(DEFAULTS_HEADING)
         given_fields, default_fields = (yaml.safe_load(text) or {} for text in (given, defaults))
-        return Recipe(given, defaults, default_fields | given_fields, frozenset(given_fields))
+        return RecipeFile(given, defaults, default_fields | given_fields, frozenset(given_fields))
     except (yaml.YAMLError, ValueError, TypeError):
         return None
 
 
-def _secrets(recipe: Recipe | None) -> list[str]:
+def _secrets(recipe: RecipeFile | None) -> list[str]:
     """The values of a recipe that must not be shared with its report."""
     if recipe is None:
         return []
@@ -230,9 +230,9 @@ def _without(content: Any, secrets: Sequence[str]) -> Any:
         for secret in secrets:
             content = content.replace(secret, SECRET)
         return content
-    if isinstance(content, Recipe):
+    if isinstance(content, RecipeFile):
         given, defaults, fields = (_without(p, secrets) for p in (content.given, content.defaults, content.fields))
-        return Recipe(given, defaults, fields, content.given_names)
+        return RecipeFile(given, defaults, fields, content.given_names)
     if isinstance(content, dict):
         return {name: _without(value, secrets) for name, value in content.items()}
     if isinstance(content, list):

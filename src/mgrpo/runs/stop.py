@@ -19,7 +19,7 @@ class Stop:
     exit_code: int
 
 
-def what_stays(run_directory: Path, *, with_other_settings: bool = False) -> str:
+def resume_hint(run_directory: Path, *, with_other_settings: bool = False) -> str:
     """The half of a sentence that says what a run that ends now can go on from.
 
     Args:

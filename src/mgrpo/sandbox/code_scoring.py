@@ -2,7 +2,7 @@
 
 What a verdict rests on. No expected output enters a sandbox in which a candidate's code runs: what a program prints
 is compared out here, and what a function returns is judged in a second sandbox without the candidate
-(`in_sandbox.py`). So printing "passed", ending early with exit code 0, catching SystemExit, replacing builtins,
+(`inside.py`). So printing "passed", ending early with exit code 0, catching SystemExit, replacing builtins,
 rewriting the test file or returning an object that is equal to everything passes nothing; the right values have to be
 computed.
 
@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from mgrpo.sandbox import code_tests
 from mgrpo.sandbox.code_tests import AssertTests, CallTests, CodeTests, StdinTests
-from mgrpo.sandbox.sandbox import Limits, Outcome, check_sandbox, run_program
+from mgrpo.sandbox.sandbox import Limits, ProgramOutcome, check_sandbox, run_program
 
 Reason = Literal["passed", "wrong answer", "error", "timeout", "memory", "output", "no code"]
 
@@ -45,7 +45,7 @@ JUDGE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ProgramVerdict:
     """Whether a completion's code passed all tests.
 
     Attributes:
@@ -67,8 +67,8 @@ def score_code(
     *,
     num_workers: int | None = None,
     timeout: float | None = None,
-    on_verdict: Callable[[int, Verdict], None] | None = None,
-) -> list[Verdict]:
+    on_verdict: Callable[[int, ProgramVerdict], None] | None = None,
+) -> list[ProgramVerdict]:
     """Run the code of each completion against its tests.
 
     A verdict takes at most (number of tests + 1) times the timeout, `JUDGE_SECONDS`, and what the sandboxes take.
@@ -87,7 +87,7 @@ def score_code(
     check_sandbox()
     if num_workers is None:
         num_workers = len(os.sched_getaffinity(0))
-    verdicts: dict[int, Verdict] = {}
+    verdicts: dict[int, ProgramVerdict] = {}
     with ThreadPoolExecutor(num_workers, "sandbox") as pool:
         pairs = enumerate(zip(completions, tests, strict=True))
         futures = {pool.submit(score_one, *pair, timeout=timeout): index for index, pair in pairs}
@@ -103,12 +103,12 @@ def score_code(
     return [verdicts[index] for index in range(len(completions))]
 
 
-def score_one(completion: str, tests: CodeTests, *, timeout: float | None = None) -> Verdict:
+def score_one(completion: str, tests: CodeTests, *, timeout: float | None = None) -> ProgramVerdict:
     """Run the code of one completion against its tests; `score_code` says more."""
     is_mbpp = isinstance(tests, AssertTests)
     code = code_tests.extract_mbpp(completion) if is_mbpp else code_tests.extract_fenced(completion)
     if code is None or not code.strip():
-        return Verdict(False, "no code")
+        return ProgramVerdict(False, "no code")
     if timeout is None:
         timeout = code_tests.MBPP_SECONDS if is_mbpp else code_tests.LIVECODEBENCH_SECONDS
     if isinstance(tests, StdinTests):
@@ -120,7 +120,7 @@ def score_one(completion: str, tests: CodeTests, *, timeout: float | None = None
     return _score_steps(spec, {"checks": split.checks, "imports": split.imports}, timeout)
 
 
-def _score_program(code: str, tests: StdinTests, timeout: float) -> Verdict:
+def _score_program(code: str, tests: StdinTests, timeout: float) -> ProgramVerdict:
     # an exit code that the program chose is as good as 0
     run = f"exec(compile({code!r}, 'solution', 'exec'), globals())"
     program = f"{PRELUDE}\ntry:\n    {run}\nexcept SystemExit:\n    pass\n"
@@ -129,11 +129,13 @@ def _score_program(code: str, tests: StdinTests, timeout: float) -> Verdict:
         if not outcome.is_success:
             return _failure(outcome, number)
         if not code_tests.same_output(outcome.stdout, expected):
-            return Verdict(False, "wrong answer", number, f"printed {_short(outcome.stdout)}, not {_short(expected)}")
-    return Verdict(True, "passed")
+            return ProgramVerdict(
+                False, "wrong answer", number, f"printed {_short(outcome.stdout)}, not {_short(expected)}"
+            )
+    return ProgramVerdict(True, "passed")
 
 
-def _score_calls(code: str, tests: CallTests, timeout: float) -> Verdict:
+def _score_calls(code: str, tests: CallTests, timeout: float) -> ProgramVerdict:
     owner = "Solution()." if "class Solution" in code else ""
     arguments = (f"[{','.join(lines.split(chr(10)))}]" for lines in tests.inputs)
     spec = {
@@ -145,41 +147,43 @@ def _score_calls(code: str, tests: CallTests, timeout: float) -> Verdict:
     return _score_steps(spec, {"checks": checks, "imports": []}, timeout * (len(checks) + 1))
 
 
-def _score_steps(spec: dict[str, Any], checks: dict[str, Any], seconds: float) -> Verdict:
+def _score_steps(spec: dict[str, Any], checks: dict[str, Any], seconds: float) -> ProgramVerdict:
     """Have the candidate's values collected in one sandbox and judged in another."""
     outcome = run_program(_in_sandbox("collect"), stdin=json.dumps(spec), limits=_limits(seconds))
     num_done = outcome.stdout.count("\n")
     if not outcome.is_success:
         return _failure(outcome, num_done if len(spec["steps"]) == len(checks["checks"]) else None)
     if num_done != len(spec["steps"]):
-        return Verdict(False, "error", detail="it ended before its tests did")
+        return ProgramVerdict(False, "error", detail="it ended before its tests did")
     to_judge = f"{json.dumps(checks)}\n{outcome.stdout}"
     judged = run_program(_in_sandbox("judge"), stdin=to_judge, limits=_limits(JUDGE_SECONDS))
     if not judged.is_success:
         return _failure(judged, None)
     verdict = json.loads(judged.stdout)
     if verdict["passed"]:
-        return Verdict(True, "passed")
+        return ProgramVerdict(True, "passed")
     reason = verdict["reason"] if verdict["reason"] == "wrong answer" else _reason(verdict["detail"])
-    return Verdict(False, reason, verdict["test"], verdict["detail"])
+    return ProgramVerdict(False, reason, verdict["test"], verdict["detail"])
 
 
 @cache
 def _in_sandbox(function: str) -> str:
-    return Path(__file__).with_name("in_sandbox.py").read_text() + f"\n{function}()\n"
+    return Path(__file__).with_name("inside.py").read_text() + f"\n{function}()\n"
 
 
 def _limits(seconds: float) -> Limits:
     return Limits(wall_seconds=seconds, cpu_seconds=math.ceil(seconds) + 1)
 
 
-def _failure(outcome: Outcome, test: int | None) -> Verdict:
+def _failure(outcome: ProgramOutcome, test: int | None) -> ProgramVerdict:
     last = outcome.stderr.strip().rpartition("\n")[2]
     if outcome.stopped:
-        return Verdict(False, outcome.stopped, test, _short(last))
+        return ProgramVerdict(False, outcome.stopped, test, _short(last))
     if outcome.exit_code == -signal.SIGALRM:
-        return Verdict(False, "timeout", test)
-    return Verdict(False, "error", test, _short(last) or f"it ended with {outcome.exit_code} and printed nothing")
+        return ProgramVerdict(False, "timeout", test)
+    return ProgramVerdict(
+        False, "error", test, _short(last) or f"it ended with {outcome.exit_code} and printed nothing"
+    )
 
 
 def _reason(error: str) -> Reason:

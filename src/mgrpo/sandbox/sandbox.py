@@ -51,7 +51,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProgramOutcome:
     """What became of a program.
 
     Attributes:
@@ -76,7 +76,7 @@ class Outcome:
         return self.stopped is None and self.exit_code == 0
 
 
-def run_program(source: str, *, stdin: str = "", limits: Limits | None = None) -> Outcome:
+def run_program(source: str, *, stdin: str = "", limits: Limits | None = None) -> ProgramOutcome:
     """Run a Python program in a sandbox of its own, with an empty directory, no network and no other processes.
 
     When it returns, the program has ended, and nothing of it is left. It may be called from several threads.
@@ -219,7 +219,7 @@ def _end(launcher: subprocess.Popen) -> None:
         launcher.kill()  # the rest dies with it
 
 
-def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) -> Outcome:
+def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) -> ProgramOutcome:
     stdout, stderr = (bytes(output).decode(errors="replace") for output in outputs[:2])
     status: dict[str, Any] = {}
     for line in outputs[2].splitlines():
@@ -236,7 +236,7 @@ def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) 
     elif exit_code and stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
         stopped = "memory"
     used = status.get("wall_seconds", 0.0), status.get("cpu_seconds", 0.0)
-    return Outcome(stdout, stderr, exit_code, stopped, *used)
+    return ProgramOutcome(stdout, stderr, exit_code, stopped, *used)
 
 
 def _refusal(reason: str) -> UserError:

@@ -16,7 +16,7 @@ from mgrpo.study.definition import StudyRun
 
 
 @dataclass
-class Going:
+class RunningProcess:
     """A run that was started, and the place it occupies."""
 
     run: StudyRun
@@ -39,7 +39,7 @@ class Pool:
     context: BaseContext
     workers: int
     gpus: list[str] = field(default_factory=list)
-    going: list[Going] = field(default_factory=list)
+    going: list[RunningProcess] = field(default_factory=list)
     is_interrupted: bool = False
 
     @property
@@ -52,7 +52,7 @@ class Pool:
         place = min(set(range(self.workers)) - {going.place for going in self.going})
         gpu = self.gpus[place % len(self.gpus)] if self.gpus else None
         process = self.context.Process(target=child.run, args=(fields, source, run.log, gpu))  # type: ignore[attr-defined]
-        self.going.append(Going(run, place, process))  # first, so that an interruption finds it
+        self.going.append(RunningProcess(run, place, process))  # first, so that an interruption finds it
         process.start()
 
     def ended(self, timeout: float) -> list[tuple[StudyRun, int]]:

@@ -222,7 +222,7 @@ class RunFiles(TrainerCallback):
             return
         directory = Path(args.output_dir)
         last_row = self._trainer.resumed.last_row if self._trainer.resumed is not None else None
-        if not self._trainer.goes_on_in(directory):
+        if not self._trainer.resumes_run_in(directory):
             last_row = None  # another run's
         self._writer = MetricsWriter(directory / METRICS_FILE, state.global_step, last_row)
         drop_completions_after(directory, state.global_step)

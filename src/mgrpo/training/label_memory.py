@@ -9,11 +9,11 @@ from typing import Any
 from mgrpo.errors import UserError
 
 FILE_NAME = "labels.json"
-"""The memory in a checkpoint: an object of prompt keys, each with the fields of its `Seen`."""
+"""The memory in a checkpoint: an object of prompt keys, each with the fields of its `PromptHistory`."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class PromptHistory:
     """A prompt's last visit.
 
     Attributes:
@@ -37,17 +37,17 @@ class LabelMemory:
     """Labels by prompt. All processes hold the same one: what one of them saw is told to all."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, PromptHistory] = {}
 
     def __contains__(self, key: str) -> bool:
         """Whether a prompt was seen."""
         return key in self._seen
 
-    def __getitem__(self, key: str) -> Seen:
+    def __getitem__(self, key: str) -> PromptHistory:
         """A prompt's last visit."""
         return self._seen[key]
 
-    def visit(self, key: str, label: str | None, is_same: bool) -> Seen:
+    def visit(self, key: str, label: str | None, is_same: bool) -> PromptHistory:
         """What a visit adds up to; nothing is remembered yet.
 
         Args:
@@ -57,12 +57,12 @@ class LabelMemory:
         """
         before = self._seen.get(key)
         if before is None or before.label is None:
-            return Seen(label)
+            return PromptHistory(label)
         if label is None:
             return before
-        return Seen(label, 0 if is_same else before.num_flips + 1, not is_same)
+        return PromptHistory(label, 0 if is_same else before.num_flips + 1, not is_same)
 
-    def remember(self, visits: list[tuple[str, Seen]]) -> None:
+    def remember(self, visits: list[tuple[str, PromptHistory]]) -> None:
         """Take in the visits of all processes."""
         self._seen |= dict(visits)
 
@@ -80,7 +80,7 @@ class LabelMemory:
         path = directory / FILE_NAME
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
-            self._seen = {key: Seen(*row) for key, row in rows.items()}
+            self._seen = {key: PromptHistory(*row) for key, row in rows.items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} cannot be read ({type(error).__name__}), so labels of earlier epochs are lost; resume from "

@@ -55,7 +55,7 @@ def vote(
     num_momentum: int,
     extractor: Extractor,
     equivalence: str,
-    known: "Known | None" = None,
+    known: "FixedLabels | None" = None,
     **method: Any,
 ) -> VotedBatch:
     """Read the answers, filter, vote and reward.
@@ -101,7 +101,7 @@ def vote(
 
 
 @dataclass(frozen=True)
-class Known:
+class FixedLabels:
     """The labels of a batch that come from elsewhere than its votes.
 
     Attributes:

@@ -51,9 +51,9 @@ from mgrpo.training.checkpointing.save import save_checkpoint
 from mgrpo.training.checks import check_prompts_can_be_shared, check_votable, check_without_vote
 from mgrpo.training.collapse_callback import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model, skips_zero_advantage
-from mgrpo.training.label_memory import LabelMemory, Seen, key_of
+from mgrpo.training.label_memory import LabelMemory, PromptHistory, key_of
 from mgrpo.training.labelling import (
-    Known,
+    FixedLabels,
     VotedBatch,
     completion_rows,
     equivalent_to_gold,
@@ -153,7 +153,7 @@ class MGRPOTrainer(GRPOTrainer):
         self._num_along = 0  # momentum completions a prompt that are sampled along with the policy's
         self._along: tuple | None = None  # their tokens, entropies and self-certainties, until asked for
         self._batch: VotedBatch | None = None
-        self._visits: list[Seen] = []
+        self._visits: list[PromptHistory] = []
         self._gold_labels: list[Any] | None = None
         self._probe: Probe | None = None
         self._seconds: dict[str, float] = defaultdict(float)
@@ -221,7 +221,7 @@ class MGRPOTrainer(GRPOTrainer):
             if self.resumed is not None:
                 loop_state.restore(self, self.resumed, directory)
 
-    def goes_on_in(self, directory: Path) -> bool:
+    def resumes_run_in(self, directory: Path) -> bool:
         """Whether training was resumed from a checkpoint of the run in a directory."""
         return self._checkpoint is not None and Path(self._checkpoint).parent.resolve() == directory.resolve()
 
@@ -384,7 +384,7 @@ class MGRPOTrainer(GRPOTrainer):
             _, completion_ids, completions = self.sample(prompts, self.args.num_momentum_generations)
         return Rollouts(completions, [len(ids) for ids in completion_ids], self._entropy, self._self_certainty)
 
-    def _frozen_labels(self, prompts: list) -> Known:
+    def _frozen_labels(self, prompts: list) -> FixedLabels:
         """What the initial model votes for, sampled when a prompt is first seen and remembered from then on."""
         assert self.answer_fn is not None
         keys = [key_of(prompt) for prompt in prompts]
@@ -397,7 +397,7 @@ class MGRPOTrainer(GRPOTrainer):
             self.label_memory[key].label if key in self.label_memory else label
             for key, label in zip(keys, fresh, strict=True)
         ]
-        return Known(labels, partial(equivalent_to_gold, equivalence=self.equivalence))
+        return FixedLabels(labels, partial(equivalent_to_gold, equivalence=self.equivalence))
 
     @contextmanager
     def _uncounted(self, num_generations: int) -> Iterator[None]:
@@ -447,7 +447,7 @@ class MGRPOTrainer(GRPOTrainer):
         num_policy = self.num_generations if is_training else self.num_generations_eval
         momentum, known = None, None
         if is_training and self._gold_labels is not None:
-            known = Known(self._gold_labels[::num_policy], self.gold_scorer)
+            known = FixedLabels(self._gold_labels[::num_policy], self.gold_scorer)
         elif is_training and self.momentum_model is not None and self.args.num_momentum_generations:
             started, policy_seconds = time.perf_counter(), self._seconds[names.TIME_POLICY]
             if self.args.label_source == "frozen":
@@ -484,7 +484,7 @@ class MGRPOTrainer(GRPOTrainer):
 
     _vote_reward.__name__ = "vote"  # TRL logs a reward under its function's name
 
-    def _visit(self, prompts: list, labels: list[str | None]) -> list[Seen]:
+    def _visit(self, prompts: list, labels: list[str | None]) -> list[PromptHistory]:
         """Remember the batch's labels; returns what each group's visit added up to."""
         keys = [key_of(prompt) for prompt in prompts]
         pairs = [
@@ -641,7 +641,7 @@ class MGRPOTrainer(GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         self._checkpoint = checkpoint
         if checkpoint is not None:
-            loop_state.take_learning_rate(self)
+            loop_state.apply_learning_rate(self)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save what transformers and TRL do, the momentum weights, labels and the loop's state: all or nothing."""

@@ -139,7 +139,7 @@ def restore(trainer: "MGRPOTrainer", state: LoopState, directory: Path) -> None:
         trainer._buffered_inputs = _unpacked(state.buffer, tensors, trainer.accelerator.device)
 
 
-def take_learning_rate(trainer: "MGRPOTrainer") -> None:
+def apply_learning_rate(trainer: "MGRPOTrainer") -> None:
     """Let a resumed run go on with its configuration's learning rate, where that is not the checkpoint's."""
     wanted, saved = trainer.args.learning_rate, trainer.lr_scheduler.base_lrs
     trainer.lr_scheduler.base_lrs = [wanted] * len(saved)

@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor, Partial, distribute_tensor
 
 from mgrpo.algorithm import distance_squares, ema_update_, relative_distance
 from mgrpo.errors import UserError
-from mgrpo.models import shards as zero3
+from mgrpo.models import shards
 
 FILE_NAME = "momentum.safetensors"
 """The momentum weights in a checkpoint: float32, by parameter name."""
@@ -53,13 +53,13 @@ class MomentumModel:
                 "the policy's parameters are sharded by FSDP1, which flattens them, so that the momentum model cannot "
                 "follow them; set fsdp_version to 2."
             )
-        if on_cpu and any(isinstance(_held(p), DTensor) for p in self._parameters.values()):
+        if on_cpu and any(isinstance(shards.held(p), DTensor) for p in self._parameters.values()):
             raise UserError(
                 "momentum_cpu_offload is on, but the policy's parameters are sharded, and the momentum model with "
                 "them; set it to false."
             )
         copy = _on_cpu if on_cpu else _copied
-        self._weights = {name: copy(_held(p)) for name, p in self._parameters.items()}
+        self._weights = {name: copy(shards.held(p)) for name, p in self._parameters.items()}
 
     @property
     def _is_sharded(self) -> bool:
@@ -101,12 +101,12 @@ class MomentumModel:
         holds the policy's.
         """
         names = [name for name, weight in self._weights.items() if self._on_cpu or isinstance(weight, DTensor)]
-        shards = self._local_policy_weights(names)
+        policy_parts = self._local_policy_weights(names)
         # in float32 the momentum weights themselves, which then hold the policy for the time being
-        stand_ins = [w.to(s.dtype) for w, s in zip(self._local_weights(names), shards, strict=True)]
+        stand_ins = [w.to(s.dtype) for w, s in zip(self._local_weights(names), policy_parts, strict=True)]
         whole = {name: p for name, p in self._parameters.items() if name not in names}
         kept = {name: p.data for name, p in whole.items()}
-        self._exchange(shards, stand_ins)
+        self._exchange(policy_parts, stand_ins)
         try:
             for name, p in whole.items():
                 p.data = self._weights[name].to(p.dtype)
@@ -114,7 +114,7 @@ class MomentumModel:
         finally:
             for name, p in whole.items():
                 p.data = kept[name]
-            self._exchange(shards, stand_ins)
+            self._exchange(policy_parts, stand_ins)
 
     def save(self, directory: Path, *, is_main: bool = True) -> None:
         """Write the weights to `directory`, beside what is there; to be called on all processes.
@@ -165,7 +165,7 @@ class MomentumModel:
 
     def _check_finite(self, path: Path) -> None:
         for name, weight in self._weights.items():
-            if not _local(weight).isfinite().all():
+            if not shards.local(weight).isfinite().all():
                 raise UserError(
                     f"{path} holds weights that are not finite ({name}); resume from an earlier checkpoint."
                 )
@@ -177,31 +177,21 @@ class MomentumModel:
             )
 
     def _local_weights(self, names: list[str]) -> list[Tensor]:
-        return [_local(self._weights[name]) for name in names]
+        return [shards.local(self._weights[name]) for name in names]
 
     def _local_policy_weights(self, names: list[str]) -> list[Tensor]:
-        return [_local(_held(self._parameters[name])) for name in names]
+        return [shards.local(shards.held(self._parameters[name])) for name in names]
 
-    def _exchange(self, shards: list[Tensor], others: list[Tensor]) -> None:
-        _exchange_(shards, others)
+    def _exchange(self, parts: list[Tensor], others: list[Tensor]) -> None:
+        _exchange_(parts, others)
         # else the next forward pass may read what was gathered before
         self._reshard()
-        zero3.gather_again(self._parameters.values())
+        shards.gather_again(self._parameters.values())
 
     def _reshard(self) -> None:
         for module in self._policy.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
-
-
-def _held(parameter: Tensor) -> Tensor:
-    """A parameter as this process holds it: whole, or a `DTensor`."""
-    return zero3.shard_of(parameter) if zero3.is_sharded(parameter) else parameter.detach()
-
-
-def local_part(parameter: Tensor) -> Tensor:
-    """What this process holds of a parameter: all of it, or its shard."""
-    return _local(_held(parameter))
 
 
 def _copied(weight: Tensor) -> Tensor:
@@ -212,11 +202,6 @@ def _on_cpu(weight: Tensor) -> Tensor:
     # pinned memory is copied to and from a GPU at the full speed of the bus
     kept = torch.empty(weight.shape, dtype=torch.float32, device="cpu", pin_memory=torch.cuda.is_available())
     return kept.copy_(weight)
-
-
-def _local(weight: Tensor) -> Tensor:
-    """The part of a weight that this process holds."""
-    return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 @torch.no_grad()
