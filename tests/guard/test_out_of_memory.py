@@ -89,7 +89,7 @@ PHASES = {
         f"memory ran out in the optimizer's step ({SHORT}); set use_peft to true, or optim to adafactor",
     ),
     "momentum-weights": (
-        lambda patch: patch.setattr("mgrpo.training.sampling.momentum_model._held", raise_out_of_memory),
+        lambda patch: patch.setattr("mgrpo.training.sampling.momentum_model.shards.held", raise_out_of_memory),
         f"memory ran out while keeping the momentum weights ({SHORT}); set use_peft to true, or dtype to bfloat16",
     ),
 }

@@ -22,7 +22,7 @@ STARTS_PROCESSES = {
     "answers/worker.py": "Python and a module of ours; text goes through its pipe as JSON",
     "sandbox/sandbox.py": "Python and the sandbox's launcher; a program goes through its pipe",
     "sandbox/launcher.py": "a program, once nothing is left that it could reach",
-    "demo.py": "`mgrpo train` with our own recipes and numbers",
+    "study/demo.py": "`mgrpo train` with our own recipes and numbers",
     "commands/train.py": "`git rev-parse HEAD` in our own directory",
 }
 """Files that start a process, and what they give it."""
@@ -70,7 +70,7 @@ def keywords(call):
 
 
 def test_the_walk_sees_the_whole_package():
-    assert len(modules()) > 80 and {"cli.py", "training/trainer.py", "monitoring/report/serve.py"} <= modules().keys()
+    assert len(modules()) > 80 and {"cli.py", "training/trainer.py", "report/serve.py"} <= modules().keys()
 
 
 def find(source):
