@@ -6,14 +6,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from mgrpo.errors import UserError
+from mgrpo.runs import files
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import (
     MetricsWriter,
     drop_completions_after,
+    put_in_place,
     read_rows,
     read_run,
     series,
+    unfinished_path,
     write_completions,
+    write_whole,
 )
 
 
@@ -157,6 +161,23 @@ def test_the_last_row_is_what_it_was_when_the_checkpoint_was_written(tmp_path):
     path.write_text('{"step": 1}\n{"step": 2, "lo')  # killed while an evaluation joined it
     MetricsWriter(path, 2, last_row={"step": 2, "loss": 1}).close()
     assert read_rows(path) == [{"step": 1}, {"step": 2, "loss": 1}]
+
+
+def test_a_file_takes_its_name_when_it_is_complete(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    write_whole(path, "1")
+    monkeypatch.setattr(files, "flush_tree", lambda unfinished: (_ for _ in ()).throw(OSError("no space")))
+    with pytest.raises(OSError, match="no space"):
+        write_whole(path, "2")
+    assert path.read_text() == "1"
+
+
+def test_a_directory_takes_its_name_with_all_that_is_in_it(tmp_path):
+    unfinished = unfinished_path(tmp_path / "final")
+    (unfinished / "momentum").mkdir(parents=True)
+    (unfinished / "momentum" / "weights").write_text("1")
+    put_in_place(unfinished, tmp_path / "final")
+    assert [path.name for path in tmp_path.rglob("*")] == ["final", "momentum", "weights"]
 
 
 def test_tables_behind_a_step_and_half_ones_are_dropped(tmp_path):

@@ -55,8 +55,14 @@ from mgrpo.models.load import ModelSource, find_model, load_model, room_for_prom
 from mgrpo.monitoring.collapse import Event
 from mgrpo.recipes.data import load_data
 from mgrpo.recipes.recipe import Recipe, write_config
-from mgrpo.runs.checkpoints import flush, flush_tree
-from mgrpo.runs.files import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, write_whole
+from mgrpo.runs.files import (
+    ENVIRONMENT_FILE,
+    FINAL_DIRECTORY,
+    RUN_FORMAT,
+    put_in_place,
+    unfinished_path,
+    write_whole,
+)
 from mgrpo.runs.stop import Stop
 from mgrpo.tasks.check import check_prompts
 from mgrpo.tasks.task import is_known
@@ -195,14 +201,12 @@ def _save_final(trainer: MGRPOTrainer, outcome: RunOutcome, run_directory: Path)
     Raises:
         NotSavedError: if they cannot be written.
     """
-    unfinished = run_directory / f"{FINAL_DIRECTORY}.unfinished"
+    unfinished = unfinished_path(run_directory / FINAL_DIRECTORY)
 
     def complete() -> None:
         if trainer.args.should_save:
             write_outcome(unfinished, outcome)
-            flush_tree(unfinished)
-            unfinished.rename(run_directory / FINAL_DIRECTORY)
-            flush(run_directory)
+            put_in_place(unfinished, run_directory / FINAL_DIRECTORY)
 
     parts: list[Callable[[], None]] = [lambda: trainer.save_model(str(unfinished))]
     if trainer.momentum_model is not None:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from mgrpo.embedded.model import CHECKPOINT
 from mgrpo.embedded.starts import EMBEDDED, SHIPPED, STARTS, start_name
 from mgrpo.errors import UserError
+from mgrpo.runs.files import put_in_place
 
 
 def checkpoint_of(model: str) -> Path:
@@ -76,11 +77,10 @@ def _build(model: str, directory: Path) -> None:
 
     start = STARTS[start_name(model)]
     print(f"building {model} in {directory}: once, about {start.minutes} minutes on one CPU core", file=sys.stderr)
-    # Written beside it and renamed: a directory of this name is always complete.
     unfinished = directory.with_name(f".{directory.name}.{os.getpid()}")
     try:
         build(start, unfinished)
-        unfinished.rename(directory)
+        put_in_place(unfinished, directory)  # a directory of this name is always complete
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

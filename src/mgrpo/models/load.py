@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mgrpo.embedded.cache import checkpoint_of, ensure_built
 from mgrpo.embedded.starts import is_embedded
 from mgrpo.errors import UserError
+from mgrpo.runs.files import put_in_place
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -387,7 +388,7 @@ def _write_copy(
     if directory.exists() and not (directory / COPY_MARKER).is_file() and any(directory.iterdir()):
         raise UserError(f"{directory} is not empty and holds no copy of a model; choose another directory or clear it")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside it and renamed, so that no other process ever loads half a copy.
+    # Complete before it has its name, so that no other process ever loads half a copy.
     unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         model.save_pretrained(unfinished)
@@ -395,7 +396,7 @@ def _write_copy(
         (unfinished / COPY_MARKER).write_text(json.dumps(origin))
         if not _is_copy_of(directory, origin):
             shutil.rmtree(directory, ignore_errors=True)
-            unfinished.rename(directory)
+            put_in_place(unfinished, directory)
     except OSError as error:
         # Another process may have been first; its copy is as good.
         if not _is_copy_of(directory, origin):

@@ -6,7 +6,6 @@ instant, a directory of that name was complete once; and the manifest tells whet
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from pathlib import Path
 import xxhash
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from mgrpo.runs.files import FINAL_DIRECTORY
+from mgrpo.runs.files import FINAL_DIRECTORY, flush_tree, put_in_place
 from mgrpo.runs.sharded_pickles import METADATA_FILE, pickle_fault
 
 MANIFEST_FILE = "manifest.json"
@@ -72,14 +71,13 @@ def complete(unfinished: Path, step: int, expected: Iterable[str] = ()) -> Path:
         )
     manifest = {"step": step, "files": entries}
     (unfinished / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    flush_tree(unfinished)
     checkpoint = unfinished.parent / f"{PREFIX_CHECKPOINT_DIR}-{step}"
     replaced = checkpoint.with_name(checkpoint.name + REPLACED)
     if checkpoint.exists():
+        flush_tree(unfinished)  # before the earlier one loses its name
         shutil.rmtree(replaced, ignore_errors=True)
         checkpoint.rename(replaced)
-    unfinished.rename(checkpoint)
-    flush(checkpoint.parent)
+    put_in_place(unfinished, checkpoint)
     shutil.rmtree(replaced, ignore_errors=True)
     return checkpoint
 
@@ -182,22 +180,6 @@ def tidy(run_directory: Path) -> None:
         leftovers += [path.name for path in run_directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*{ending}")]
     for name in leftovers:
         shutil.rmtree(run_directory / name, ignore_errors=True)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file, or a directory's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def flush_tree(directory: Path) -> None:
-    """Flush all below a directory, and it."""
-    for path in directory.rglob("*"):
-        flush(path)
-    flush(directory)
 
 
 def _entry(path: Path) -> tuple[int, str]:

@@ -124,14 +124,47 @@ def _line(row: Row) -> bytes:
     return (json.dumps(row) + "\n").encode("ascii")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it: a crash in between loses nothing of an earlier one."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+def unfinished_path(path: Path) -> Path:
+    """The name that a file or directory has while it is being written."""
+    return path.with_name(f"{path.name}.unfinished")
+
+
+def put_in_place(unfinished: Path, path: Path) -> None:
+    """Give a complete file or directory its name, once its content is on the disk.
+
+    A process that is killed at any moment, or a power cut, leaves what was at `path` before or all of the new content.
+    A directory cannot take the place of one that is not empty.
+
+    Raises:
+        OSError: if it cannot be flushed or renamed.
+    """
+    flush_tree(unfinished)
     unfinished.replace(path)
+    if path.is_dir():  # its name, too; the name of a file may be written later, which would lose one table or row
+        flush(path.parent)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file such that a crash leaves the earlier content or the new one, never a part."""
+    unfinished = unfinished_path(path)
+    unfinished.write_text(text, encoding="utf-8")
+    put_in_place(unfinished, path)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or a directory's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_tree(path: Path) -> None:
+    """Flush a file, or a directory and everything below it."""
+    for below in path.rglob("*"):
+        flush(below)
+    flush(path)
 
 
 def _finite(value: Any) -> Any:
@@ -185,12 +218,10 @@ def write_completions(rows: list[Row], run_directory: Path, step: int, keep: int
     directory.mkdir(parents=True, exist_ok=True)
     rows = [{name: _encodable(value) for name, value in row.items()} for row in rows]
     table = directory / f"step-{step:06d}.parquet"
-    unfinished = table.with_name(f"{table.name}.unfinished")
+    unfinished = unfinished_path(table)
     with unfinished.open("wb") as file:
         pq.write_table(pa.Table.from_pylist(rows), file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(table)
+    put_in_place(unfinished, table)
     if keep is not None:
         tables = sorted(directory.glob("step-*.parquet"), key=lambda path: int(path.stem.removeprefix("step-")))
         for path in tables[:-keep]:
