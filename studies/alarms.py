@@ -15,9 +15,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from mgrpo.monitoring.collapse import SIGNS, CollapseAlarm, Sign
-from mgrpo.monitoring.stability import HELD_OUT_ACCURACY, WINDOW, stability
+from mgrpo.monitoring.stability import WINDOW, stability
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import FINAL_DIRECTORY, read_run
+from mgrpo.runs.metrics import HELD_OUT_ACCURACY
 
 SIGNALS = Path(__file__).parent / "results" / "alarm" / "signals.parquet"
 METRICS = [*dict.fromkeys(sign.metric for sign in SIGNS), HELD_OUT_ACCURACY]

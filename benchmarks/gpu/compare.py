@@ -40,7 +40,6 @@ SUMMARIZED = (
     names.GRAD_NORM,
     names.DISTANCE,
 )
-HELD_OUT = names.EVAL_PREFIX + names.GOLD_ACCURACY
 
 
 def main() -> int:
@@ -192,7 +191,7 @@ def summarize(rows: list[Row]) -> dict[str, Any]:
     seconds["learn"] = median(row[names.TIME_STEP] - sum(row.get(name, 0.0) for name in PHASES) for row in timed)
     return {
         "metrics": metrics,
-        HELD_OUT: dict(zip(*series(rows, HELD_OUT), strict=True)),
+        names.HELD_OUT_ACCURACY: dict(zip(*series(rows, names.HELD_OUT_ACCURACY), strict=True)),
         "seconds_per_step": seconds,
         "train_runtime": series(rows, "train_runtime")[1][-1],
     }

@@ -79,7 +79,7 @@ def test_a_run_without_right_answers_is_judged_by_what_is_known(make_run, report
         (directory / "alarms.jsonl").write_text(events)
         verdicts.append(json.loads(report(directory)[1]["data"])["runs"][0]["verdict"])
     known = (
-        "run: right answers were not measured; agreement 0.50 to 0.50, different labels in a batch 7.50 to 7.50, {}. "
+        "run: right answers were not measured; agreement 0.50 to 0.50, distinct labels 7.50 to 7.50, {}. "
         "Logged up to step 10 of 20: it is running, or ended early."
     )
     assert verdicts == [

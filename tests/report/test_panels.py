@@ -1,11 +1,11 @@
 import pytest
 
-from mgrpo.report.panels import PANELS, knows_answers, panels_with_data, with_derived
+from mgrpo.report.panels import PANELS, panels_with_data, with_derived
 from mgrpo.runs import metrics as names
 
 
 def test_every_metric_of_every_panel_has_a_meaning():
-    everything = [{name: 1.0 for panel in PANELS for name in panel.lines}]
+    everything = [{name: 1.0 for panel in PANELS for name in panel.metrics}]
     panels = panels_with_data([everything])
     assert [panel["id"] for panel in panels] == [panel.id for panel in PANELS]
     assert len({panel.id for panel in PANELS}) == len(PANELS)
@@ -41,13 +41,6 @@ def test_lines_without_data_are_left_out_unless_they_belong_together():
     agreement, entropy = panels_with_data([[{"vote/agreement": 0.5, "entropy/mean": 0.25}]])
     assert [line["metric"] for line in agreement["lines"]] == ["vote/agreement"]
     assert [line["metric"] for line in entropy["lines"]] == ["entropy/mean", "entropy/p10", "entropy/p90"]
-
-
-@pytest.mark.parametrize(
-    ("name", "is_gold"), [("gold/accuracy", True), ("eval_gold/label_accuracy", True), ("eval_vote/agreement", False)]
-)
-def test_what_knows_the_right_answers(name, is_gold):
-    assert knows_answers(name) == is_gold
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class TrainingProgress(TrainerCallback):
         self._view.add_row(row)
         if self._live is not None:
             if EVAL_SECONDS in row:
-                accuracy = row.get(names.EVAL_PREFIX + names.GOLD_ACCURACY)
+                accuracy = row.get(names.HELD_OUT_ACCURACY)
                 held_out = "" if accuracy is None else f"held-out {number(accuracy)}, "
                 self.show_event(f"step {state.global_step}  evaluated: {held_out}{row[EVAL_SECONDS]:.1f} s")
         elif self._shows_steps and (names.AGREEMENT in row or state.global_step == 0):

@@ -17,11 +17,7 @@ from rich.text import Text
 
 from mgrpo.runs import metrics as names
 
-_NUMBERS = {
-    "agreement": names.AGREEMENT,
-    "entropy": names.ENTROPY,
-    "held-out": names.EVAL_PREFIX + names.GOLD_ACCURACY,
-}
+_NUMBERS = (names.AGREEMENT, names.ENTROPY, names.HELD_OUT_ACCURACY)
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories: control and format characters (escape, direction marks), lone surrogates, line separators."""
 
@@ -41,7 +37,8 @@ def visible(text: str, keep: str = "") -> str:
 
 def summary_line(row: dict[str, Any]) -> str:
     """The few numbers that matter, as far as they are in the row."""
-    return "  ".join(f"{label} {row[name]:.2f}" for label, name in _NUMBERS.items() if row.get(name) is not None)
+    known = (name for name in _NUMBERS if row.get(name) is not None)
+    return "  ".join(f"{names.short_label(name)} {row[name]:.2f}" for name in known)
 
 
 class _Rate(ProgressColumn):

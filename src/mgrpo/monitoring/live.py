@@ -11,12 +11,12 @@ from rich.text import Text
 from mgrpo.runs import metrics as names
 
 CURVES = (
-    (("agreement", names.AGREEMENT), ("held-out", names.EVAL_PREFIX + names.GOLD_ACCURACY)),
-    (("entropy", names.ENTROPY), ("distance", names.DISTANCE)),
-    (("distinct", names.DISTINCT), ("length", names.LENGTH)),
+    (names.AGREEMENT, names.HELD_OUT_ACCURACY),
+    (names.ENTROPY, names.DISTANCE),
+    (names.DISTINCT, names.LENGTH),
 )
-"""Label and metric of each cell, a line at a time."""
-PHASES = (("policy", names.TIME_POLICY), ("momentum", names.TIME_MOMENTUM), ("label", names.TIME_LABEL))
+"""The metric of each cell, line by line."""
+PHASES = (names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL)
 
 NUM_VALUES = 30
 """Logged values of which a trend is drawn."""
@@ -46,7 +46,7 @@ class LiveView:
         self.watched_from: int | None = None
         self._clock = clock
         # Tuples, replaced whole: another thread reads them.
-        self._curves: dict[str, tuple[float, ...]] = {name: () for line in CURVES for _, name in line}
+        self._curves: dict[str, tuple[float, ...]] = {name: () for line in CURVES for name in line}
         self._ends: tuple[tuple[int, float], ...] = ()
         self._last: dict[str, float] = {}
         self.begin(step=0, max_steps=0, batches_per_step=1.0, completions_per_step=0.0)
@@ -109,10 +109,10 @@ class LiveView:
         levels = TREND_ASCII if is_ascii else TREND
         for line in CURVES:
             text = Text()
-            for label, name in line:
+            for name in line:
                 values = self._curves[name]
                 room = max(0, column - LABEL_WIDTH - VALUE_WIDTH)
-                text.append(f"{label:{LABEL_WIDTH}}", "dim")
+                text.append(f"{names.short_label(name):{LABEL_WIDTH}}", "dim")
                 text.append(f"{number(values[-1]) if values else '-':{VALUE_WIDTH}}")
                 text.append(f"{trend(values[len(values) - min(room, len(values)) :], levels):{room + 2}}", "cyan")
             text.rstrip()
@@ -133,8 +133,8 @@ class LiveView:
         if not step:
             return text.append("-")
         seconds = {
-            label: self._last[name] * self._batches_per_step
-            for label, name in PHASES
+            names.short_label(name): self._last[name] * self._batches_per_step
+            for name in PHASES
             if self._last.get(name) is not None
         }
         seconds["learn"] = max(0.0, step - sum(seconds.values()))

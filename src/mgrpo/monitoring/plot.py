@@ -3,22 +3,21 @@
 from pathlib import Path
 
 from mgrpo.errors import UserError
-from mgrpo.monitoring.stability import HELD_OUT_ACCURACY
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import Row, read_run, series
 
-PANELS = {
-    "held-out accuracy (measured, not learnt from)": HELD_OUT_ACCURACY,
-    "agreement: what is rewarded": names.AGREEMENT,
-    "pseudo-labels that are right (measured)": names.GOLD_LABEL_ACCURACY,
-    "entropy, nats per token": names.ENTROPY,
-    "KL to the initial model, nats per token": names.KL,
-    "tokens per completion": names.LENGTH,
-    "prompts with the most common label": names.TOP_SHARE,
-    "momentum model's distance from the policy": names.DISTANCE,
-    "completions dropped by the filter": names.DROPPED_RATE,
-    "gradient norm": names.GRAD_NORM,
-}
+PANELS = (
+    names.HELD_OUT_ACCURACY,
+    names.AGREEMENT,
+    names.GOLD_LABEL_ACCURACY,
+    names.ENTROPY,
+    names.KL,
+    names.LENGTH,
+    names.TOP_SHARE,
+    names.DISTANCE,
+    names.DROPPED_RATE,
+    names.GRAD_NORM,
+)
 COLUMNS = 3
 
 
@@ -57,20 +56,20 @@ def draw(runs: dict[str, list[Row]], output: Path) -> None:
     from matplotlib.figure import Figure
 
     # A metric that is 0 throughout, as the filter's where it is off, has nothing to show.
-    panels = {t: name for t, name in PANELS.items() if any(any(series(rows, name)[1]) for rows in runs.values())}
+    panels = [name for name in PANELS if any(any(series(rows, name)[1]) for rows in runs.values())]
     if not panels:
         raise UserError(f"there is nothing to draw: {', '.join(runs)} logged no step yet.")
     num_rows = -(-len(panels) // COLUMNS)
     figure = Figure(figsize=(4.2 * COLUMNS, 2.8 * num_rows + 0.5), layout="constrained")
     axes = figure.subplots(num_rows, COLUMNS, squeeze=False).flatten()
-    for axis, (title, name) in zip(axes, panels.items(), strict=False):
+    for axis, name in zip(axes, panels, strict=False):
         for label, rows in runs.items():
             axis.plot(*series(rows, name), label=label, linewidth=1.6)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(names.title(name), fontsize=10)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.25)
-        if name in (HELD_OUT_ACCURACY, names.AGREEMENT, names.GOLD_LABEL_ACCURACY):
+        if name in (names.HELD_OUT_ACCURACY, names.AGREEMENT, names.GOLD_LABEL_ACCURACY):
             axis.set_ylim(0, 1)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)

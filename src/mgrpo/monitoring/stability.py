@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mgrpo.runs import metrics as names
 from mgrpo.runs.files import Row, series
+from mgrpo.runs.metrics import HELD_OUT_ACCURACY
 
 COLLAPSE_SHARE = 0.8
 """Collapsed: accuracy stays below this share of the start's ..."""
@@ -12,8 +12,6 @@ COLLAPSE_EVALUATIONS = 5
 """... for so many evaluations in a row."""
 WINDOW = 3
 """Evaluations that are averaged for peak and end: one alone, on 256 prompts, has a standard error of 0.03."""
-
-HELD_OUT_ACCURACY = names.EVAL_PREFIX + names.GOLD_ACCURACY
 
 
 @dataclass(frozen=True)

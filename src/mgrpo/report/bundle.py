@@ -8,7 +8,7 @@ from typing import Any
 
 from mgrpo.monitoring.stability import stability, verdict
 from mgrpo.report.completions import Summary
-from mgrpo.report.panels import ENTROPY_HIGH, ENTROPY_LOW, panels_with_data, with_derived
+from mgrpo.report.panels import panels_with_data, with_derived
 from mgrpo.report.read import RunRecord
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import NOT_COMPARED, Row, series
@@ -16,7 +16,7 @@ from mgrpo.runs.files import NOT_COMPARED, Row, series
 MAX_IN_TITLE = 3
 DIGITS = 6
 """Significant ones of metrics."""
-LABEL_FREE = {names.AGREEMENT: "agreement", names.DISTINCT: "different labels in a batch", names.ENTROPY: "entropy"}
+LABEL_FREE = (names.AGREEMENT, names.DISTINCT, names.ENTROPY)
 """What a run is judged by where right answers are not known."""
 
 Data = dict[str, Any]
@@ -65,7 +65,7 @@ def _all_rows(record: RunRecord, summaries: dict[int, Summary]) -> list[Row]:
     for row in map(with_derived, record.rows):
         summary = summaries.get(row["step"])
         if summary is not None:
-            row = {**row, ENTROPY_LOW: summary.entropy_low, ENTROPY_HIGH: summary.entropy_high}
+            row = {**row, names.ENTROPY_LOW: summary.entropy_low, names.ENTROPY_HIGH: summary.entropy_high}
         rows.append(row)
     return rows
 
@@ -118,7 +118,7 @@ def verdict_of(record: RunRecord) -> str:
     if outcome is not None:
         sentence = verdict(label, outcome)
     else:
-        courses = {words: series(rows, name)[1] for name, words in LABEL_FREE.items()}
+        courses = {names.describe(name).label: series(rows, name)[1] for name in LABEL_FREE}
         told = [f"{words} {values[0]:.2f} to {values[-1]:.2f}" for words, values in courses.items() if values]
         alarms = [event["step"] for event in record.alarms if event.get("kind") == "alarm"]
         alarm = f"the collapse alarm came at step {alarms[0]}" if alarms else "no collapse alarm was raised"

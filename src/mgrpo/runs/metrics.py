@@ -1,87 +1,256 @@
-"""The metrics of a run, by the names they are logged under. Each is a mean over the batches since the last row.
+"""The metrics of a run: the names they are logged under, and what each one means.
 
-A row of an evaluation has the same names behind `eval_`. Only names that begin with `gold/` or
-`benchmark/` know the right answers.
+Each constant is the name of a metric, and `METRICS` describes it. A value is a mean over the batches since the last
+row, unless its meaning says otherwise. An evaluation logs the same metrics on held-out prompts, as `eval_` and the
+name. Only names that begin with `gold/` or `benchmark/` are made with the right answers; training never sees them.
 """
 
-AGREEMENT = "vote/agreement"
-"""Share of a group's completions, both models', that give the label, whatever is rewarded."""
-TIE_RATE = "vote/tie_rate"
-"""Share of groups in which two answers had the most votes."""
-UNLABELLED_RATE = "vote/unlabelled_rate"
-"""Share of groups that left the loss: nobody answered, or fewer than two policy completions were kept."""
-POLICY_AGREEMENT = "vote/policy_agreement"
-"""Share of groups in which the policy's completions alone, dropped ones too, vote for the same label."""
-MOMENTUM_AGREEMENT = "vote/momentum_agreement"
-"""Share of groups in which the momentum model's completions alone, dropped ones too, vote for the same label."""
-DROPPED_RATE = "filter/dropped_rate"
-"""Share of completions, both models', that the entropy filter dropped."""
-ENTROPY = "entropy/mean"
-"""Trajectory entropy of the policy's completions, nats per token."""
-NONE_RATE = "answers/none_rate"
-"""Share of the policy's completions without an answer."""
-FAILED_RATE = "answers/failed_rate"
-"""Share of the completions, both models', from which your own function failed to read an answer; they have none."""
-TIMEOUT_RATE = "answers/timeout_rate"
-"""Share of the different answers, both models', that were compared as text since parsing or comparing them took too
-long or broke."""
-FLIP_RATE = "labels/flip_rate"
-"""Share of the prompts seen before whose label is another than the last time; logged from the second epoch on."""
-FLIP_WEIGHT = "labels/flip_weight"
-"""Mean factor on the advantages of groups whose label keeps flipping."""
-DISTINCT = "answers/distinct"
-"""Number of different pseudo-labels over the batch's prompts, compared as text."""
-TOP_SHARE = "answers/top_share"
-"""Share of the batch's labelled prompts that have the most common pseudo-label."""
-LENGTH = "completion/length"
-"""Tokens in the policy's completions, end-of-text included."""
-PROBE = "probe/log_prob_change"
-"""Change since training began in the log-probability of what the initial model mostly answered, nats per token; of
-each of its completions 0.05 at most."""
-FORGOTTEN = "probe/forgotten"
-"""Share of what the initial model mostly answered that has become less likely by more than 0.15 nats per token."""
-DISTANCE = "momentum/distance"
-"""|theta_k - theta_q| / |theta_q| over the trained weights."""
-MOMENTUM = "momentum/m"
-"""m at the last optimizer step."""
-SKIPPED_STEPS = "nonfinite/skipped_steps"
-"""Optimizer steps skipped, since training began or was resumed, because the loss or a gradient was not finite."""
-NONFINITE_METRICS = "nonfinite/metrics"
-"""Numbers of the row that were not finite, and stand in it as null; absent where there are none."""
-ROWS_SKIPPED = "learn/rows_skipped"
-"""Share of the policy's completions that did not go through the model to be learnt from, since they teach nothing."""
-GRAD_NORM = "grad_norm"
-"""Norm of the gradient before clipping."""
-REWARD_STD = "reward_std"
-"""Standard deviation of the rewards within a group, mean over groups; logged by every GRPO trainer of TRL."""
-TRL_LENGTH = "completions/mean_length"
-"""`completion/length` as every GRPO trainer of TRL logs it."""
-KL = "kl"
-"""k3 estimate of the KL divergence from the initial model, nats per token."""
-GOLD_ACCURACY = "gold/accuracy"
-"""Share of the policy's completions whose answer is right. For measurement only."""
-GOLD_LABEL_ACCURACY = "gold/label_accuracy"
-"""Share of groups whose pseudo-label is right. For measurement only."""
-GOLD_MOMENTUM_ACCURACY = "gold/momentum_accuracy"
-"""Share of the momentum model's completions whose answer is right. For measurement only."""
-GOLD_DROPPED_ACCURACY = "gold/dropped_accuracy"
-"""Share of the policy's completions dropped by the filter whose answer is right. For measurement only."""
-TIME_POLICY = "time/sample_policy"
-"""Seconds the policy sampled."""
-TIME_MOMENTUM = "time/sample_momentum"
-"""Seconds the momentum model sampled, with putting its weights in and out of place. Of a batch that two LoRA adapters
-share, the share of its rows."""
-TIME_LABEL = "time/label"
-"""Seconds spent on reading answers, filtering and voting."""
-TIME_STEP = "step_time"
-"""Seconds of a whole training step."""
+from dataclasses import dataclass
+
+SHARE, NATS, SECONDS = "share", "nats per token", "seconds"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, as tables, pictures and pages describe it.
+
+    Attributes:
+        name: the key in a metric row. It is part of the file format.
+        label: a few words; the first one alone must do where there is no space, as in the live view.
+        unit: of its values; empty where they have none.
+        meaning: complete sentences.
+    """
+
+    name: str
+    label: str
+    unit: str
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {}
+"""All metrics of training by their names."""
+
+
+def _metric(name: str, label: str, unit: str, meaning: str) -> str:
+    METRICS[name] = Metric(name, label, unit, meaning)
+    return name
+
+
+AGREEMENT = _metric(
+    "vote/agreement",
+    "agreement",
+    SHARE,
+    "Share of a group's completions, both models', that give the label, whatever is rewarded.",
+)
+TIE_RATE = _metric("vote/tie_rate", "tie", SHARE, "Share of groups in which two answers had the most votes.")
+UNLABELLED_RATE = _metric(
+    "vote/unlabelled_rate",
+    "no label",
+    SHARE,
+    "Share of groups that left the loss: no completion had an answer, or fewer than two policy completions were kept.",
+)
+POLICY_AGREEMENT = _metric(
+    "vote/policy_agreement",
+    "policy",
+    SHARE,
+    "Share of groups in which the policy's completions alone, dropped ones included, vote for the same label.",
+)
+MOMENTUM_AGREEMENT = _metric(
+    "vote/momentum_agreement",
+    "momentum model",
+    SHARE,
+    "Share of groups in which the momentum model's completions alone, dropped ones included, vote for the same label.",
+)
+DROPPED_RATE = _metric(
+    "filter/dropped_rate", "dropped", SHARE, "Share of completions, both models', that the entropy filter dropped."
+)
+ENTROPY = _metric("entropy/mean", "entropy", NATS, "Trajectory entropy of the policy's completions.")
+ENTROPY_LOW = _metric(
+    "entropy/p10",
+    "10% are below",
+    NATS,
+    "A tenth of the policy's completions at this step have less. The report computes it from the completions.",
+)
+ENTROPY_HIGH = _metric(
+    "entropy/p90",
+    "10% are above",
+    NATS,
+    "A tenth of the policy's completions at this step have more. The report computes it from the completions.",
+)
+NONE_RATE = _metric("answers/none_rate", "no answer", SHARE, "Share of the policy's completions without an answer.")
+FAILED_RATE = _metric(
+    "answers/failed_rate",
+    "failed",
+    SHARE,
+    "Share of the completions, both models', from which your own function failed to read an answer; they have none.",
+)
+TIMEOUT_RATE = _metric(
+    "answers/timeout_rate",
+    "timed out",
+    SHARE,
+    "Share of the different answers, both models', that were compared as text because parsing or comparing them took "
+    "too long or failed.",
+)
+FLIP_RATE = _metric(
+    "labels/flip_rate",
+    "flipped",
+    SHARE,
+    "Share of the prompts seen before whose label differs from the last one; logged from the second epoch on.",
+)
+FLIP_WEIGHT = _metric(
+    "labels/flip_weight",
+    "weight of flipping labels",
+    "",
+    "Mean factor on the advantages of groups whose label keeps flipping.",
+)
+DISTINCT = _metric(
+    "answers/distinct",
+    "distinct labels",
+    "labels in a batch",
+    "Number of different pseudo-labels over the batch's prompts, compared as text.",
+)
+TOP_SHARE = _metric(
+    "answers/top_share",
+    "most common label",
+    SHARE,
+    "Share of the batch's labelled prompts that have the most common pseudo-label.",
+)
+LENGTH = _metric(
+    "completion/length", "length of completions", "tokens", "Tokens in the policy's completions, end-of-text included."
+)
+PROBE = _metric(
+    "probe/log_prob_change",
+    "change in log-probability",
+    NATS,
+    "Change since training began in the log-probability of what the initial model mostly answered; each completion "
+    "counts with 0.05 at most.",
+)
+FORGOTTEN = _metric(
+    "probe/forgotten",
+    "forgotten",
+    SHARE,
+    "Share of what the initial model mostly answered that has become less likely by more than 0.15 nats per token.",
+)
+DISTANCE = _metric(
+    "momentum/distance",
+    "distance of the momentum model",
+    "relative",
+    "|theta_k - theta_q| / |theta_q| over the trained weights.",
+)
+MOMENTUM = _metric("momentum/m", "momentum", "", "m at the last optimizer step.")
+SKIPPED_STEPS = _metric(
+    "nonfinite/skipped_steps",
+    "skipped steps",
+    "steps",
+    "Optimizer steps skipped, since training began or was resumed, because the loss or a gradient was not finite.",
+)
+NONFINITE_METRICS = _metric(
+    "nonfinite/metrics",
+    "metrics that are not finite",
+    "",
+    "Numbers of the row that were not finite and are null in it; absent where there are none.",
+)
+ROWS_SKIPPED = _metric(
+    "learn/rows_skipped",
+    "rows skipped",
+    SHARE,
+    "Share of the policy's completions that were left out of the learning pass because they have no gradient.",
+)
+GRAD_NORM = _metric("grad_norm", "gradient norm", "", "Norm of the gradient before clipping.")
+REWARD_STD = _metric(
+    "reward_std",
+    "reward spread",
+    "",
+    "Standard deviation of the rewards within a group, mean over groups; logged by every GRPO trainer of TRL.",
+)
+TRL_LENGTH = _metric(
+    "completions/mean_length",
+    "length of completions",
+    "tokens",
+    "`completion/length` as every GRPO trainer of TRL logs it.",
+)
+KL = _metric("kl", "KL to the initial model", NATS, "k3 estimate of the KL divergence from the initial model.")
+GOLD_ACCURACY = _metric(
+    "gold/accuracy",
+    "accuracy",
+    SHARE,
+    "Share of the policy's completions whose answer is right. For measurement only.",
+)
+GOLD_LABEL_ACCURACY = _metric(
+    "gold/label_accuracy",
+    "label accuracy",
+    SHARE,
+    "Share of groups whose pseudo-label is right. For measurement only.",
+)
+GOLD_MOMENTUM_ACCURACY = _metric(
+    "gold/momentum_accuracy",
+    "momentum model's accuracy",
+    SHARE,
+    "Share of the momentum model's completions whose answer is right. For measurement only.",
+)
+GOLD_DROPPED_ACCURACY = _metric(
+    "gold/dropped_accuracy",
+    "accuracy of dropped ones",
+    SHARE,
+    "Share of the policy's completions dropped by the filter whose answer is right. For measurement only.",
+)
+TIME_POLICY = _metric("time/sample_policy", "policy sampling", SECONDS, "Time in which the policy sampled.")
+TIME_MOMENTUM = _metric(
+    "time/sample_momentum",
+    "momentum model sampling",
+    SECONDS,
+    "Time in which the momentum model sampled, the swap of its weights included. Of a batch that two LoRA adapters "
+    "share, the share of its rows.",
+)
+TIME_LABEL = _metric("time/label", "label", SECONDS, "Time spent on reading answers, filtering and voting.")
+TIME_LEARN = _metric(
+    "time/learn",
+    "learn",
+    SECONDS,
+    "What the other phases leave of a training step: loss and gradient. The report computes it.",
+)
+TIME_STEP = _metric("step_time", "training step", SECONDS, "Time of a whole training step.")
 
 EVAL_PREFIX = "eval_"
+HELD_OUT_ACCURACY = EVAL_PREFIX + GOLD_ACCURACY
 
 BENCHMARK_PREFIX = "benchmark/"
 POLICY, MOMENTUM_MODEL = "policy", "momentum"
 
 
 def benchmark_metric(benchmark: str, model: str) -> str:
-    """Share of a benchmark's completions that are right, of `POLICY` or `MOMENTUM_MODEL`. For measurement only."""
+    """The name of the share of a benchmark's completions that are right, of `POLICY` or `MOMENTUM_MODEL`."""
     return f"{BENCHMARK_PREFIX}{benchmark}/{model}"
+
+
+def describe(name: str) -> Metric:
+    """Describe a metric of training, of held-out prompts (`eval_...`) or of a benchmark.
+
+    Raises:
+        KeyError: if there is no metric of this name.
+    """
+    if name.startswith(BENCHMARK_PREFIX):
+        label = "momentum model" if name.endswith(f"/{MOMENTUM_MODEL}") else "policy"
+        meaning = "Share of the benchmark's completions that are right, one greedy completion for each question."
+        return Metric(name, label, SHARE, meaning)
+    if name.startswith(EVAL_PREFIX):
+        known = METRICS[name.removeprefix(EVAL_PREFIX)]
+        return Metric(name, f"held-out {known.label}", known.unit, f"On held-out prompts: {known.meaning}")
+    return METRICS[name]
+
+
+def title(name: str) -> str:
+    """A metric's label and unit, and whether it is measured with the right answers, as the title of a picture."""
+    metric = describe(name)
+    unit = "" if metric.unit in ("", SHARE) else f", {metric.unit}"
+    return f"{metric.label}{unit}{' (measured)' if knows_answers(name) else ''}"
+
+
+def short_label(name: str) -> str:
+    """The first word of a metric's label."""
+    return describe(name).label.split()[0]
+
+
+def knows_answers(name: str) -> bool:
+    """Whether a metric is made with the right answers, which training never sees."""
+    return name.removeprefix(EVAL_PREFIX).startswith(("gold/", BENCHMARK_PREFIX))

@@ -7,18 +7,11 @@ import numpy as np
 
 from mgrpo.errors import UserError
 from mgrpo.monitoring.plot import require_matplotlib
-from mgrpo.monitoring.stability import HELD_OUT_ACCURACY
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import series
 from mgrpo.study.tables import StudiedRun
 
-COLUMNS = {
-    "held-out accuracy": HELD_OUT_ACCURACY,
-    "agreement": names.AGREEMENT,
-    "entropy, nats per token": names.ENTROPY,
-    "KL to the initial model": names.KL,
-}
-SHARES = (HELD_OUT_ACCURACY, names.AGREEMENT)
+COLUMNS = (names.HELD_OUT_ACCURACY, names.AGREEMENT, names.ENTROPY, names.KL)
 SMALLEST_KL = 1e-4
 """The logarithmic axis begins here, and smaller ones lie on it: KL is 0 at the start and above 1 in a collapse."""
 
@@ -35,13 +28,13 @@ def draw_study(runs: Sequence[StudiedRun], output: Path, baseline: str | None) -
     variants: dict[str, list[StudiedRun]] = {}
     for run in runs:
         variants.setdefault(run.variant, []).append(run)
-    columns = {title: name for title, name in COLUMNS.items() if any(name in row for run in runs for row in run.rows)}
+    columns = [name for name in COLUMNS if any(name in row for run in runs for row in run.rows)]
     if not columns:
         raise UserError("there is nothing to draw: the runs logged neither accuracy nor agreement, entropy or KL.")
     figure = Figure(figsize=(3.3 * len(columns), 1.5 * len(variants) + 0.7), layout="constrained")
     axes = figure.subplots(len(variants), len(columns), squeeze=False, sharex=True, sharey="col")
     for row, (variant, of_variant) in zip(axes, variants.items(), strict=True):
-        for axis, name in zip(row, columns.values(), strict=True):
+        for axis, name in zip(row, columns, strict=True):
             for run in of_variant:
                 axis.plot(*_curve([run], name), color="tab:blue", linewidth=0.6, alpha=0.55)
             if baseline in variants and variant != baseline:
@@ -49,15 +42,15 @@ def draw_study(runs: Sequence[StudiedRun], output: Path, baseline: str | None) -
             axis.plot(*_curve(of_variant, name), color="tab:blue", linewidth=2)
             axis.grid(alpha=0.25)
             axis.tick_params(labelsize=7)
-            if name in SHARES:
+            if names.describe(name).unit == names.SHARE:
                 axis.set_ylim(0, 1)
             elif name == names.KL:
                 axis.set_yscale("log")
                 axis.set_ylim(bottom=SMALLEST_KL)
         gold = ["(right answers)"] if any(run.learns_from_gold for run in of_variant) else []
         row[0].set_ylabel("\n".join([*variant.split(","), *gold]), fontsize=8)
-    for axis, title in zip(axes[0], columns, strict=True):
-        axis.set_title(title, fontsize=9)
+    for axis, name in zip(axes[0], columns, strict=True):
+        axis.set_title(names.title(name), fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("step", fontsize=8)
     dashed = f"; dashed: {baseline}" if baseline in variants and len(variants) > 1 else ""

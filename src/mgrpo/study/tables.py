@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from mgrpo.evaluation.statistics import estimate
-from mgrpo.monitoring.stability import HELD_OUT_ACCURACY, WINDOW, stability
+from mgrpo.monitoring.stability import WINDOW, stability
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import Row, series
+from mgrpo.runs.metrics import HELD_OUT_ACCURACY
 
 TABLE_COLUMNS = ["variant", "seed", "step", "metric", "value"]
 
@@ -35,11 +36,7 @@ MEASURES = (
 )
 """Of one run; the summary has each as a mean over seeds, with its interval."""
 
-_METRICS = [
-    name
-    for constant, name in vars(names).items()
-    if constant.isupper() and not constant.startswith("TIME_") and constant != "EVAL_PREFIX"
-]
+_METRICS = [name for name, metric in names.METRICS.items() if metric.unit != names.SECONDS]
 _HELD_OUT = [names.EVAL_PREFIX + name for name in _METRICS if name.startswith("gold/")]
 
 
