@@ -2,8 +2,8 @@
 
 MGRPO_TEST_DATA=DIRECTORY python benchmarks/answers_accuracy.py [--math_verify]
 
-The directory holds math500.jsonl and amc23.jsonl with a field `answer` a line. The rules are in
-tests/answers/variants.py. With --math_verify the same pairs are judged by math-verify alone, in both directions.
+The directory holds amc23.jsonl, with a field `answer` a line. MATH-500's answers, with spellings and near misses, are in
+tests/answers/spellings.jsonl. With --math_verify the same pairs are judged by math-verify alone, in both directions.
 """
 
 import logging
@@ -16,7 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "answers"))
-import variants  # noqa: E402
+import spellings  # noqa: E402
 
 
 def math_verify_alone(left: str, right: str) -> bool:
@@ -31,19 +31,19 @@ def _parsed(parse, text: str):
     return parse(text if "$" in text or "\\(" in text or "\\[" in text or "boxed" in text else f"${text}$")
 
 
-def show(title: str, rules: variants.Rules, golds: list[str], expected: bool) -> None:
-    pairs = variants.pairs_of(rules, golds)
+def show(title: str, kind: str, expected: bool) -> None:
+    pairs = spellings.pairs_of(kind)
     started = time.perf_counter()
     if "--math_verify" in sys.argv:
         verdicts = {name: [math_verify_alone(*pair) for pair in of_rule] for name, of_rule in pairs.items()}
     else:
-        verdicts = variants.judge(pairs)
+        verdicts = spellings.judge(pairs)
     seconds = time.perf_counter() - started
     num_pairs = sum(map(len, pairs.values()))
-    print(f"\n== {title}: {variants.share(verdicts):.2%} of {num_pairs} pairs share an id ({seconds:.0f} s)")
+    print(f"\n== {title}: {spellings.share(verdicts):.2%} of {num_pairs} pairs share an id ({seconds:.0f} s)")
     for name, of_rule in verdicts.items():
         print(f"{sum(of_rule):5d} of {len(of_rule):4d}  {name}")
-    wrong = variants.report(pairs, verdicts, expected)
+    wrong = spellings.report(pairs, verdicts, expected)
     print(f"-- wrong:\n{wrong}" if wrong else "-- none wrong")
 
 
@@ -53,32 +53,31 @@ def show_sets(classes: Iterable[frozenset[str]]) -> None:
 
 def main() -> None:
     if not (directory := os.environ.get("MGRPO_TEST_DATA")):
-        sys.exit("MGRPO_TEST_DATA is not set; name a directory with math500.jsonl and amc23.jsonl.")
+        sys.exit("MGRPO_TEST_DATA is not set; name a directory with amc23.jsonl.")
     logging.disable(logging.WARNING)  # math-verify's
-    golds = variants.load_answers("math500.jsonl", directory)
-    show("around an answer (all should)", variants.SURROUNDINGS, golds, expected=True)
-    show("other spellings (all should)", variants.SPELLINGS, golds, expected=True)
-    show("near misses (none should)", variants.NEAR_MISSES, golds, expected=False)
+    show("around an answer (all should)", "around", expected=True)
+    show("other spellings (all should)", "within", expected=True)
+    show("near misses (none should)", "near_misses", expected=False)
     if "--math_verify" in sys.argv:
-        pairs = [pair for pair in combinations(dict.fromkeys(golds), 2) if math_verify_alone(*pair)]
+        pairs = [pair for pair in combinations(spellings.ANSWERS, 2) if math_verify_alone(*pair)]
         print("\n== MATH-500: pairs of different gold answers that are equal")
         show_sets(map(frozenset, pairs))
         return
 
-    different = {gold: [gold] for gold in golds}
-    classes = variants.merged(different)
+    different = {answer: [answer] for answer in spellings.ANSWERS}
+    classes = spellings.merged(different)
     print(f"\n== MATH-500: of {len(different)} different texts, those in one class")
     show_sets(classes)
     print("-- of these wrong, or missing:")
-    show_sets(variants.wrong_classes(classes))
+    show_sets(spellings.wrong_classes(classes))
     print("-- wrong, or missing, with all their spellings in one group:")
-    show_sets(variants.wrong_classes(variants.merged(variants.spellings_of(golds))))
+    show_sets(spellings.wrong_classes(spellings.merged(spellings.spellings_of_answers())))
     print("-- near misses that meet a spelling:")
-    show_sets(map(frozenset, variants.astray(golds)))
+    show_sets(map(frozenset, spellings.astray()))
 
-    amc = variants.load_answers("amc23.jsonl", directory)
+    amc = spellings.load_answers(Path(directory) / "amc23.jsonl")
     with_whole = {text: [text] for gold in amc for text in (gold, gold.removesuffix(".0"))}
-    classes = variants.merged(with_whole)
+    classes = spellings.merged(with_whole)
     expected = {frozenset((gold, gold.removesuffix(".0"))) for gold in amc}
     print(f"\n== AMC 2023: {len(classes & expected)} of {len(expected)} meet the integer they are; wrong, or missing:")
     show_sets(classes ^ expected)

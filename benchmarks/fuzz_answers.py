@@ -1,10 +1,10 @@
 """Random answers for the math equivalence, to find what crashes it, holds it up or leaves something behind.
 
-MGRPO_TEST_DATA=DIRECTORY python benchmarks/fuzz_answers.py [--inputs 10000] [--seed 0]
+python benchmarks/fuzz_answers.py [--inputs 10000] [--seed 0]
 
-Half of them are expressions grown from a grammar; the others are rows of tokens, answers of MATH-500 (with
-MGRPO_TEST_DATA) and those of tests/answers/hostile.py, with pieces dropped and put in. Each is numbered in a group of
-its own with two honest answers, and once more beside its neighbours. The exit status is 1 if anything was found.
+Half of them are expressions grown from a grammar; the others are rows of tokens, answers of MATH-500 and those of
+tests/answers/hostile.py, with pieces dropped and put in. Each is numbered in a group of its own with two honest
+answers, and once more together with its neighbours. The exit status is 1 if anything was found.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from mgrpo.answers.worker import MAX_WORKERS, Failed, in_workers
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "answers"))
 import hostile  # noqa: E402
-import variants  # noqa: E402
+import spellings  # noqa: E402
 
 LIMIT = SECONDS_PER_ANSWER + 0.5
 GUARD_SECONDS = 10
@@ -36,10 +36,10 @@ NEIGHBOURS = 5
 HONEST = (r"\frac{\sqrt{2}}{2}", r"\sqrt{2}/2")
 
 
-def inputs(chance: random.Random, golds: list[str]) -> Iterator[str]:
+def inputs(chance: random.Random, honest: list[str]) -> Iterator[str]:
     corpus = [answer for answer in hostile.hostile_answers() if len(answer) < 1000]
     while True:
-        for answers in filter(None, (golds, corpus)):
+        for answers in (honest, corpus):
             yield hostile.grown(chance, chance.randrange(1, 5))
             yield hostile.mutated(chance.choice(answers), hostile.VOCABULARY, chance)
         yield hostile.grown(chance, chance.randrange(1, 5))
@@ -76,8 +76,6 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    directory = os.environ.get("MGRPO_TEST_DATA")
-    golds = variants.load_answers("math500.jsonl", directory) if directory else []
     signal.signal(signal.SIGALRM, ring)
 
     found: dict[str, list[str]] = {
@@ -88,7 +86,9 @@ def main() -> None:
     neighbours: list[str] = []
     with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
         started = time.perf_counter()
-        for number, answer in zip(range(args.inputs), inputs(random.Random(args.seed), golds), strict=False):
+        for number, answer in zip(
+            range(args.inputs), inputs(random.Random(args.seed), spellings.ANSWERS), strict=False
+        ):
             if number == min(WARM_INPUTS, args.inputs - 1):
                 memory = process.memory_info().rss
             slowest = max(slowest, (check([answer], found), answer))

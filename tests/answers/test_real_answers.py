@@ -1,6 +1,5 @@
 """Other spellings of MATH-500's and AMC 2023's answers must meet; near misses and different answers must not."""
 
-import itertools
 import os
 import sys
 from pathlib import Path
@@ -10,59 +9,55 @@ import pytest
 from mgrpo.answers import answer_ids
 
 sys.path.append(str(Path(__file__).parent))
-import variants  # noqa: E402
+import spellings  # noqa: E402
 
-DATA = os.environ.get("MGRPO_TEST_DATA", "")
-pytestmark = pytest.mark.skipif(not DATA, reason="MGRPO_TEST_DATA names no directory with math500.jsonl, amc23.jsonl")
-
-
-@pytest.fixture(scope="module")
-def golds():
-    return variants.load_answers("math500.jsonl", DATA)
+DATA = os.environ.get("MGRPO_TEST_DATA")
 
 
-def test_rules_reach_every_answer_and_agree(golds):
-    texts = variants.spellings_of(golds)
-    assert sum(map(len, texts.values())) >= 3000
-    misses = list(itertools.chain(*variants.pairs_of(variants.NEAR_MISSES, golds).values()))
-    assert {gold for gold, _ in misses} == set(golds)
-    assert not [(gold, miss) for gold, miss in misses if miss in texts[gold]]
-    assert all(len(of_gold) > 6 for of_gold in texts.values())
+def test_the_file_is_whole():
+    texts, misses = spellings.spellings_of_answers(), spellings.texts_of("near_misses")
+    assert len(texts) == 301
+    assert sum(map(len, texts.values())) == 301 + 7580
+    assert sum(map(len, misses.values())) == 1217
+    assert all(len(of_answer) > 6 for of_answer in texts.values())
+    assert all(misses.values())
+    assert not [(answer, miss) for answer, of in misses.items() for miss in of if miss in texts[answer]]
 
 
-@pytest.mark.parametrize("rules", [variants.SURROUNDINGS, variants.SPELLINGS], ids=["around", "within"])
-def test_spellings_meet(golds, rules):
-    pairs = variants.pairs_of(rules, golds)
-    verdicts = variants.judge(pairs)
-    assert variants.share(verdicts) >= 0.99, variants.report(pairs, verdicts, expected=True)
+@pytest.mark.parametrize("kind", ["around", "within"])
+def test_spellings_meet(kind):
+    pairs = spellings.pairs_of(kind)
+    verdicts = spellings.judge(pairs)
+    assert spellings.share(verdicts) >= 0.99, spellings.report(pairs, verdicts, expected=True)
 
 
-def test_near_misses_do_not_meet(golds):
-    pairs = variants.pairs_of(variants.NEAR_MISSES, golds)
-    verdicts = variants.judge(pairs)
-    assert variants.share(verdicts) == 0, variants.report(pairs, verdicts, expected=False)
+def test_near_misses_do_not_meet():
+    pairs = spellings.pairs_of("near_misses")
+    verdicts = spellings.judge(pairs)
+    assert spellings.share(verdicts) == 0, spellings.report(pairs, verdicts, expected=False)
 
 
-def test_different_answers_do_not_meet(golds):
-    assert variants.wrong_classes(variants.merged({gold: [gold] for gold in golds})) == set()
+def test_different_answers_do_not_meet():
+    assert spellings.wrong_classes(spellings.merged({answer: [answer] for answer in spellings.ANSWERS})) == set()
 
 
-def test_different_answers_do_not_meet_through_their_spellings(golds):
-    assert variants.wrong_classes(variants.merged(variants.spellings_of(golds))) == set()
+def test_different_answers_do_not_meet_through_their_spellings():
+    assert spellings.wrong_classes(spellings.merged(spellings.spellings_of_answers())) == set()
 
 
-def test_near_misses_do_not_meet_through_spellings(golds):
-    assert variants.astray(golds) == []
+def test_near_misses_do_not_meet_through_spellings():
+    assert spellings.astray() == []
 
 
+@pytest.mark.skipif(not DATA, reason="MGRPO_TEST_DATA names no directory with amc23.jsonl")
 def test_amc():
-    golds = variants.load_answers("amc23.jsonl", DATA)  # "142.0"
-    whole = [gold.removesuffix(".0") for gold in golds]
+    answers = spellings.load_answers(Path(DATA) / "amc23.jsonl")  # "142.0"
+    whole = [answer.removesuffix(".0") for answer in answers]
     groups = [
-        [gold, n, f" {n} ", f"${n}$", f"{n}.", f"{n}.00", rf"\({n}\)", f"x = {n}"]
-        for gold, n in zip(golds, whole, strict=True)
+        [answer, n, f" {n} ", f"${n}$", f"{n}.", f"{n}.00", rf"\({n}\)", f"x = {n}"]
+        for answer, n in zip(answers, whole, strict=True)
     ]
-    assert answer_ids(groups, "math") == [[0] * 8] * len(golds)
-    assert variants.merged({text: [text] for text in golds + whole}) == {
-        frozenset(pair) for pair in zip(golds, whole, strict=True)
+    assert answer_ids(groups, "math") == [[0] * 8] * len(answers)
+    assert spellings.merged({text: [text] for text in answers + whole}) == {
+        frozenset(pair) for pair in zip(answers, whole, strict=True)
     }
