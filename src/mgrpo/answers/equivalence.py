@@ -19,7 +19,8 @@ from typing import Any
 from mgrpo.answers.canonical import CANONICAL
 from mgrpo.answers.components import Classes, Components
 from mgrpo.answers.extract import import_function
-from mgrpo.answers.form import Assigned, Number, Words, read_form
+from mgrpo.answers.form import Assigned, Number, Words
+from mgrpo.answers.read_form import read_form
 from mgrpo.answers.mathematics import classify as classify_mathematics
 from mgrpo.errors import UserError, did_you_mean
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from mgrpo.answers import form
 from mgrpo.answers.components import Classes, Components
-from mgrpo.answers.form import Form, read_form, read_short_form
+from mgrpo.answers.form import Form
+from mgrpo.answers.read_form import read_form, read_short_form
 from mgrpo.answers.worker import Failed, in_workers
 
 SECONDS_PER_ANSWER = 1.0

@@ -2,18 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from mgrpo.answers.form import (
-    MAX_DEPTH,
-    MAX_LENGTH,
-    Assigned,
-    Collection,
-    Expression,
-    InBase,
-    Number,
-    Sequence,
-    Words,
-    read_form,
-)
+from mgrpo.answers.form import Assigned, Collection, Expression, InBase, Number, Sequence, Words
+from mgrpo.answers.read_form import MAX_DEPTH, MAX_LENGTH, read_form
 
 ONE, TWO, FIVE = (Number(Fraction(value)) for value in (1, 2, 5))
 
