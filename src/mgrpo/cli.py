@@ -240,9 +240,9 @@ def _tasks(_: argparse.Namespace, __: list[str]) -> int:
 
 
 def _reasoning_gym(_: argparse.Namespace, __: list[str]) -> int:
-    from mgrpo.tasks.reasoning_gym import FORMS
+    from mgrpo.tasks.reasoning_gym import GENERATORS
 
-    about = {name: form.note if form.votable else f"no vote; {form.note}" for name, form in FORMS.items()}
+    about = {name: form.note if form.votable else f"no vote; {form.note}" for name, form in GENERATORS.items()}
     _print_table({f"reasoning_gym:{name}": note for name, note in about.items()})
     print("\nno vote: a prompt has many right answers, so that a majority of them means little.")
     return 0

@@ -306,7 +306,7 @@ def test_empty_file(tmp_path, name, content):
 def test_half_a_unicode_character(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text('{"prompt": "\\ud800"}\n')
-    with pytest.raises(UserError, match=r"a prompt of file:.*data\.jsonl is no Unicode text"):
+    with pytest.raises(UserError, match=r"a prompt of file:.*data\.jsonl .*Unicode"):
         load(path)
 
 
@@ -329,7 +329,7 @@ def test_hub_out_of_reach(monkeypatch):
         raise ConnectionError("Couldn't reach 'someone/data' on the Hub (OfflineModeIsEnabled)")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(UserError, match="the data set 'someone/data' cannot be had from the Hub .*download it"):
+    with pytest.raises(UserError, match="the data set 'someone/data' .*download it"):
         load_prompts("hub:someone/data")
 
 

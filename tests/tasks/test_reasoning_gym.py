@@ -14,8 +14,8 @@ from mgrpo.answers.worker import Failed, in_workers
 from mgrpo.errors import UserError
 from mgrpo.tasks import reasoning_gym as module
 from mgrpo.tasks import reasoning_gym_worker
-from mgrpo.tasks.reasoning_gym import FORMS, reasoning_gym, score
-from mgrpo.tasks.reasoning_gym_forms import table
+from mgrpo.tasks.reasoning_gym import GENERATORS, reasoning_gym, score
+from mgrpo.tasks.reasoning_gym_generators import table
 from mgrpo.tasks.reasoning_gym_worker import is_right
 from mgrpo.tasks.registry import load_task
 from mgrpo.tasks.split import split_of
@@ -23,9 +23,9 @@ from mgrpo.tasks.split import split_of
 factory = pytest.importorskip("reasoning_gym.factory", reason="the extra [tasks] is not installed")
 
 DOCS = Path(__file__).parents[2] / "docs" / "reasoning-gym.md"
-NAMES = [name for name in FORMS if name != "composite"]
-VOTABLE = [name for name in NAMES if FORMS[name].votable]
-CHECKED = [name for name in NAMES if FORMS[name].is_checked]
+NAMES = [name for name in GENERATORS if name != "composite"]
+VOTABLE = [name for name in NAMES if GENERATORS[name].votable]
+CHECKED = [name for name in NAMES if GENERATORS[name].is_checked]
 WITHOUT_GOLD = ["boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"]
 SMALLER = {"futoshiki": {"max_board_size": 4}, "zebra_puzzles": {"num_people": 3, "num_characteristics": 3}}
 """Options that make the slow ones quick."""
@@ -46,12 +46,12 @@ def metadata_of(gold):
 
 
 def test_every_generator_has_a_form():
-    assert sorted(FORMS) == sorted(factory.DATASETS)
+    assert sorted(GENERATORS) == sorted(factory.DATASETS)
 
 
 def test_docs_have_the_table():
     command = (
-        'python -c "from pathlib import Path; from mgrpo.tasks.reasoning_gym_forms import table; '
+        'python -c "from pathlib import Path; from mgrpo.tasks.reasoning_gym_generators import table; '
         "file = Path('docs/reasoning-gym.md'); file.write_text(file.read_text().partition('| name |')[0] + table())\""
     )
     assert DOCS.read_text().endswith("\n\n" + table()), f"write the table anew: {command}"
@@ -198,9 +198,9 @@ def _reordered(text):
 @pytest.mark.parametrize("name", VOTABLE)
 def test_a_votable_answer_may_be_spelt_in_several_ways(name):
     for gold in golds_of(name):
-        spellings = SPELLINGS[FORMS[name].equivalence](gold["answer"])
+        spellings = SPELLINGS[GENERATORS[name].equivalence](gold["answer"])
         group = [gold["answer"], *spellings]
-        [ids] = answer_ids([group], FORMS[name].equivalence)
+        [ids] = answer_ids([group], GENERATORS[name].equivalence)
         assert dict(zip(group, ids, strict=True)) == dict.fromkeys(group, 0)
         assert score(spellings, gold) == [True] * len(spellings)
 
@@ -208,7 +208,7 @@ def test_a_votable_answer_may_be_spelt_in_several_ways(name):
 @pytest.mark.parametrize("name", VOTABLE)
 def test_different_answers_stay_different(name):
     golds = list(dict.fromkeys(gold["answer"] for gold in golds_of(name)))
-    [ids] = answer_ids([golds], FORMS[name].equivalence)
+    [ids] = answer_ids([golds], GENERATORS[name].equivalence)
     assert ids == list(range(len(golds)))
 
 

@@ -105,7 +105,7 @@ def test_splits_of_a_generator(name):
         ("maths:data.jsonl", r"there is no task 'maths' \(did you mean 'math'\?\)"),
         ("maths:x", r"there is no task 'maths' \(did you mean 'math'\?\)"),
         ("qqq", "there is no task 'qqq'; set task to one of .*, or to your module:function"),
-        ("arithmetic:3", "'arithmetic:3', but arithmetic takes nothing behind a colon"),
+        ("arithmetic:3", "'arithmetic:3'.*leave it out"),
         ("embedded:chain", "the embedded model has no task 'chain'; write embedded:chains"),
         ("embedded", "write embedded:chains"),
         ("file", "task is 'file' alone, which does not say what to read; write file:PATH"),
@@ -160,7 +160,7 @@ def test_fields_of_a_recipe_that_a_function_takes():
         ("own_tasks:nothing", None, "task is 'own_tasks:nothing', which cannot be imported .*no attribute 'nothing'"),
         ("own_tasks:Task", None, "whose function does not take split; give it this keyword"),
         ("own_tasks:no_seed", None, "whose function does not take seed"),
-        ("builtins:max", None, "'builtins:max', which is no function of Python"),
+        ("builtins:max", None, "'builtins:max'.*name one"),
         (
             "own_tasks:plain",
             {"level": 1},
@@ -177,7 +177,7 @@ def test_fields_of_a_recipe_that_a_function_takes():
         ("own_tasks:no_task", None, "the task 'own_tasks:no_task' returned a list; return a mgrpo.tasks.Task"),
         ("own_tasks:no_columns", None, "the columns of the task .* are a list; make them a dictionary"),
         ("own_tasks:ragged", None, r"different lengths \(\{'prompt': 2, 'answer': 1\}\); make them equal"),
-        ("own_tasks:broken", None, r"failed with KeyError: 'missing' \(own_tasks.py, line 35\); mend it there"),
+        ("own_tasks:broken", None, r"failed with KeyError: 'missing' \(own_tasks.py, line 35\)"),
     ],
 )
 def test_mistakes_in_an_own_task(name, options, message):

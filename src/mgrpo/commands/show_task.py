@@ -122,9 +122,9 @@ def _votable(name: str) -> list[str]:
     kind, _, generator = name.partition(":")
     if kind != "reasoning_gym":
         return []
-    from mgrpo.tasks.reasoning_gym import FORMS
+    from mgrpo.tasks.reasoning_gym import GENERATORS
 
-    form = FORMS[generator]
+    form = GENERATORS[generator]
     return [f"vote         {'yes' if form.votable else 'no'}{f': {form.note}' if form.note else ''}"]
 
 

@@ -1,13 +1,13 @@
 """What is asked: tasks by name, as prompts with the way to ask them, to read an answer and to score it.
 
     task.py           a task
-    registry.py       tasks by name: those that come along, those of other packages, and your own
+    registry.py       tasks by name: those that are built in, those of other packages, and your own
     math.py           MATH and its mirrors
     gsm8k.py          GSM8K
     choice.py         multiple choice: GPQA, MMLU, MMLU-Pro
     read.py           `file` and `hub`: local files and the Hub, as columns
     arithmetic.py     one- and two-digit arithmetic, for a real chat model (standard library alone)
-    reasoning_gym.py  the generators of the package reasoning-gym; beside it what is known of their answers (_forms),
+    reasoning_gym.py  the generators of the package reasoning-gym; with it what is known of their answers
                       and what runs in worker processes (_worker)
     split.py          which split a generated prompt belongs to
     load.py           a task into prompts

@@ -28,7 +28,7 @@ def check_prompts(
         tokenizer: Its chat template, generation prompt included, counts towards the length of a conversation.
         max_prompt_length: Longest prompt, in tokens; None checks no length.
         on_bad_prompt: `"drop"` leaves bad prompts out, `"refuse"` stops at the first one.
-        chat_template_kwargs: What the chat template is given beside the messages.
+        chat_template_kwargs: What the chat template is given in addition to the messages.
         room: Tokens that the model's context leaves a prompt, which none may be longer than either; None: any.
 
     Returns:

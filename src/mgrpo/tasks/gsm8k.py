@@ -1,6 +1,6 @@
 """GSM8K: word problems of primary school, whose worked solutions end in `#### 42`."""
 
-from mgrpo.answers.extract import number
+from mgrpo.answers.last_number import number
 from mgrpo.tasks.read import read_columns, task_columns
 from mgrpo.tasks.task import Task
 
@@ -21,7 +21,7 @@ def gsm8k(
 ) -> Task:
     """GSM8K, from the Hub data set or the file that `argument` names; None: from `SOURCE`.
 
-    The gold answer is read as a completion's is: the number behind the last `####`, else the last number.
+    The gold answer is read as a completion's is: the number after the last `####`, else the last number.
 
     Raises:
         UserError: if the data cannot be found or read, or has no column of questions.

@@ -89,17 +89,7 @@ def make_prompts(task: Task, name: str, *, size: int | None = None, seed: int = 
     """
     import datasets
 
-    template, system_prompt = task.prompt_template or None, task.system_prompt or None
-    if template is not None and PLACEHOLDER not in template:
-        raise UserError(
-            f"prompt_template={template!r} would give every row the same prompt; "
-            f"put {PLACEHOLDER} where the prompt belongs"
-        )
-    if system_prompt is not None and not task.conversational:
-        raise UserError(
-            f"the system_prompt {system_prompt!r} needs a conversation, but prompts are plain text; "
-            "set conversational: true, or system_prompt to '' for none"
-        )
+    _check_way_of_asking(task)
     num_rows = len(task.columns["prompt"])
     if num_rows == 0:
         raise UserError(f"{name} holds no rows; give a task with at least one prompt")
@@ -107,22 +97,35 @@ def make_prompts(task: Task, name: str, *, size: int | None = None, seed: int = 
     if size is not None and size < num_rows:
         rows = sorted(random.Random(seed).sample(rows, size))
     prompts = list(task.columns["prompt"])
-    data: dict[str, list[Any]] = {
-        "prompt": [
-            _shape_conversation(prompts[row], template, system_prompt)
-            if task.conversational
-            else _shape_text(prompts[row], template, f"row {row} of {name}")
-            for row in rows
-        ]
-    }
-    message = [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
-    features = datasets.Features({"prompt": message if task.conversational else datasets.Value("string")})
+    if task.conversational:
+        shaped: list[Any] = [_shape_conversation(prompts[row], task) for row in rows]
+        feature: Any = [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
+    else:
+        shaped = [_shape_text(prompts[row], task, f"row {row} of {name}") for row in rows]
+        feature = datasets.Value("string")
     try:
-        dataset = datasets.Dataset.from_dict(data, features=features)
+        dataset = datasets.Dataset.from_dict({"prompt": shaped}, datasets.Features({"prompt": feature}))
     except UnicodeError as error:  # half of a pair of surrogates, which JSON can spell
-        raise UserError(f"a prompt of {name} is no Unicode text ({first_line(error)}); correct it") from error
-    if "answer" not in task.columns:
-        return dataset
+        raise UserError(f"a prompt of {name} is not Unicode text ({first_line(error)}); correct it") from error
+    return _with_answers(dataset, task, rows, name) if "answer" in task.columns else dataset
+
+
+def _check_way_of_asking(task: Task) -> None:
+    if task.prompt_template and PLACEHOLDER not in task.prompt_template:
+        raise UserError(
+            f"prompt_template={task.prompt_template!r} would give every row the same prompt; "
+            f"put {PLACEHOLDER} where the prompt belongs"
+        )
+    if task.system_prompt and not task.conversational:
+        raise UserError(
+            f"the system_prompt {task.system_prompt!r} needs a conversation, but prompts are plain text; "
+            "set conversational: true, or system_prompt to '' for none"
+        )
+
+
+def _with_answers(dataset: "Dataset", task: Task, rows: Sequence[int], name: str) -> "Dataset":
+    import datasets
+
     answers = list(task.columns["answer"])
     if task.score is None:
         texts = [_answer_text(answers[row], f"row {row} of {name}") for row in rows]
@@ -131,31 +134,30 @@ def make_prompts(task: Task, name: str, *, size: int | None = None, seed: int = 
         return dataset.add_column("answer", [answers[row] for row in rows])
     except Exception as error:  # pyarrow and datasets raise types of their own
         raise UserError(
-            f"the gold answers of {name} do not fit into one column ({first_line(error)}); make them alike"
+            f"the gold answers of {name} do not fit into one column ({first_line(error)}); give them one type"
         ) from error
 
 
-def _shape_text(value: object, template: str | None, place: str) -> str:
+def _shape_text(value: object, task: Task, place: str) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         raise UserError(f"{place} holds a list of chat messages, not text; set conversational: true")
     if not isinstance(value, str) or not value.strip():
         return ""
-    return value if template is None else template.replace(PLACEHOLDER, value)
+    return task.prompt_template.replace(PLACEHOLDER, value) if task.prompt_template else value
 
 
-def _shape_conversation(value: object, template: str | None, system_prompt: str | None) -> list[Message]:
+def _shape_conversation(value: object, task: Task) -> list[Message]:
     messages = [{"role": "user", "content": value}] if isinstance(value, str) else value
     if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
         return []
     conversation = [{"role": message["role"], "content": message["content"]} for message in messages]
     if not last_text(conversation).strip():
         return []
-    if template is not None:
-        last_user = next((message for message in reversed(conversation) if message["role"] == "user"), None)
-        if last_user is not None:
-            last_user["content"] = template.replace(PLACEHOLDER, last_user["content"])
-    if system_prompt is not None and conversation[0]["role"] != "system":
-        conversation.insert(0, {"role": "system", "content": system_prompt})
+    of_user = [message for message in conversation if message["role"] == "user"]
+    if task.prompt_template and of_user:
+        of_user[-1]["content"] = task.prompt_template.replace(PLACEHOLDER, of_user[-1]["content"])
+    if task.system_prompt and conversation[0]["role"] != "system":
+        conversation.insert(0, {"role": "system", "content": task.system_prompt})
     return conversation
 
 

@@ -2,7 +2,7 @@ r"""MATH: competition problems whose answers are LaTeX in a `\boxed{}`; any of i
 
 from typing import Any
 
-from mgrpo.answers.extract import boxed
+from mgrpo.answers.boxes import boxed
 from mgrpo.tasks.read import read_columns, task_columns
 from mgrpo.tasks.task import Task
 
@@ -23,7 +23,7 @@ def math(
 ) -> Task:
     r"""MATH, from the Hub data set or the file that `argument` names; None: from `SOURCE`.
 
-    The gold answer stands in the column `answer`, or in the last box of the column `solution`; a data set without
+    The gold answer is in the column `answer`, or in the last box of the column `solution`; a data set without
     either has none.
 
     Raises:

@@ -212,8 +212,8 @@ def _read_hub(name: str, config: str | None, split: str) -> Columns:
         dataset = datasets.load_dataset(name, config, split=split)
     except (datasets.exceptions.DatasetNotFoundError, OSError) as error:
         raise UserError(
-            f"the data set {name!r} cannot be had from the Hub ({first_line(error)}); correct its name, download it "
-            f"first where there is a network, or give a local file ending in {_suffixes()}"
+            f"the data set {name!r} is not available from the Hub ({first_line(error)}); correct its name, download "
+            f"it first where there is a network, or give a local file ending in {_suffixes()}"
         ) from error
     except ValueError as error:
         raise UserError(

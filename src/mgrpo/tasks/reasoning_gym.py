@@ -16,11 +16,11 @@ from mgrpo.answers import equal_to, get_equivalence
 from mgrpo.answers.worker import Failed, in_workers
 from mgrpo.errors import UserError, did_you_mean
 from mgrpo.tasks.read import DEFAULT_TASK_SIZE, first_line
-from mgrpo.tasks.reasoning_gym_forms import FORMS
+from mgrpo.tasks.reasoning_gym_generators import GENERATORS
 from mgrpo.tasks.split import check_split, split_of
 from mgrpo.tasks.task import Task
 
-__all__ = ["FORMS", "reasoning_gym", "score"]
+__all__ = ["GENERATORS", "reasoning_gym", "score"]
 
 WORKER = "mgrpo.tasks.reasoning_gym_worker"
 TEMPLATE = "{prompt}\n\nGive the final answer between <answer> and </answer>."
@@ -54,7 +54,7 @@ def reasoning_gym(argument: str | None, *, split: str, size: int | None, seed: i
     check_split(split, "reasoning_gym")
     generator = _check_name(argument)
     fields = _check_options(_factory(), generator, options)
-    equivalence = FORMS[generator].equivalence
+    equivalence = GENERATORS[generator].equivalence
     get_equivalence(equivalence)
     rows, num_made = _take(generator, fields, split, DEFAULT_TASK_SIZE if size is None else size, seed)
     if len(rows) < (size or 1):
@@ -81,7 +81,7 @@ def score(answers: list[str | None], gold: Gold) -> list[bool]:
         answers: None where there is none.
         gold: the item's value in the column `answer`: its gold answer, and how to make it again.
     """
-    form = FORMS[gold["generator"]]
+    form = GENERATORS[gold["generator"]]
     right = equal_to(answers, gold["answer"], form.equivalence) if gold["answer"] else [False] * len(answers)
     if not form.is_checked:
         return right
@@ -128,9 +128,9 @@ def _take(generator: str, options: str, split: str, num: int, seed: int) -> tupl
 def _check_name(name: str | None) -> str:
     if name is None:
         raise UserError("task is 'reasoning_gym'; write reasoning_gym:NAME (`mgrpo tasks reasoning_gym` lists them)")
-    if name not in FORMS:
+    if name not in GENERATORS:
         raise UserError(
-            f"task is 'reasoning_gym:{name}', and there is no such generator{did_you_mean(name, FORMS)}; "
+            f"task is 'reasoning_gym:{name}', and there is no such generator{did_you_mean(name, GENERATORS)}; "
             "`mgrpo tasks reasoning_gym` lists them"
         )
     if name == "composite":

@@ -1,9 +1,9 @@
 """Tasks by name, as a recipe's `task` gives them: NAME or NAME:ARGUMENT.
 
-A name is one that comes along (`TASKS`), an entry point in the group `mgrpo.tasks` of an installed package, or your
-own `module:function`. Each stands for a function that is called with the keywords `split`, `size` and `seed` and the
-recipe's `task_options`, and returns a `Task`. If it also takes `argument` it gets what stands behind the colon (None
-where nothing does), and of the recipe's `dataset_config`, `prompt_column` and `answer_column` those that it takes.
+A name is a built-in one (`TASKS`), an entry point in the group `mgrpo.tasks` of an installed package, or your
+own `module:function`. Each names a function that is called with the keywords `split`, `size` and `seed` and the
+recipe's `task_options`, and returns a `Task`. If it also takes `argument` it gets what follows the colon (None where
+nothing does), and of the recipe's `dataset_config`, `prompt_column` and `answer_column` those that it takes.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from mgrpo.answers.extract import import_function
+from mgrpo.answers.user_functions import import_function
 from mgrpo.errors import UserError, did_you_mean
 from mgrpo.tasks.read import find_column, first_line, is_local
 from mgrpo.tasks.task import Columns, Task
@@ -33,7 +33,7 @@ TASKS: dict[str, str] = {
     "file": "mgrpo.tasks.read:file",
     "hub": "mgrpo.tasks.read:hub",
 }
-"""The tasks that come along: name -> `module:function`."""
+"""The built-in tasks: name -> `module:function`."""
 
 SUMMARIES: dict[str, str] = {
     "math[:SOURCE]": "MATH: competition problems, answers in \\boxed{}; SOURCE: a mirror on the Hub or a file",
@@ -45,7 +45,7 @@ SUMMARIES: dict[str, str] = {
     "file:PATH": "your prompts in a .jsonl, .json, .parquet or .csv file",
     "hub:NAME": "prompts in a data set on the Hub",
 }
-"""The tasks that come along: how each is written -> what it is."""
+"""The built-in tasks: how each is written -> what it is."""
 
 GROUP = "mgrpo.tasks"
 GIVEN_BY_FIELDS = {"split": "dataset_train_split", "size": "dataset_size", "seed": "dataset_seed"}
@@ -82,13 +82,13 @@ def load_task(
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:  # one written in C
-        raise UserError(f"task is {name!r}, which is no function of Python; name one") from error
+        raise UserError(f"task is {name!r}, which is not a Python function; name one") from error
     fields = {"dataset_config": dataset_config, "prompt_column": prompt_column, "answer_column": answer_column}
     taken = {field: value for field, value in fields.items() if field in parameters}
     if "argument" in parameters:
         taken["argument"] = argument
     elif argument is not None:
-        raise UserError(f"task is {name!r}, but {name.partition(':')[0]} takes nothing behind a colon; leave it out")
+        raise UserError(f"task is {name!r}, but {name.partition(':')[0]} takes nothing after a colon; leave it out")
     options = dict(options or {})
     _check_signature(name, parameters, set(taken), options)
     call = partial(function, split=split, size=size, seed=seed, **taken, **options)
@@ -108,7 +108,7 @@ def installed_tasks() -> dict[str, EntryPoint]:
 
 
 def _find(name: str) -> tuple[Callable[..., Any], str | None, bool]:
-    """The function of a task, what stands behind its colon, and whether it is anybody else's than ours."""
+    """The function of a task, what follows its colon, and whether the function is not ours."""
     head, colon, argument = name.partition(":")
     if head in TASKS:
         module, function = TASKS[head].split(":")
@@ -173,7 +173,7 @@ def _call_own(name: str, call: Callable[[], Any]) -> Any:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}, line {frame.lineno}"
         what = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(f"the task {name!r} failed with {what} ({place}); mend it there") from error
+        raise UserError(f"the task {name!r} failed with {what} ({place}); correct it there") from error
 
 
 def _checked_columns(name: str, task: Any) -> Columns:

@@ -15,12 +15,12 @@ def is_known(gold: Any) -> bool:
 
 @dataclass(frozen=True)
 class Task:
-    r"""One split of a task. A recipe's fields of the same names win over what stands here.
+    r"""One split of a task. A recipe's fields of the same names win over these.
 
     Attributes:
         columns: the rows by column. `prompt` is required: text, or lists of chat messages. `answer` holds gold
             answers, if there are any: for measurement only, no reward ever sees them.
-        prompt_template: text around each prompt, which stands at the literal `{prompt}`. No other braces count, so
+        prompt_template: text around each prompt, which replaces the literal `{prompt}`. No other braces count, so
             `\boxed{}` is safe. In a list of messages it goes around the last user message.
         system_prompt: first message of each conversation that has no system message.
         conversational: whether prompts are asked through the model's chat template.
