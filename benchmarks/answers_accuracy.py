@@ -2,8 +2,8 @@
 
 MGRPO_TEST_DATA=DIRECTORY python benchmarks/answers_accuracy.py [--math_verify]
 
-The directory holds amc23.jsonl, with a field `answer` a line. MATH-500's answers, with spellings and near misses, are in
-tests/answers/spellings.jsonl. With --math_verify the same pairs are judged by math-verify alone, in both directions.
+The directory holds amc23.jsonl with a field `answer` a line; tests/answers/spellings.jsonl has MATH-500's answers with
+spellings and near misses. With --math_verify the same pairs are judged by math-verify alone, in both directions.
 """
 
 import logging

@@ -26,7 +26,7 @@ _FENCE = re.compile(r"^[^\S\n]*```\w*[^\S\n]*$", re.MULTILINE)
 _FRACTION = re.compile(r"\\[dtc]?frac ?\{([^{}]*)\} ?\{([^{}]*)\}")
 _LATEX = re.compile(r"\\(?:begin|end) ?\{[a-z]*\*?\}|\\[a-z]+|\\[,;:! ()\[\]{}]|\$")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]{1,4})?")
-# A sign counts before digits, and not behind a word: -1, but 5-3 and mother-in-law.
+# A sign counts before digits, and not after a word: -1, but 5-3 and mother-in-law.
 _WORD = re.compile(r"(?:(?<![\w.])[-+])?(?:[0-9]++(?:\.[0-9]++)?|\.[0-9]++)(?!\w)|(?<!\w)-?[0-9]\w*|\w+")
 _ARROW = r"(?<![-=])[-=]++>|→"
 _BETWEEN_ITEMS = re.compile(rf"[\s,;|\[\](){{}}\"'`“”‘’$×·⋅∗*\\]+|{_ARROW}")
@@ -62,8 +62,8 @@ def list_(text: str) -> str:
 def set_(text: str) -> str:
     """Items in any order; where brackets group them, groups in any order of items in any order.
 
-    `1, -0.5` and `-0.50, 1`; `2 × 3` and `3 * 2`; `[["a", "b"], ["c"]]` and `[["c"], ["b", "a"]]`. An item that stands
-    there twice counts twice.
+    `1, -0.5` and `-0.50, 1`; `2 × 3` and `3 * 2`; `[["a", "b"], ["c"]]` and `[["c"], ["b", "a"]]`. An item
+    that occurs twice counts twice.
     """
     groups = [group for part in _BRACKET.split(_readable(text)) if (group := sorted(_items(part)))]
     if all(len(group) == 1 for group in groups):

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mgrpo.answers.extract import Extractor, describe
+from mgrpo.answers.extract import Extractor
+from mgrpo.answers.user_functions import describe
 from mgrpo.errors import UserError
 
 Completion = str | list[dict[str, Any]]
@@ -13,7 +14,7 @@ Completion = str | list[dict[str, Any]]
 
 _logger = logging.getLogger("mgrpo.answers")
 _WARNED: set[tuple[str, type[Exception]]] = set()
-"""The failures of users' functions that were logged in this process."""
+"""The failures of users' functions that this process has logged."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +60,23 @@ def read_answers(
                 raise TypeError(f"it gave {type(answer).__name__}, neither text nor None")
         except Exception as failure:  # the user's function runs here and may raise anything
             answer = None
-            failures.append((failure, _told(failure, text)))
+            failures.append((failure, _failure(failure, text)))
         answers.append((answer or "").strip() or None)
     function = f"{name} {_name_of(extractor)}"
     if 2 * len(failures) > len(answers):
-        error, told = failures[0]
+        error, what = failures[0]
         raise UserError(
-            f"{function} failed on {len(failures)} of {len(answers)} completions, first {told}; let it give the "
+            f"{function} failed on {len(failures)} of {len(answers)} completions, first {what}; let it give the "
             "answer as text, or None where there is none."
         ) from error
-    for error, told in failures:
+    for error, what in failures:
         if (function, type(error)) not in _WARNED:
             _WARNED.add((function, type(error)))
-            _logger.warning("%s failed %s; such a completion has no answer.", function, told)
+            _logger.warning("%s failed %s; such a completion has no answer.", function, what)
     return Answers(answers, len(failures))
 
 
-def _told(error: Exception, text: str) -> str:
+def _failure(error: Exception, text: str) -> str:
     """The error and the end of the completion's text, as one line that any terminal can show."""
     return f"with {describe(error)!r} on {'...' * (len(text) > 80) + text[-80:]!r}"
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from mgrpo.answers.canonical import CANONICAL
 from mgrpo.answers.components import Classes, Components
-from mgrpo.answers.extract import import_function
 from mgrpo.answers.form import Assigned, Number, Words
-from mgrpo.answers.read_form import read_form
 from mgrpo.answers.mathematics import classify as classify_mathematics
+from mgrpo.answers.read_form import read_form
+from mgrpo.answers.user_functions import import_function
 from mgrpo.errors import UserError, did_you_mean
 
 Classifier = Callable[[list[list[str]]], Classes]
@@ -145,7 +145,7 @@ EQUIVALENCES: dict[str, Classifier] = {
 
 
 def get_equivalence(equivalence: str) -> Classifier:
-    """Look an equivalence up by name.
+    """Find an equivalence by name.
 
     Raises:
         UserError: if it is unknown, or what it needs is not installed.

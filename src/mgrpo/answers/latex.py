@@ -10,7 +10,7 @@ from fractions import Fraction
 from mgrpo.answers.tokens import CLOSING, FUNCTIONS, OPENING, TEXT, WORD_COMMANDS, is_number
 
 MAX_EXPONENT_DIGITS = 4
-"""10^{9999} is still a number; a longer exponent is nobody's answer, and evaluating it takes for ever."""
+"""10^{9999} is still a number; a longer exponent is not an answer, and evaluating it takes for ever."""
 MAX_TOWER = 2
 """Exponents in exponents: 2^{2^{n}} is an answer, 9^{9^{9^9}} is meant to stop a computer."""
 MAX_LETTERS = 3
@@ -108,7 +108,7 @@ def _divided(numerator: str, denominator: str) -> Fraction | None:
 
 
 def _has_neighbouring_numbers(tokens: list[str]) -> bool:
-    r"""Whether two numbers stand side by side, as in 1 2, which is not 12; \frac 1 2 and \log_2 8 are fine."""
+    r"""Whether two numbers are side by side, as in 1 2, which is not 12; \frac 1 2 and \log_2 8 are fine."""
     return any(
         is_number(left) and is_number(right) and tokens[i - 1 : i] not in ([r"\frac"], ["_"])
         for i, (left, right) in enumerate(zip(tokens, tokens[1:], strict=False))

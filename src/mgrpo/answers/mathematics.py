@@ -24,7 +24,7 @@ SECONDS_PER_ANSWER = 1.0
 MAX_UNCLEAR = 3
 """Expressions in one answer that math-verify alone can compare; an answer with more counts as failed."""
 RELATIVE_TOLERANCE = 1e-10
-"""Of values that stand for expressions. Numbers that the text gives are compared exactly: 0.333333 is not 1/3."""
+"""Of the values of expressions. Numbers that the text gives are compared exactly: 0.333333 is not 1/3."""
 CACHE_SIZE = 2**16
 
 Leaf = form.Number | form.Expression
@@ -70,7 +70,7 @@ class _Cache(OrderedDict[Any, Any]):
         self[key] = answer
 
     def use(self, keys: Sequence[Any]) -> None:
-        """Put keys behind those that were used before, and forget the first ones if there are too many."""
+        """Put keys after those that were used before, and forget the first ones if there are too many."""
         for key in keys:
             self.move_to_end(key)
         while len(self) > max(CACHE_SIZE, len(keys)):

@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 TEXT = "\ue000"
-r"""Begins a token that stood in \text{...}; a private character, which no answer has after the clean-up."""
+r"""Begins a token that was in \text{...}; a private character, which no answer has after the clean-up."""
 _TEXT_END, _CIRCLE = "\ue001", "\ue002"
 
 OPENING = {
@@ -136,7 +136,7 @@ def is_number(token: str) -> bool:
 
 
 def without_text_commands(text: str) -> str:
-    r"""A text with what stands in its \text{...} in their place."""
+    r"""A text with the content of each \text{...} in its place."""
     return _TEXT_COMMAND.sub(r"\1", text)
 
 

@@ -1,4 +1,4 @@
-r"""Units behind a number, which do not count: `5 cm`, `5\text{ cm}^2`, `5 miles per hour`."""
+r"""Units after a number, which do not count: `5 cm`, `5\text{ cm}^2`, `5 miles per hour`."""
 
 from mgrpo.answers.tokens import TEXT, is_number
 
@@ -6,7 +6,7 @@ from mgrpo.answers.tokens import TEXT, is_number
 _QUALIFYING_WORDS = frozenset(
     ("or", "and", "not", "more", "less", "than", "least", "most", "if", "is", "except", "mod")
 )
-# Dropped behind a number. One letter is a unit in \text{...} alone: 5 m may be a product.
+# Dropped after a number. One letter is a unit in \text{...} alone: 5 m may be a product.
 _UNITS = frozenset(
     word
     for words in (

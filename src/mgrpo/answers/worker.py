@@ -1,12 +1,12 @@
 """Worker processes for untrusted text: what hangs, crashes or eats memory does it there.
 
-`in_workers` is all there is to call. It works from any thread and beside CUDA, since workers are fresh interpreters
-and not forks; they start when they are first needed and stay for the run. `multiprocessing` and the pools that are
-built on it were left aside because their fresh interpreters import the user's main script once more.
+`in_workers` is all there is to call. It works from any thread and together with CUDA, since workers are fresh
+interpreters and not forks; they start when they are first needed and stay for the run. `multiprocessing` and the pools
+built on it are not used because their fresh interpreters import the user's main script again.
 
 A call is limited three times: an alarm in the worker raises at the limit; the parent kills what is not back a quarter
 of a second later; and the kernel ends a worker whose call took a second of processor time more, parent or no parent. A
-worker ends by itself when its input does: nothing stays behind a run that was killed.
+worker ends by itself when its input does: no worker outlives a run that was killed.
 """
 
 import atexit
@@ -223,7 +223,7 @@ class _Pool:
         return sum(self._give_up(worker, Failed("timeout"), results, to_do) for worker in late)
 
     def _give_up(self, worker: _Worker, failure: Failed, results: list[Any], to_do: deque[int]) -> int:
-        """End a worker; what it worked on has failed, and what waited behind it goes to another."""
+        """End a worker; its current call has failed, and those that waited go to another."""
         num_done = 0
         if worker.waiting:
             item, _ = worker.waiting.popleft()

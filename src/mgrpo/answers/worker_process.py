@@ -43,7 +43,7 @@ _MAY_EVALUATE = ("dataclasses", "collections", "enum", "sympy.polys.monomials")
 
 
 class _TimeUp(BaseException):
-    """Not an Exception: parsers catch those and go on."""
+    """Not an Exception: parsers catch those and continue."""
 
 
 class _Fence:
@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def _read_ahead(requests: BinaryIO) -> "queue.SimpleQueue[bytes]":
-    """Read the requests in a thread, which ends the process when there are no more: the parent may be gone."""
+    """Read the requests in a thread, which ends the process when there are no more: the parent may have ended."""
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
@@ -152,7 +152,7 @@ def _at_most(value: int, hard_limit: int) -> int:
 def _resident_bytes() -> int:
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Not ru_maxrss, which Linux hands down from the parent: beside a large model every worker would look large.
+    # Not ru_maxrss, which Linux passes on from the parent: under a large model every worker would seem large.
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 
@@ -173,7 +173,7 @@ def _disarm(set_timer: Callable[..., Any]) -> None:
 
 
 def _load(name: str) -> Callable[..., Any]:
-    """Import a function; a `warm_up()` beside it is called, so that no answer pays for what is done once."""
+    """Import a function, and call its module's `warm_up()`, if any, so that no answer pays for what is done once."""
     module_name, _, function_name = name.partition(":")
     module = importlib.import_module(module_name)
     if hasattr(module, "warm_up"):

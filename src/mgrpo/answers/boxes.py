@@ -1,0 +1,51 @@
+r"""The extractor `boxed`: what is in a completion's last `\boxed{...}`."""
+
+import collections
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+def last(found: Iterable[_T]) -> _T | None:
+    """The last item, None without one."""
+    return next(iter(collections.deque(found, maxlen=1)), None)
+
+
+# The lookahead keeps the two backslashes of `\\boxed{...}`, escaped once too often, from being read as one escape.
+# Without braces a number or letter counts only by itself: `\boxed 5x` does not mean 5.
+_BOX_OR_BRACE = re.compile(
+    r"""\\(?:boxed|fbox) (?: \s*+(?P<open>\{)
+          | [ \t]++(?P<token> [-+−]?\d++(?:[.,/]\d++)*+(?:\\?%)?+ (?! [\w{(^+*/=-] | \\[^)\]] )
+                            | [A-Za-z] (?! [ \t]*+(?: [\w'’{(^+*/=-] | \\[^)\]] ) ) ) )
+      | \\(?!\\(?:boxed|fbox)). | [{}]""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def boxed(text: str) -> str | None:
+    r"""Take the content of the last complete `\boxed{...}` or `\fbox{...}`; braces may nest.
+
+    A number or letter without braces counts too: `\boxed 5`. None where there is no box, none was closed, or the last
+    complete one is empty. A box in a box is part of the outer one's answer, if that was closed.
+    """
+    span = last(boxes(text))
+    return text[slice(*span)].strip() or None if span else None
+
+
+def boxes(text: str) -> Iterator[tuple[int, int]]:
+    """Where the contents of the boxes begin and end, in the order in which they were closed."""
+    opened: list[int | None] = []  # for each open brace: where a box's content begins, or None
+    for found in _BOX_OR_BRACE.finditer(text):
+        kind = found.lastgroup
+        if kind == "token":
+            yield found.span("token")
+        elif kind == "open":
+            opened.append(found.end())
+        elif found.group() == "{":
+            opened.append(None)
+        elif found.group() == "}" and opened:
+            start = opened.pop()
+            if start is not None:
+                yield start, found.start()

@@ -1,0 +1,47 @@
+"""The extractor `choice`: the letter of a multiple-choice question that a completion settles on."""
+
+import functools
+import re
+
+from mgrpo.answers.boxes import boxes, last
+
+
+def choice(text: str, options: str = "ABCDEFGHIJ") -> str | None:
+    r"""Take a letter among the options offered, as a bare capital; None without one.
+
+    `\boxed{B}`, `The answer is (b)` and `Answer: B` state it, in either case; the last of them counts. Only
+    without them, and in capitals: `(B)`, `B)`, `**B**`, `\text{B}`, `option B`, `B.` where a line begins or ends, and
+    a last line `B`; again the last. The article of `A man` and the pronoun of `I think` are none of these.
+    """
+    in_box, statement, hint = _choice_patterns(options)
+    in_boxes = (match for start, end in boxes(text) if (match := in_box.match(text, start, end)))
+    stated = [match for match in (last(in_boxes), last(statement.finditer(text))) if match]
+    if stated:
+        return max(stated, key=lambda match: match.start(1))[1].upper()
+    lines = text.strip().splitlines()
+    alone = re.fullmatch(rf"[\W_]*+([{options}])[\W_]*+", lines[-1] if lines else "")
+    found = alone or last(hint.finditer(text))
+    return found[found.lastindex or 0] if found else None
+
+
+@functools.cache
+def _choice_patterns(options: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Patterns of a box's content, of an answer that is stated, and of one that is only hinted at."""
+    either = options + options.lower()
+    command = r"(?:(?:text|math)[a-z]{0,6}\W{1,4})?"
+    # Not the `a` of `a man` and `a-helix`, the `I` of `I think` and `I'm`, the C of `C = 5`, nor one of `A or B`.
+    ends = r"""(?! ['’-]?\w | \s{0,2}[=^+/] | \s{1,2}or\s )
+        (?: (?<![AaIi]) | (?![ \t]{1,4}(?!(?:because|since|as|with|and|but)\b)\w) )"""
+    in_box = rf"""\W{{0,4}} {command} (?i:(?:option|choice)\W{{1,3}})? ([{either}])
+        (?: \s{{0,2}}[.:)}}\]](?!\w) | \W{{0,6}}\Z )"""
+    statement = rf"""(?i: \b(?:answer | (?:correct|right|best)\s(?:option|choice)) (?:\s(?:choice|option|letter))?
+        \W{{0,4}} (?:\bis\b|[:=]) ) \W{{0,10}} (?i:(?:option|choice|letter)\W{{1,4}})? {command} ([{either}]) {ends}"""
+    hint = rf"""(?<![\w\\])\(\s?([{options}])\s?\)
+        | \*\*\s?\(?([{options}])(?:\)|\*\*|\.(?=[\s*]))
+        | \\(?:text|math)[a-z]{{0,6}}\{{\s?\(?([{options}])[).]?\s?\}}
+        | \b(?i:option|choice|answer)\s\(?([{options}]){ends}
+        | ^[^\w\n]{{0,4}}([{options}])[.)](?=[\s*]|\Z)
+        | (?<![\w(.'’-])([{options}])\)(?![\w)])
+        | (?<![\w.'’-])(?!I)([{options}])\.(?=[^\w\n]{{0,4}}$)"""
+    flags = re.VERBOSE | re.MULTILINE
+    return re.compile(in_box, flags), re.compile(statement, flags), re.compile(hint, flags)

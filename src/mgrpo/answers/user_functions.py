@@ -1,0 +1,41 @@
+"""Functions of the user's own, named as `module:function` in a recipe."""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from mgrpo.errors import UserError
+
+
+def import_function(name: str, option: str) -> Callable[..., Any]:
+    """Import a function from 'module:function'; a module in the working directory is found too.
+
+    Args:
+        name: of the function.
+        option: the recipe's field that names it, for messages.
+
+    Raises:
+        UserError: if it cannot be imported, or is not a function.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not all(name.partition(":")):
+        raise UserError(f"{option} is {name!r}; write it as module:function.")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that it hides nothing installed
+        importlib.invalidate_caches()
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except Exception as error:  # the user's module runs here and may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{option} is {name!r}, which cannot be imported ({reason}).") from error
+    if not callable(function):
+        raise UserError(f"{option} is {name!r}, which is not a function; name a function of {module_name}.")
+    return function
+
+
+def describe(error: Exception) -> str:
+    """An error's type and message as one line."""
+    return " ".join("".join(traceback.format_exception_only(error)).split())[:200]
