@@ -34,7 +34,7 @@ FINGERPRINTS = "mgrpo.answers.expressions:fingerprints"
 
 
 @dataclass
-class PromptHistory:
+class Attempts:
     """What happened while every one of some answers was numbered alone."""
 
     answers: list[str]
@@ -100,7 +100,7 @@ def watch_processes(strangers: set[str]) -> Iterator[None]:
         strangers.update(strange_processes() - known)
 
 
-def try_alone(answer: str, seen: PromptHistory) -> None:
+def try_alone(answer: str, seen: Attempts) -> None:
     known = {}
     for _ in range(3):  # other programs may have held the processor
         warm_workers()
@@ -126,10 +126,10 @@ def try_alone(answer: str, seen: PromptHistory) -> None:
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(1, id="all", marks=pytest.mark.slow), pytest.param(3, id="third")]
+    scope="module", params=[pytest.param(1, id="all", marks=pytest.mark.slow), pytest.param(6, id="sixth")]
 )
 def seen(request, tmp_path_factory):
-    """Every answer alone, or every third, with new workers, in an empty directory."""
+    """Every answer alone, or every sixth, with new workers, in an empty directory."""
     before, directory = Path.cwd(), tmp_path_factory.mktemp("hostile")
     elsewhere = Path(hostile.FILES[1])
     elsewhere.unlink(missing_ok=True)
@@ -137,7 +137,7 @@ def seen(request, tmp_path_factory):
     try:
         worker._close()
         mathematics.clear_caches()
-        seen = PromptHistory(ANSWERS[:: request.param])
+        seen = Attempts(ANSWERS[:: request.param])
         with watch_processes(seen.strangers):
             for answer in seen.answers:
                 try_alone(answer, seen)
@@ -326,6 +326,7 @@ def test_a_machine_that_stood_still_costs_an_answer_once(new_workers):
     assert answer_ids([group]) == [[0, 0]]
 
 
+@pytest.mark.slow
 def test_interrupted_expressions_leave_workers_that_are_right(new_workers):
     """The alarm rings anywhere in SymPy and in the worker's own code."""
     texts = [r"\lfloor 9 ^ { 99 } \pi \rfloor", "( x + y ) ^ { 99 }", r"\sqrt { 2 + \sqrt { 3 } }", "| | x | - 1 |"]

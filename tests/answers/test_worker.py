@@ -432,6 +432,7 @@ print(status)
     assert run_script(ANSWERS + script) == "0"
 
 
+@pytest.mark.slow
 def test_a_fork_while_another_thread_waits():
     script = """
 import threading
@@ -449,6 +450,7 @@ print(status, answer_ids([[answer + "+2" for answer in GROUP]]) == [IDS])
     assert run_script(ANSWERS + script) == "0 True"
 
 
+@pytest.mark.slow
 def test_from_a_thread():
     script = """
 import threading

@@ -234,6 +234,7 @@ def test_a_larger_size_begins_with_the_smaller():
     assert prompts(size=200)[:40] == prompts(size=40)
 
 
+@pytest.mark.slow
 def test_the_same_items_in_another_process():
     # Python's hash seed decides on the questions of the first three and the gold answers of the next two, the state of
     # the process's random generators on those of the others.
