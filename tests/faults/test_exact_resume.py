@@ -1,4 +1,4 @@
-"""A run that goes on from any of its checkpoints ends with the bits of the run that never stopped."""
+"""A run that resumes from any of its checkpoints ends with the bits of the run that never stopped."""
 
 import json
 import math
@@ -7,6 +7,8 @@ import shutil
 import pytest
 import torch
 from peft import LoraConfig
+
+from mgrpo.runs.checkpoints import checkpoints
 
 OF_A_SESSION = ("time", "runtime", "per_second")
 HALF = {"per_device_train_batch_size": 12}
@@ -31,9 +33,17 @@ SETTINGS = {
         **{"per_device_eval_batch_size": 12, "num_generations_eval": 6},
     },
 }
+STEPS_OF_A_BATCH = {
+    "a batch serves two steps": 2,
+    "a batch is learnt from twice": 2,
+    "both, in quarters": 4,
+    "rows across checkpoints": 2,
+    "an epoch that ends between steps": 2,
+}
+"""Optimizer steps of each sampled batch: checkpoints are saved after the last of them, and after the last of all."""
 ALL_AT_ONCE = {
     **{"per_device_train_batch_size": 12, "steps_per_generation": 2, "num_iterations": 2, "num_prompts": 8},
-    **{"max_steps": 7, "logging_steps": 3, "eval_strategy": "steps", "eval_steps": 4},
+    **{"max_steps": 10, "logging_steps": 3, "eval_strategy": "steps", "eval_steps": 4},
     **{"per_device_eval_batch_size": 12, "num_generations_eval": 6, "label_flip_patience": 1},
     "breaks_at": 2,
 }
@@ -88,12 +98,15 @@ def differences(whole, again, whole_directory, directory):
     return found
 
 
-def check(make, tmp_path, settings, steps=None):
+def check(make, tmp_path, settings, steps_of_a_batch, steps=None):
     whole = make(tmp_path / "whole", **settings)
     whole.train()
     assert whole.label_memory._seen
     assert whole.gradient_guard.num_skipped == ("breaks_at" in settings)
-    for step in steps or range(1, whole.state.max_steps + 1):
+    last = whole.state.max_steps
+    saved = sorted(step for step, _ in checkpoints(tmp_path / "whole"))
+    assert saved == [step for step in range(1, last + 1) if step % steps_of_a_batch == 0 or step == last]
+    for step in steps or saved:
         directory = tmp_path / f"from-{step}"
         shutil.copytree(tmp_path / "whole", directory)
         again = make(directory, **settings)
@@ -105,14 +118,14 @@ def check(make, tmp_path, settings, steps=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_from_every_step(make, tmp_path, name):
-    check(make, tmp_path, SETTINGS[name])
+    check(make, tmp_path, SETTINGS[name], STEPS_OF_A_BATCH.get(name, 1))
 
 
-def test_from_the_middle_of_a_batch_an_epoch_and_a_row(make, tmp_path):
-    """Step 5 of 7: the batch serves 4 steps and so does an epoch; rows come every 3 steps, evaluations every 4."""
-    check(make, tmp_path, ALL_AT_ONCE, steps=[5])
+def test_from_the_middle_of_an_epoch_and_a_row(make, tmp_path):
+    """Step 4 of 7: a batch serves 4 steps, an epoch has 8; rows come every 3 steps, evaluations every 4."""
+    check(make, tmp_path, ALL_AT_ONCE | {"max_steps": 7}, 4, steps=[4])
 
 
 @pytest.mark.slow
 def test_from_every_step_all_at_once(make, tmp_path):
-    check(make, tmp_path, ALL_AT_ONCE)
+    check(make, tmp_path, ALL_AT_ONCE, 4)

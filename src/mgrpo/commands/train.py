@@ -131,7 +131,7 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
             watch.on_collapse = "stop"
         trainer.add_callback(progress)
         progress.watch_from(max(int(config.logging_steps), 1))
-        guard.follow(trainer, progress)
+        guard.follow(trainer, progress.show_event)
         try:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         finally:

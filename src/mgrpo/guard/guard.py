@@ -4,6 +4,7 @@
 """
 
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,8 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather, gather_object, wait_for_everyone
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mgrpo.commands.progress_callback import TrainingProgress
 from mgrpo.errors import EXIT_OUT_OF_MEMORY, EXIT_PROCESS_LOST, UserError
 from mgrpo.guard.lock import RunLock
 from mgrpo.guard.out_of_memory import out_of_memory
@@ -23,6 +23,7 @@ from mgrpo.guard.signals import EXIT_CODES, StopSignals
 from mgrpo.guard.watchdog import Watchdog
 from mgrpo.runs.stop import Stop, resume_hint
 from mgrpo.training.config import MGRPOConfig
+from mgrpo.training.trainer import MGRPOTrainer
 
 
 class StopWhenAsked(TrainerCallback):
@@ -33,10 +34,12 @@ class StopWhenAsked(TrainerCallback):
 
     Attributes:
         stopped_by: the signal that ended training, on all processes alike, or None.
+        is_between_batches: whether a checkpoint can be saved now; where a batch serves several steps, after the last.
     """
 
     def __init__(self, signals: StopSignals) -> None:
         self.stopped_by: signal.Signals | None = None
+        self.is_between_batches: Callable[[], bool] = lambda: True
         self._signals = signals
         self._has_begun = False
 
@@ -61,7 +64,7 @@ class StopWhenAsked(TrainerCallback):
             control.should_training_stop = True
 
     def _is_asked(self, args: TrainingArguments) -> bool:
-        if self.stopped_by is None:
+        if self.stopped_by is None and self.is_between_batches():
             number = int(self._signals.asked or 0)
             if args.world_size > 1:  # a launcher may have told one process alone
                 number = int(gather(torch.tensor([number], device=args.device)).max())
@@ -119,9 +122,10 @@ class RunGuard:
         """A signal has to wait: "saving is finished first"."""
         self._signals.finish_first(what)
 
-    def follow(self, trainer: Trainer, progress: TrainingProgress) -> None:
+    def follow(self, trainer: MGRPOTrainer, tell: Callable[[str], None]) -> None:
         """Watch over a trainer that is about to train; its other callbacks are there already."""
-        self._signals.tell = progress.show_event
+        self._signals.tell = tell
+        self._stop_when_asked.is_between_batches = lambda: trainer.is_between_batches
         trainer.add_callback(self._stop_when_asked)
         if self._config.watchdog_minutes is None:
             return

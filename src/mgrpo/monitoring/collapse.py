@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from mgrpo.runs import metrics as names
 
+ON_COLLAPSE = ("warn", "stop", "rollback")
+"""What a run does when the alarm goes off."""
 EARLY_ROWS = 5
 """The first rows of a run, whose median is what relative limits are multiples of."""
 

@@ -18,6 +18,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from mgrpo.runs.files import FINAL_DIRECTORY, flush_tree, put_in_place
 from mgrpo.runs.sharded_pickles import METADATA_FILE, pickle_fault
 
+ON_SAVE_ERROR = ("continue", "stop")
+"""What a run does when a checkpoint cannot be saved."""
 MANIFEST_FILE = "manifest.json"
 """In a checkpoint: `files`, an object of relative paths, each with its size in bytes and its XXH3-128 checksum."""
 UNFINISHED_DIRECTORY = f"{PREFIX_CHECKPOINT_DIR}.unfinished"

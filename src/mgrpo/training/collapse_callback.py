@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgrpo.errors import reason_of
-from mgrpo.monitoring.collapse import CollapseAlarm, Event
+from mgrpo.monitoring.collapse import ON_COLLAPSE, CollapseAlarm, Event
 from mgrpo.runs.checkpoints import checkpoints, remove
 from mgrpo.runs.files import (
     ALARMS_FILE,
@@ -25,7 +25,6 @@ from mgrpo.runs.files import (
     write_whole,
 )
 
-ON_COLLAPSE = ("warn", "stop", "rollback")
 ROLLED_BACK_DIRECTORY = "rolled-back"
 """In a run's directory: metrics and completions of what was rolled back, a numbered directory each time."""
 

@@ -6,8 +6,8 @@ from trl import GRPOConfig
 
 from mgrpo.algorithm import FILTER_SCOPES, LABEL_SOURCES, MOMENTUM_SCHEDULES, REWARDS
 from mgrpo.errors import UserError
-from mgrpo.training.checkpointing.save import ON_SAVE_ERROR
-from mgrpo.training.collapse_callback import ON_COLLAPSE
+from mgrpo.monitoring.collapse import ON_COLLAPSE
+from mgrpo.runs.checkpoints import ON_SAVE_ERROR
 
 MASK_EXACT_LOSSES = ("dapo", "bnpo", "cispo", "vespo")
 """TRL's losses that divide by the tokens that are learnt from. The others divide by rows, dropped ones included."""

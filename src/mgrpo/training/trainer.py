@@ -8,7 +8,7 @@ The changes to GRPO are three, and there are no others:
    loss and out of the token count it is divided by. Momentum completions never enter TRL's group at all.
 3. After each optimizer step the momentum weights follow the policy's.
 
-A checkpoint holds all that a resumed run needs to go on as if it had not stopped (`checkpoint_parts.py`).
+A checkpoint holds all that a resumed run needs to continue as if it had not stopped (`checkpointing/`).
 
 Other methods are other settings of the same three: who labels, what is rewarded, what is masked (docs/methods.md). Two
 settings of the configuration touch TRL's numbers: `label_flip_patience` scales advantages, and `kl_anchor: momentum`
@@ -31,7 +31,6 @@ from typing import Any
 import torch
 from accelerate.utils import gather, gather_object
 from torch import Tensor, nn
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer import utils as trl_utils
@@ -45,9 +44,9 @@ from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, is_known
 from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
-from mgrpo.training.checkpoint_parts import parts_of
 from mgrpo.training.checkpointing import loop_state
-from mgrpo.training.checkpointing.save import save_checkpoint
+from mgrpo.training.checkpointing.parts import save_momentum_and_labels, save_trainer_state
+from mgrpo.training.checkpointing.save import Part, save_checkpoint
 from mgrpo.training.checks import check_prompts_can_be_shared, check_votable, check_without_vote
 from mgrpo.training.collapse_callback import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model, skips_zero_advantage
@@ -188,12 +187,14 @@ class MGRPOTrainer(GRPOTrainer):
             self.collapse_watch = CollapseWatch(self.args.on_collapse)
             self.run_files = RunFiles(self)
             self.number_watch = NumberWatch()
+            self._saves = loop_state.SaveBetweenBatches(lambda: self.is_between_batches)
             for callback in (
                 self.gradient_guard,
                 MomentumUpdate(self, self.gradient_guard),
                 self.run_files,
                 self.collapse_watch,
                 self.number_watch,
+                self._saves,
             ):
                 self.add_callback(callback)
 
@@ -212,14 +213,49 @@ class MGRPOTrainer(GRPOTrainer):
             if not (self.use_vllm or self._is_vlm):
                 self._paired_layers = paired_layers(self._model_with_logits(), self.momentum_model)
 
+    @property
+    def is_between_batches(self) -> bool:
+        """Whether the next step samples a new batch; some settings train several steps on each."""
+        return self._step % (self.args.steps_per_generation * self.num_iterations) == 0
+
+    def _loop_state(self) -> loop_state.LoopState:
+        stop_event = self.collapse_watch.stop_event
+        return loop_state.LoopState(
+            num_processes=self.args.world_size,
+            micro_step=self._step,
+            metrics={name: [float(value) for value in values] for name, values in self._metrics["train"].items()},
+            loss=self._tr_loss.item(),
+            total_loss=self._total_loss_scalar,
+            last_logged=self._globalstep_last_logged,
+            seconds=time.time() - self.training_began,
+            is_training=self.model.training,
+            guard=self.gradient_guard.state_dict(),
+            stop_event=None if stop_event is None else stop_event.as_row(),
+            last_row=self.run_files.last_row,
+            completion_rows=self.completion_rows,
+        )
+
     def restore_loop(self) -> None:
-        """Put the training loop where the checkpoint left it, if it goes on from one."""
+        """Put the loop where the checkpoint left it, if there is one; to be called when training has begun."""
         self.training_began, self.resumed = time.time(), None
         if self._checkpoint is not None:
-            directory = Path(self._checkpoint)
-            self.resumed = loop_state.read(directory, self.args.process_index)
-            if self.resumed is not None:
-                loop_state.restore(self, self.resumed, directory)
+            self.resumed = loop_state.read(Path(self._checkpoint), self.args.process_index)
+        if (saved := self.resumed) is None:
+            return
+        self.training_began -= saved.seconds
+        self.model.train(saved.is_training)
+        self.gradient_guard.load_state_dict(saved.guard)
+        if not self.keeps_stop:
+            self.gradient_guard.stop_reason = None
+        # loss and speed at the end are of the whole run
+        self._total_loss_scalar, self._initial_global_step = saved.total_loss, 0
+        self.state.compute_steps(self.args, self.state.max_steps)  # the recipe's, which may be forced
+        loop_state.skip_epochs(self.callback_handler.train_dataloader, int(self.state.epoch or 0))
+        if saved.num_processes == self.args.world_size:  # otherwise these numbers belong to other batches
+            self._metrics["train"].update(saved.metrics)
+            self._tr_loss += saved.loss
+            self._globalstep_last_logged, self._step = saved.last_logged, saved.micro_step
+            self.completion_rows = saved.completion_rows
 
     def resumes_run_in(self, directory: Path) -> bool:
         """Whether training was resumed from a checkpoint of the run in a directory."""
@@ -641,17 +677,52 @@ class MGRPOTrainer(GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         self._checkpoint = checkpoint
         if checkpoint is not None:
-            loop_state.apply_learning_rate(self)
+            loop_state.apply_learning_rate(self.args.learning_rate, self.optimizer, self.lr_scheduler)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save what transformers and TRL do, the momentum weights, labels and the loop's state: all or nothing."""
         if self.answer_fn is None:
             super()._save_checkpoint(model, trial)
             return
+        if not self._saves.may_save(self.control):
+            return
         self.store_flos()
-        run_directory = Path(self._get_output_dir(trial=trial))
-        if save_checkpoint(self, run_directory, parts_of(self)) and self.args.push_to_hub:
-            self._push_from_checkpoint(str(run_directory / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
+        result = save_checkpoint(
+            Path(self._get_output_dir(trial=trial)),
+            self.state.global_step,
+            self._checkpoint_parts(),
+            self.args,
+            tell=self.tell,
+            best=lambda: self.state.best_model_checkpoint,
+        )
+        if result.stop_reason is not None:
+            self.save_stop_reason, self.control.should_training_stop = result.stop_reason, True
+        if result.checkpoint is not None and self.args.push_to_hub:
+            self._push_from_checkpoint(str(result.checkpoint))
+
+    def _checkpoint_parts(self) -> list[Part]:
+        """What writes a checkpoint, in order; each is called on all processes."""
+        is_main = self.args.should_save
+        return [
+            lambda _: self.create_model_card(model_name=Path(self.args.output_dir).name),
+            lambda directory: self.save_model(str(directory), _internal_call=True),
+            lambda directory: self._save_optimizer_and_scheduler(str(directory)),
+            lambda directory: self._save_scaler(str(directory)),
+            lambda directory: self._save_rng_state(str(directory)),
+            lambda directory: save_momentum_and_labels(
+                directory, self.momentum_model, self.label_memory, is_main=is_main
+            ),
+            lambda directory: loop_state.save(self._loop_state(), directory, self.args.process_index),
+            lambda directory: self._save_trainer_state(directory) if is_main else None,
+        ]
+
+    def _save_trainer_state(self, directory: Path) -> None:
+        self.run_files.flush()
+        exported = (*self.callback_handler.callbacks, self.control)
+        entropy_control = None
+        if self.use_adaptive_entropy:
+            entropy_control = {"entropy_coef": self.entropy_coef, "last_world_entropy": self._last_world_entropy}
+        save_trainer_state(directory, self.state, exported, entropy_control)
 
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:
@@ -670,7 +741,7 @@ class MGRPOTrainer(GRPOTrainer):
         if self.resumed is not None:
             start_time -= self.resumed.seconds
             if self.keeps_stop and self.collapse_watch.stop_event is None:
-                self.collapse_watch.stop_event = loop_state.stop_event_of(self.resumed)
+                self.collapse_watch.stop_event = self.resumed.alarm
         return super()._finalize_training(trial, num_train_samples, start_time)
 
 

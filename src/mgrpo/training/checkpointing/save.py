@@ -1,4 +1,4 @@
-"""Saves checkpoints; a disk that is full or gone costs the checkpoint, not the run.
+"""Saves checkpoints; a disk that is full or unavailable costs the checkpoint, not the run.
 
 All processes write into one unfinished directory, part by part. After each part they tell each other whether it went
 well, so that none waits in the next for one that failed. The main process completes the checkpoint.
@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
@@ -17,11 +17,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from mgrpo.errors import reason_of
 from mgrpo.runs import checkpoints
+from mgrpo.training.config import MGRPOConfig
 
-if TYPE_CHECKING:
-    from mgrpo.training.trainer import MGRPOTrainer
-
-ON_SAVE_ERROR = ("continue", "stop")
 Part = Callable[[Path], None]
 """Writes something into the directory that it is given."""
 TORCH_CANNOT_WRITE = ("inline_container", "PytorchStreamWriter", "unexpected pos", "Parent directory")
@@ -33,54 +30,71 @@ class NotSavedError(Exception):
     """Something could not be written, on some process; the message says what, and why."""
 
 
-def save_checkpoint(trainer: "MGRPOTrainer", run_directory: Path, parts: Sequence[Part]) -> bool:
-    """Save a trainer's checkpoint and delete what is over the limit; say it and act on it where that cannot be done.
+@dataclass(frozen=True)
+class SaveResult:
+    """What became of a checkpoint.
+
+    Attributes:
+        checkpoint: its path in the run's directory, or None: it could not be saved there.
+        stop_reason: why the run has to stop, where `on_save_error` says so.
+    """
+
+    checkpoint: Path | None
+    stop_reason: str | None = None
+
+
+def save_checkpoint(
+    run_directory: Path,
+    step: int,
+    parts: Sequence[Part],
+    config: MGRPOConfig,
+    *,
+    tell: Callable[[str], None],
+    best: Callable[[], str | None] = lambda: None,
+) -> SaveResult:
+    """Save a checkpoint and delete those beyond the limit; what fails is reported and handled as the recipe says.
 
     Args:
-        trainer: whose; `on_save_error` and `rescue_dir` of its configuration are followed.
         run_directory: where checkpoints belong.
+        step: the optimizer step.
         parts: as for `save`.
-
-    Returns:
-        Whether the checkpoint is in the run's directory.
+        config: its `on_save_error`, `rescue_dir` and `save_total_limit` are followed.
+        tell: takes a sentence for the user.
+        best: gives, after saving, the path of a checkpoint that the limit does not delete.
     """
-    config, state = trainer.args, trainer.state
     processes = {"is_main": config.should_save, "num_processes": config.world_size}
     try:
-        save(run_directory, state.global_step, parts, **processes)
+        checkpoint = save(run_directory, step, parts, **processes)
     except NotSavedError as error:
-        said = f"step {state.global_step}: the checkpoint could not be saved in {run_directory} ({error})"
+        message = f"step {step}: the checkpoint could not be saved in {run_directory} ({error})"
         if config.on_save_error == "stop":
-            trainer.save_stop_reason = f"{said}; {_rescue(trainer, parts, **processes)}"
-            trainer.control.should_training_stop = True
-        else:
-            trainer.tell(f"{said}; {_left(run_directory)}, and it is tried again at the next interval.")
-        return False
+            return SaveResult(None, f"{message}; {_rescue(run_directory, step, parts, config)}")
+        tell(f"{message}; {_last_saved(run_directory)}, and it is tried again at the next interval.")
+        return SaveResult(None)
     if config.should_save:
         try:
-            checkpoints.rotate(run_directory, config.save_total_limit, kept=[state.best_model_checkpoint])
+            checkpoints.rotate(run_directory, config.save_total_limit, kept=[best()])
         except OSError as error:
-            trainer.tell(f"an old checkpoint in {run_directory} could not be deleted ({reason_of(error)}).")
-    return True
+            tell(f"an old checkpoint in {run_directory} could not be deleted ({reason_of(error)}).")
+    return SaveResult(checkpoint)
 
 
-def _left(run_directory: Path) -> str:
-    there = checkpoints.checkpoints(run_directory)
-    return f"the last one is {there[0][1].name}" if there else "there is no earlier one"
+def _last_saved(run_directory: Path) -> str:
+    saved = checkpoints.checkpoints(run_directory)
+    return f"the last one is {saved[0][1].name}" if saved else "there is no earlier one"
 
 
-def _rescue(trainer: "MGRPOTrainer", parts: Sequence[Part], *, is_main: bool, num_processes: int) -> str:
-    """Save it where the recipe says; returns what became of it."""
-    elsewhere = trainer.args.rescue_dir
-    left = _left(Path(trainer.args.output_dir))
-    if elsewhere is None:
-        return f"{left}; with room there the same command goes on from it"
-    step = trainer.state.global_step
+def _rescue(run_directory: Path, step: int, parts: Sequence[Part], config: MGRPOConfig) -> str:
+    """Save to `rescue_dir`, if there is one; returns what became of it."""
+    last_saved = _last_saved(run_directory)
+    if config.rescue_dir is None:
+        return f"{last_saved}; free some space there and run the same command to resume from it"
+    processes = {"is_main": config.should_save, "num_processes": config.world_size}
     try:
-        rescued = save(Path(elsewhere), step, parts, is_main=is_main, num_processes=num_processes)
+        rescued = save(Path(config.rescue_dir), step, parts, **processes)
     except NotSavedError as error:
-        return f"nor in rescue_dir {elsewhere} ({error}); {left}"
-    return f"it is {rescued}; with room there --resume {rescued} goes on from it"
+        return f"nor in rescue_dir {config.rescue_dir} ({error}); {last_saved}"
+    return f"it is {rescued}; free some space and resume from it with --resume {rescued}"
 
 
 def save(run_directory: Path, step: int, parts: Sequence[Part], *, is_main: bool, num_processes: int) -> Path:
