@@ -25,7 +25,7 @@ from pathlib import Path
 from mgrpo.evaluation.benchmarks import load_benchmark
 from mgrpo.evaluation.harness import load_harness
 from mgrpo.evaluation.harness_benchmarks import OF_HARNESS
-from mgrpo.evaluation.protocols import Settings
+from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.tasks.read import read_columns
 
 MINERVA = ("minerva_math/minerva_math500.yaml",)
@@ -56,7 +56,7 @@ def main():
     if arguments.score:
         print(json.dumps(score_by_minerva(arguments.data, json.loads(arguments.score.read_text()))))
         return
-    benchmark = load_benchmark("math500", Settings(), data=arguments.data)
+    benchmark = load_benchmark("math500", SamplingSettings(), data=arguments.data)
     gold = benchmark.task.columns["answer"]
     if arguments.samples:
         stored = map(json.loads, (arguments.samples / "samples.jsonl").read_text().splitlines())

@@ -121,7 +121,7 @@ def make_results():
     """Makes the results of a model from which samples are right, (Q, K) of each benchmark; settings by keyword."""
     import numpy as np
 
-    from mgrpo.evaluation.metrics import Samples, measure
+    from mgrpo.evaluation.metrics import measure
     from mgrpo.evaluation.results import BenchmarkResult, Model, Results, Source, UsedProtocol
 
     def make(right, name="Qwen/Qwen3-4B-Base", weights="policy", step=None, limit=None, sha256="0" * 64, **settings):
@@ -141,7 +141,7 @@ def make_results():
                 extractor="boxed",
                 equivalence="math",
                 scoring="boxed, math",
-                metrics=measure(Samples(is_right, ids, np.full(is_right.shape, 311))),
+                metrics=measure(is_right, ids, np.full(is_right.shape, 311)),
             )
         protocol = {
             **{"name": "m-grpo", "temperature": 0.8, "top_p": 1.0, "top_k": 0, "max_tokens": 3072, "seed": 0},

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mgrpo.cli import main
-from mgrpo.commands.evaluate import _find_places, _load_beside, _places_in_run, _subject
+from mgrpo.commands.evaluate import _evaluated_model, _find_models, _select_models, load_momentum_of_checkpoint
 from mgrpo.evaluation.prepare import EvalSettings
-from mgrpo.evaluation.protocols import Settings
+from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.evaluation.results import read_results
 from mgrpo.models.load import load_model
 
@@ -34,7 +34,7 @@ def weights(model):
 @pytest.mark.parametrize("kind", ["full", "lora"])
 def test_the_momentum_model_of_a_checkpoint_is_the_one_that_was_saved_at_the_end(runs, kind):
     """The last checkpoint's momentum weights are those of `final/momentum`, and not the policy's."""
-    loaded, _ = _load_beside(str(runs[kind] / "checkpoint-2"), dtype="float32")
+    loaded, _ = load_momentum_of_checkpoint(str(runs[kind] / "checkpoint-2"), dtype="float32")
     expected, _ = load_model(str(runs[kind] / "final" / "momentum"))
     policy, _ = load_model(str(runs[kind] / "final"))
     assert weights(loaded).keys() == weights(expected).keys()
@@ -69,12 +69,12 @@ def test_a_second_benchmark_joins_the_first_and_another_protocol_does_not(tmp_pa
     assert main([*arguments, "--benchmarks", mine]) == 0
     assert list(read_results(output).benchmarks) == ["embedded:chains", mine]
     assert main([*arguments, "--benchmarks", mine, "--temperature", "0.3"]) == 2
-    assert "temperature was 0.8 and is 0.3; give another output_dir" in capsys.readouterr().err
+    assert "temperature was 0.8 and is 0.3" in (error := capsys.readouterr().err) and "output_dir" in error
 
 
 def test_which_checkpoints(runs):
     def labels(which):
-        return [label for label, *_ in _places_in_run(runs["full"], which)]
+        return [model.label for model in _select_models(runs["full"], which)]
 
     assert labels("final") == ["final", "final-momentum"]
     assert labels("last") == labels("2") == ["checkpoint-2", "checkpoint-2-momentum"]
@@ -82,58 +82,60 @@ def test_which_checkpoints(runs):
 
 
 @pytest.mark.parametrize(
-    ("place", "label", "weights"),
+    ("location", "label", "weights"),
     [
         ("final", "final", "policy"),
         ("final/momentum", "final-momentum", "momentum"),
         ("checkpoint-1", "checkpoint-1", "policy"),
     ],
 )
-def test_a_model_in_a_run_is_known_for_what_it_is(runs, place, label, weights):
-    run, places = _find_places(str(runs["full"] / place), "final")
-    assert run == runs["full"]
-    assert [(its_label, its_weights) for its_label, _, its_weights, _ in places] == [(label, weights)]
+def test_a_model_in_a_run_is_known_for_what_it_is(runs, location, label, weights):
+    run, (model,) = _find_models(str(runs["full"] / location), "final")
+    assert (run, model.label, model.weights) == (runs["full"], label, weights)
 
 
 def test_vllm_measures_one_model_at_a_time(runs, capsys, monkeypatch):
     monkeypatch.setattr("mgrpo.commands.evaluate.check_engine", lambda name: None)
     assert main(["evaluate", str(runs["full"]), *ASKED, "--engine", "vllm"]) == 2
-    assert "starts once in a process" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "engine is vllm" in error and "one at a time" in error
 
 
 def test_weights_are_told_apart(runs):
-    how = EvalSettings("greedy", "greedy", Settings(), "transformers", "auto", 8)
+    eval_settings = EvalSettings("greedy", "greedy", SamplingSettings(), "transformers", "auto", 8)
     options = {"revision": None, "trust_remote_code": False}
-    subjects = [_subject(place, how, options) for place in _places_in_run(runs["full"], "1,final")]
-    identities = {json.dumps(subject.identity["files"]) for subject in subjects}
+    models = [_evaluated_model(model, eval_settings, options) for model in _select_models(runs["full"], "1,final")]
+    identities = {json.dumps(model.identity["files"]) for model in models}
     assert len(identities) == 3  # both models of a checkpoint lie in one directory
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "parts"),
     [
-        (["embedded", "--benchmarks", "math50"], "no benchmark 'math50' (did you mean 'math500'?)"),
-        (["embedded", *ASKED, "--protocol", "grpo"], "no protocol 'grpo' (did you mean 'm-grpo'?)"),
-        (["embedded", *ASKED, "--engine", "tgi"], "no engine 'tgi'"),
-        (["embedded", *ASKED, "--k", "four"], "--k is 'four'; give a whole number"),
-        (["embedded", *ASKED, "--max_tokens", "4000"], "max_tokens is 4000, and with the longest prompt"),
-        (["embedded", *ASKED, "--checkpoints", "all"], "embedded is no run's directory"),
-        (["embedded", *ASKED, "--export", "table.pdf"], "table.pdf ends with neither .md nor .tex"),
-        (["nowhere/here/model", *ASKED], "does not exist"),
-        (["embedded", "--benchmarks", "math500", "--data", "nowhere"], "data is nowhere, which does not exist"),
-        (["embedded", *ASKED, "--batch_size", "0"], "batch_size is 0"),
-        (["embedded", *ASKED, "--dtype", "int8"], "dtype='int8'"),
+        (["embedded", "--benchmarks", "math50"], ["'math50'", "did you mean 'math500'?"]),
+        (["embedded", *ASKED, "--protocol", "grpo"], ["'grpo'", "did you mean 'm-grpo'?"]),
+        (["embedded", *ASKED, "--engine", "tgi"], ["engine 'tgi'", "transformers, vllm"]),
+        (["embedded", *ASKED, "--k", "four"], ["--k is 'four'", "a whole number"]),
+        (["embedded", *ASKED, "--max_tokens", "4000"], ["max_tokens is 4000", "set max_tokens to"]),
+        (["embedded", *ASKED, "--checkpoints", "all"], ["checkpoints is all", "leave it out"]),
+        (["embedded", *ASKED, "--export", "table.pdf"], ["table.pdf", ".md", ".tex"]),
+        (["nowhere/here/model", *ASKED], ["nowhere/here/model", "does not exist"]),
+        (["embedded", "--benchmarks", "math500", "--data", "nowhere"], ["data is nowhere", "does not exist"]),
+        (["embedded", *ASKED, "--batch_size", "0"], ["batch_size is 0", "1 or more"]),
+        (["embedded", *ASKED, "--dtype", "int8"], ["dtype='int8'", "bfloat16"]),
     ],
 )
-def test_mistakes_are_told_in_a_sentence_before_a_model_is_loaded(capsys, monkeypatch, tmp_path, arguments, message):
+def test_mistakes_are_told_in_a_sentence_before_a_model_is_loaded(capsys, monkeypatch, tmp_path, arguments, parts):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mgrpo.commands.evaluate.load_model", None)
     assert main(["evaluate", *arguments]) == 2
     output = capsys.readouterr()
-    assert message in output.err and len(output.err.splitlines()) == 1 and output.out == ""
+    assert all(part in output.err for part in parts)
+    assert len(output.err.splitlines()) == 1 and output.out == ""
     assert not any(tmp_path.iterdir())
 
 
 def test_a_run_without_the_checkpoint(runs, capsys):
     assert main(["evaluate", str(runs["full"]), *ASKED, "--checkpoints", "7"]) == 2
-    assert "has no checkpoint '7' (it has 1, 2); write some of these" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "checkpoint '7'" in error and "it has 1, 2" in error and "last, all" in error

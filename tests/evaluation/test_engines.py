@@ -5,7 +5,7 @@ import torch
 
 from mgrpo.errors import UserError
 from mgrpo.evaluation.engines import Request, TransformersEngine, check_engine, seed_of
-from mgrpo.evaluation.protocols import Settings
+from mgrpo.evaluation.protocols import SamplingSettings
 
 PROMPTS = ["47+8*3-5=", "12+3=", "99-9+2-1+5-4="]
 
@@ -16,7 +16,9 @@ def model(embedded):
 
 
 def engine_of(model, **settings):
-    return TransformersEngine(*model, Settings(**{"temperature": 1.0, "max_tokens": 14, **settings}), batch_size=8)
+    return TransformersEngine(
+        *model, SamplingSettings(**{"temperature": 1.0, "max_tokens": 14, **settings}), batch_size=8
+    )
 
 
 def requests_of(model, prompts=PROMPTS, seeds=(0, 1, 2)):
@@ -92,11 +94,11 @@ def test_seeds_tell_samples_apart():
 
 def test_engines():
     check_engine("transformers")
-    with pytest.raises(UserError, match="no engine 'tgi'"):
+    with pytest.raises(UserError, match="'tgi'; .*transformers, vllm"):
         check_engine("tgi")
 
 
 def test_vllm_is_refused_where_it_is_not_installed(monkeypatch):
     monkeypatch.setattr("mgrpo.evaluation.engines.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="vllm, which is not installed: pip install"):
+    with pytest.raises(UserError, match="engine is vllm, .*pip install"):
         check_engine("vllm")

@@ -69,13 +69,13 @@ def no_headline(content):
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (delete, r"`benchmarks.math500.metrics.avg@2.low` is missing"),
-        (other_type, r"`benchmarks.math500.k` is '4', not a whole number"),
-        (true_for_a_number, r"`protocol.seed` is True, not a whole number"),
-        (no_temperature, r"`protocol.temperature` is None, not a number"),
-        (unknown_weights, r"`model.weights` is 'teacher', which is none of policy, momentum, other"),
-        (a_list, r"`benchmarks` is \[\], not an object"),
-        (no_headline, r"`benchmarks.math500.metrics` has no `avg@8`"),
+        (delete, r"`benchmarks.math500.metrics.avg@2.low`"),
+        (other_type, r"`benchmarks.math500.k` is '4', .*whole number"),
+        (true_for_a_number, r"`protocol.seed` is True, .*whole number"),
+        (no_temperature, r"`protocol.temperature` is None, .*number"),
+        (unknown_weights, r"`model.weights` is 'teacher', .*policy, momentum, other"),
+        (a_list, r"`benchmarks` is \[\], .*object"),
+        (no_headline, r"`benchmarks.math500.metrics` .*`avg@8`"),
     ],
 )
 def test_a_broken_file(make_results, tmp_path, broken, said):
@@ -83,18 +83,18 @@ def test_a_broken_file(make_results, tmp_path, broken, said):
     content = json.loads(path.read_text())
     broken(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=rf"results.json is broken: {said}; delete it and run `mgrpo evaluate` again."):
+    with pytest.raises(UserError, match=rf"results.json is broken: {said}.*; delete it .*`mgrpo evaluate`"):
         read_results(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"format": 1, "model"', "cannot be read as JSON .*delete it and run"),
+        ('{"format": 1, "model"', "cannot be read as JSON .*delete it"),
         ("", "cannot be read as JSON"),
-        ("[1, 2]", "has no `format`, so it was not written by `mgrpo evaluate`"),
+        ("[1, 2]", "has no `format`, .*`mgrpo evaluate`"),
         ('{"results": {"gsm8k": 0.5}}', "has no `format`"),
-        ('{"format": 2}', "has format 2, and this version of mgrpo reads format 1; install"),
+        ('{"format": 2}', "has format 2, .* format 1; install"),
     ],
 )
 def test_another_file(tmp_path, text, said):
@@ -104,5 +104,5 @@ def test_another_file(tmp_path, text, said):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(UserError, match="nowhere holds no results.json; run `mgrpo evaluate`"):
+    with pytest.raises(UserError, match="nowhere .*results.json; run `mgrpo evaluate`"):
         read_results(tmp_path / "nowhere")

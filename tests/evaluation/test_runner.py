@@ -9,7 +9,7 @@ from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark
 from mgrpo.evaluation.engines import TransformersEngine
 from mgrpo.evaluation.prepare import EvalSettings, EvaluatedModel, directory_name
-from mgrpo.evaluation.protocols import Settings
+from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.evaluation.results import Model, read_results
 from mgrpo.evaluation.runner import evaluate
 from mgrpo.report.bundle import verdict_of
@@ -54,11 +54,11 @@ def run(model):
     """Evaluates the embedded model into a directory."""
 
     def run(output, limit=10, label="", benchmark=BENCHMARK, **overrides):
-        settings = Settings(**{**SETTINGS, "k": 2, **overrides})
-        how = EvalSettings(
+        settings = SamplingSettings(**{**SETTINGS, "k": 2, **overrides})
+        eval_settings = EvalSettings(
             "m-grpo", "m-grpo", settings, "transformers", "float32", batch_size=4, versions={"mgrpo": "0"}
         )
-        subject = EvaluatedModel(
+        evaluated = EvaluatedModel(
             label,
             Model("embedded", "policy", 7, None),
             {"name": "embedded"},
@@ -66,7 +66,7 @@ def run(model):
             model[0].config.max_position_embeddings,
             lambda max_length: Counted(*model, settings, 4),
         )
-        return evaluate([subject], [load_benchmark(benchmark, settings, limit=limit)], how, output)[label]
+        return evaluate([evaluated], [load_benchmark(benchmark, settings, limit=limit)], eval_settings, output)[label]
 
     return run
 
@@ -107,7 +107,7 @@ def test_a_larger_k_and_limit_sample_the_difference(run, tmp_path):
 )
 def test_other_settings_are_not_mixed(run, tmp_path, name, value):
     run(tmp_path, limit=2, k=1)
-    with pytest.raises(UserError, match="holds .* of (other settings|another protocol): .*output_dir"):
+    with pytest.raises(UserError, match=f"{name} was .* and is .*output_dir"):
         run(tmp_path, limit=2, k=1, **{name: value})
 
 
@@ -117,7 +117,7 @@ def test_other_questions_are_not_mixed(run, tmp_path):
     data.write_text('{"prompt": "12+3=", "answer": "15"}\n')
     run(tmp_path / "out", benchmark=f"file:{data}", **own)
     data.write_text('{"prompt": "12+4=", "answer": "16"}\n')
-    with pytest.raises(UserError, match="samples of other questions"):
+    with pytest.raises(UserError, match="prompt of question 0 .*output_dir"):
         run(tmp_path / "out", benchmark=f"file:{data}", **own)
 
 
@@ -154,7 +154,7 @@ def test_the_report_shows_the_samples(run, tmp_path):
 
 
 def test_a_completion_that_does_not_fit_is_refused_before_anything_is_sampled(run, tmp_path):
-    with pytest.raises(UserError, match="max_tokens is 100000, and with the longest prompt .* set max_tokens to"):
+    with pytest.raises(UserError, match="max_tokens is 100000, .*set max_tokens to"):
         run(tmp_path, max_tokens=100_000)
     assert not any(tmp_path.iterdir()) and Counted.num_sampled == 0
 

@@ -42,14 +42,12 @@ def test_a_line_that_was_cut_off_is_sampled_again(tmp_path, num_lost):
 )
 def test_other_settings_are_not_mixed_with(tmp_path, changed):
     SampleStore(tmp_path, SETTINGS).append([sample(0)])
-    with pytest.raises(
-        UserError, match=f"samples of other settings: {next(iter(changed))} was .* and is .*output_dir"
-    ):
+    with pytest.raises(UserError, match=f"{next(iter(changed))} was .* and is .*output_dir"):
         SampleStore(tmp_path, {**SETTINGS, **changed})
 
 
 def test_settings_that_cannot_be_read(tmp_path):
     SampleStore(tmp_path, SETTINGS).append([sample(0)])
     (tmp_path / "settings.json").write_text("{")
-    with pytest.raises(UserError, match="settings.json cannot be read"):
+    with pytest.raises(UserError, match="settings.json .*output_dir"):
         SampleStore(tmp_path, SETTINGS)

@@ -145,9 +145,9 @@ def test_exports(tmp_path):
     write_grids([GRID, GRID], tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"benchmarks.md", "benchmarks.tex"}
     assert (tmp_path / "out" / "benchmarks.md").read_text() == f"{markdown(GRID)}\n{markdown(GRID)}"
-    with pytest.raises(UserError, match=r"table.csv ends with neither .md nor .tex; name a file"):
+    with pytest.raises(UserError, match=r"table.csv .*\.md .*\.tex"):
         export_grids([GRID], tmp_path / "table.csv")
-    with pytest.raises(UserError, match=r"table.md cannot be written: No such file"):
+    with pytest.raises(UserError, match=r"table.md .*No such file"):
         export_grids([GRID], tmp_path / "nowhere" / "table.md")
 
 

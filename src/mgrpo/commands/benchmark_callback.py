@@ -13,10 +13,11 @@ from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmarks import Benchmark, load_benchmark, parse_names
+from mgrpo.evaluation.benchmark import Benchmark
+from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
 from mgrpo.evaluation.engines import TransformersEngine
-from mgrpo.evaluation.prompts import Asked, ask
-from mgrpo.evaluation.protocols import PROTOCOLS, Settings
+from mgrpo.evaluation.prompts import Questions, encode_questions
+from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
 from mgrpo.evaluation.runner import sample_batch
 from mgrpo.recipes.recipe import DataArguments
 from mgrpo.runs import metrics as names
@@ -37,7 +38,7 @@ class BenchmarkPlan:
     """
 
     benchmarks: list[Benchmark]
-    settings: Settings
+    settings: SamplingSettings
     every: int
 
 
@@ -85,8 +86,9 @@ class BenchmarkEvaluation(TrainerCallback):
     def __init__(self, trainer: "MGRPOTrainer", plan: BenchmarkPlan) -> None:
         self._trainer, self._plan = trainer, plan
         context = getattr(trainer.model.config.get_text_config(), "max_position_embeddings", None)
-        self._asked = [
-            ask(benchmark, trainer.processing_class, plan.settings, context) for benchmark in plan.benchmarks
+        self._questions = [
+            encode_questions(benchmark, trainer.processing_class, plan.settings, context)
+            for benchmark in plan.benchmarks
         ]
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -119,18 +121,18 @@ class BenchmarkEvaluation(TrainerCallback):
         )
         with weights:
             return {
-                names.benchmark_metric(asked.benchmark.name, model): self._share(asked, engine)
-                for asked in self._asked
+                names.benchmark_metric(questions.benchmark.name, model): self._share(questions, engine)
+                for questions in self._questions
             }
 
-    def _share(self, asked: Asked, engine: TransformersEngine) -> float:
+    def _share(self, questions: Questions, engine: TransformersEngine) -> float:
         accelerator = self._trainer.accelerator
-        rows = sorted(asked.rows, key=lambda row: len(asked.ids[row]))[
+        rows = sorted(questions.rows, key=lambda row: len(questions.ids[row]))[
             accelerator.process_index :: accelerator.num_processes
         ]
         right = []
         for start in range(0, len(rows), engine.batch_size):
             batch = [(row, 0) for row in rows[start : start + engine.batch_size]]
-            right += [sample.is_right for sample in sample_batch(asked, engine, batch, self._plan.settings)]
+            right += [sample.is_right for sample in sample_batch(questions, engine, batch, self._plan.settings)]
         right = gather_object(right)
         return sum(right) / len(right)

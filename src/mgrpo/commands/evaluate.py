@@ -1,33 +1,55 @@
-"""`mgrpo evaluate`: a model by name, or the models that a run left, on benchmarks."""
+"""`mgrpo evaluate`: measures a model given by name, or the models of a run, on benchmarks."""
 
 import hashlib
+import itertools
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mgrpo
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmarks import installed_version, load_benchmark, parse_names
+from mgrpo.evaluation.benchmark import installed_version
+from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
 from mgrpo.evaluation.engines import Engine, TransformersEngine, VllmEngine, check_engine
 from mgrpo.evaluation.prepare import EvalSettings, EvaluatedModel
-from mgrpo.evaluation.protocols import settle
-from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model
+from mgrpo.evaluation.protocols import apply_protocol
+from mgrpo.evaluation.results import EVALUATION_DIRECTORY, INITIAL, MOMENTUM_SUFFIX, Model, Weights
 from mgrpo.evaluation.runner import evaluate
-from mgrpo.evaluation.table_rows import MOMENTUM_SUFFIX
 from mgrpo.models.load import DTYPES, find_model, load_config, load_model, load_tokenizer
+from mgrpo.runs.checkpoints import checkpoints as checkpoints_of
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-INITIAL = "initial"
-"""Label of the model that a run began with."""
 MOMENTUM = "momentum"
 """The momentum model's directory in a run's `final/`."""
 PACKAGES = ("torch", "transformers", "tokenizers", "vllm", "lm-eval", "math-verify", "reasoning-gym")
 EDGE_BYTES = 2**20
+
+
+class ModelLocation(NamedTuple):
+    """A model to measure.
+
+    Attributes:
+        label: name of its results in the output; empty for a model that belongs to no run.
+        location: a directory or a name on the Hub.
+        weights: whose weights of those at the location.
+        step: optimizer steps it was trained for in the run, or None.
+    """
+
+    label: str
+    location: str
+    weights: Weights = "other"
+    step: int | None = None
+
+    @property
+    def is_momentum_of_checkpoint(self) -> bool:
+        """Whether the weights are stored next to the policy's, whose place they have to take."""
+        return self.weights == "momentum" and self.label.startswith("checkpoint-")
 
 
 def evaluate_model(
@@ -51,122 +73,115 @@ def evaluate_model(
     Args:
         name: a model's, as `find_model` takes it, or a run's directory.
         benchmarks: names, as the command line gives them.
-        protocol: a preset's name.
-        overrides: settings that win over the preset's.
-        limit: only the first so many questions of each benchmark.
+        protocol: name of a protocol.
+        overrides: settings that replace the protocol's.
+        limit: only the first `limit` questions of each benchmark.
         data: a file or directory with local copies.
-        engine: what samples.
+        engine: name of the engine.
         dtype: of the weights.
         batch_size: completions at a time.
-        checkpoints: of a run: `final`, `last`, `all`, `initial` or steps, with commas between them.
-        output_dir: where samples and results go; None: `evaluation/` in the run, or under `evaluations/`.
+        checkpoints: of a run: `final`, `last`, `all`, `initial` or steps, separated by commas.
+        output_dir: for samples and results; None: `evaluation/` in the run, or a directory under `evaluations/`.
         revision: branch, tag or commit of a Hub name.
         trust_remote_code: whether to run code that comes with the model.
 
     Returns:
-        Where the results are.
+        The directory of the results.
 
     Raises:
-        UserError: for what cannot work, before a model is loaded where it can be known then.
+        UserError: for what cannot work, if possible before a model is loaded.
     """
-    wanted = parse_names(benchmarks)
-    title, settings = settle(protocol, overrides)
+    names = parse_names(benchmarks)
+    title, sampling = apply_protocol(protocol, overrides)
+    _check_options(names, engine, dtype, batch_size, data)
+    run, locations = _find_models(name, checkpoints)
+    if engine == "vllm" and len(locations) > 1:
+        raise UserError(
+            f"engine is vllm, which starts only once in a process, and {name} has {len(locations)} models to measure; "
+            f"measure them one at a time: {', '.join(location.location for location in locations)}"
+        )
+    versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := installed_version(package))}
+    eval_settings = EvalSettings(protocol, title, sampling, engine, dtype, batch_size, versions)
+    loaded = [load_benchmark(benchmark, sampling, data=data, limit=limit) for benchmark in names]
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    models = [_evaluated_model(location, eval_settings, options) for location in locations]
+    output = output_dir or (Path("evaluations") / _as_directory(name) if run is None else run / EVALUATION_DIRECTORY)
+    evaluate(models, loaded, eval_settings, output)
+    return output
+
+
+def _check_options(benchmarks: Sequence[str], engine: str, dtype: str, batch_size: int, data: str | None) -> None:
     check_engine(engine)
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is no floating-point type of a model; choose one of {', '.join(DTYPES)}")
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; set it to 1 or more")
-    if data is not None and Path(data).is_file() and len(wanted) > 1:
-        raise UserError(f"data is one file, {data}, and there are {len(wanted)} benchmarks; name a directory")
-    run, places = _find_places(name, checkpoints)
-    if engine == "vllm" and len(places) > 1:
-        raise UserError(
-            f"engine is vllm, which starts once in a process, and {name} stands for {len(places)} models; measure "
-            f"them one at a time: {', '.join(location for _, location, *_ in places)}"
-        )
-    versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := installed_version(package))}
-    how = EvalSettings(protocol, title, settings, engine, dtype, batch_size, versions)
-    loaded = [load_benchmark(benchmark, settings, data=data, limit=limit) for benchmark in wanted]
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    subjects = [_subject(place, how, options) for place in places]
-    output = output_dir or (Path("evaluations") / _as_directory(name) if run is None else run / EVALUATION_DIRECTORY)
-    evaluate(subjects, loaded, how, output)
-    return output
+    if data is not None and Path(data).is_file() and len(benchmarks) > 1:
+        raise UserError(f"data is one file, {data}, for {len(benchmarks)} benchmarks; name a directory")
 
 
-ModelLocation = tuple[str, str, Literal["policy", "momentum", "other"], int | None]
-"""A model's label, location, whose weights they are, and the step."""
+# Which models.
 
 
 def _is_run(directory: Path) -> bool:
     return (directory / CONFIG_FILE).is_file() and not (directory / "config.json").is_file()
 
 
-def _find_places(name: str, checkpoints: str) -> tuple[Path | None, list[ModelLocation]]:
-    """The run that a name stands for or lies in, if it does, and the models to measure."""
+def _find_models(name: str, checkpoints: str) -> tuple[Path | None, list[ModelLocation]]:
+    """The run that a name is or is a part of, or None, and the models to measure."""
     path = Path(name)
     if _is_run(path):
-        return path, _places_in_run(path, checkpoints)
+        return path, _select_models(path, checkpoints)
     if checkpoints != FINAL_DIRECTORY:
         raise UserError(f"checkpoints is {checkpoints}, but {name} is no run's directory; leave it out")
-    run = next((parent for parent in list(path.parents)[:2] if _is_run(parent)), None)
-    if run is not None:
-        steps = _steps(run)
-        models = [*(_final_places(run, steps) if (run / FINAL_DIRECTORY).is_dir() else [])]
-        models += [_checkpoint_places(run, step)[0] for step in steps]
-        for place in models:
-            if Path(place[1]).resolve() == path.resolve():
-                return run, [place]
-    return None, [("", name, "other", None)]
+    for run in filter(_is_run, list(path.parents)[:2]):
+        for model in itertools.chain.from_iterable(_models_of_run(run).values()):
+            if Path(model.location).resolve() == path.resolve():
+                return run, [model]  # of a checkpoint's two models the policy
+    return None, [ModelLocation("", name)]
 
 
-def _steps(run: Path) -> list[int]:
-    return sorted(int(path.name[11:]) for path in run.glob("checkpoint-*") if path.name[11:].isdecimal())
-
-
-def _places_in_run(run: Path, which: str) -> list[ModelLocation]:
-    steps = _steps(run)
-    has_final = (run / FINAL_DIRECTORY).is_dir()
-    places: list[ModelLocation] = []
-    for word in dict.fromkeys(which.split(",")):
-        if word == INITIAL:
-            places.append((INITIAL, _initial_model(run), "policy", 0))
-        elif word == FINAL_DIRECTORY or (word == "all" and has_final and not steps):
-            places += _final_places(run, steps)
-        elif word in ("last", "all") and steps:
-            for step in steps if word == "all" else steps[-1:]:
-                places += _checkpoint_places(run, step)
-            places += _final_places(run, steps) if word == "all" and has_final else []
-        elif word.isdecimal() and int(word) in steps:
-            places += _checkpoint_places(run, int(word))
-        else:
-            there = f"it has {', '.join(map(str, steps))}" if steps else "it has none"
-            raise UserError(
-                f"checkpoints is {which}, but the run {run} has no checkpoint {word!r} ({there}); write "
-                "some of these, last, all, initial or final"
-            )
-    return list(dict.fromkeys(places))
-
-
-def _final_places(run: Path, steps: Sequence[int]) -> list[ModelLocation]:
+def _models_of_run(run: Path) -> dict[str, list[ModelLocation]]:
+    """Each checkpoint's policy and momentum model by step, and the final ones by `final`, in the order of training."""
+    found = {}
+    for step, checkpoint in sorted(checkpoints_of(run)):
+        models = [ModelLocation(checkpoint.name, str(checkpoint), "policy", step)]
+        if any(checkpoint.glob(f"{MOMENTUM}*")):
+            models.append(ModelLocation(checkpoint.name + MOMENTUM_SUFFIX, str(checkpoint), "momentum", step))
+        found[str(step)] = models
     final = run / FINAL_DIRECTORY
-    if not final.is_dir():
-        last = f"; --checkpoints last measures checkpoint-{steps[-1]}" if steps else ", nor has it a checkpoint"
-        raise UserError(f"the run {run} has no {FINAL_DIRECTORY}/, so it is not finished{last}")
-    rows = read_rows(run / METRICS_FILE) if (run / METRICS_FILE).exists() else []
-    step = rows[-1]["step"] if rows else None
-    places: list[ModelLocation] = [(FINAL_DIRECTORY, str(final), "policy", step)]
-    if (final / MOMENTUM).is_dir():
-        places.append((FINAL_DIRECTORY + MOMENTUM_SUFFIX, str(final / MOMENTUM), "momentum", step))
-    return places
+    if final.is_dir():
+        rows = read_rows(run / METRICS_FILE) if (run / METRICS_FILE).exists() else []
+        last_step = rows[-1]["step"] if rows else None
+        models = [ModelLocation(FINAL_DIRECTORY, str(final), "policy", last_step)]
+        if (final / MOMENTUM).is_dir():
+            label = FINAL_DIRECTORY + MOMENTUM_SUFFIX
+            models.append(ModelLocation(label, str(final / MOMENTUM), "momentum", last_step))
+        found[FINAL_DIRECTORY] = models
+    return found
 
 
-def _checkpoint_places(run: Path, step: int) -> list[ModelLocation]:
-    label = f"checkpoint-{step}"
-    places: list[ModelLocation] = [(label, str(run / label), "policy", step)]
-    if any((run / label).glob(f"{MOMENTUM}*")):
-        places.append((label + MOMENTUM_SUFFIX, str(run / label), "momentum", step))
-    return places
+def _select_models(run: Path, which: str) -> list[ModelLocation]:
+    models = _models_of_run(run)
+    steps = [name for name in models if name != FINAL_DIRECTORY]
+    choices = {**models, "all": [*itertools.chain.from_iterable(models.values())]}
+    choices |= {"last": models[steps[-1]]} if steps else {}
+    selected: list[ModelLocation] = []
+    for word in which.split(","):
+        if word == INITIAL:
+            selected.append(ModelLocation(INITIAL, _initial_model(run), "policy", 0))
+        elif choices.get(word):
+            selected += choices[word]
+        elif word == FINAL_DIRECTORY:
+            last = f"; --checkpoints last measures checkpoint-{steps[-1]}" if steps else ", and it has no checkpoint"
+            raise UserError(f"the run {run} has no {FINAL_DIRECTORY}/, so it is not finished{last}")
+        else:
+            existing = f"it has {', '.join(steps)}" if steps else "it has none"
+            raise UserError(
+                f"checkpoints is {which}, but the run {run} has no checkpoint {word!r} ({existing}); give some of "
+                "these, last, all, initial or final"
+            )
+    return list(dict.fromkeys(selected))
 
 
 def _initial_model(run: Path) -> str:
@@ -175,66 +190,58 @@ def _initial_model(run: Path) -> str:
     try:
         return str(yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))["model_name_or_path"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        raise UserError(
-            f"{run / CONFIG_FILE} does not say which model the run began with; leave out initial"
-        ) from None
+        raise UserError(f"{run / CONFIG_FILE} does not name the run's initial model; leave out initial") from None
 
 
-def _subject(place: ModelLocation, how: EvalSettings, options: dict[str, Any]) -> EvaluatedModel:
-    label, location, weights, step = place
-    source = find_model(location)
-    is_hub = source.kind == "hub"
-    kept = {**options, "revision": options["revision"] if is_hub else None}
-    if options["revision"] is not None and not is_hub:
-        raise UserError(f"revision is {options['revision']!r}, but {location} is not on the Hub; leave it out")
-    tokenizer = load_tokenizer(location, **kept)
+# Loading.
+
+
+def _evaluated_model(location: ModelLocation, eval_settings: EvalSettings, options: dict[str, Any]) -> EvaluatedModel:
+    source = find_model(location.location)
+    is_hub, revision = source.kind == "hub", options["revision"]
+    if revision is not None and not is_hub:
+        raise UserError(f"revision is {revision!r}, but {location.location} is not on the Hub; leave it out")
+    tokenizer = load_tokenizer(location.location, **options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    config = load_config(location, **kept).get_text_config()
-    # The momentum weights of a checkpoint lie beside the policy's, and take their place.
-    is_beside = weights == "momentum" and label.startswith("checkpoint-")
+    config = load_config(location.location, **options).get_text_config()
+    files = None if is_hub else _digest_of_files(Path(source.location))
     return EvaluatedModel(
-        label,
-        Model(location, weights, step, getattr(config, "_commit_hash", None)),
-        {"name": location, "weights": weights, "files": None if is_hub else _digest_of_files(Path(source.location))},
+        location.label,
+        Model(location.location, location.weights, location.step, getattr(config, "_commit_hash", None)),
+        {"name": location.location, "weights": location.weights, "files": files},
         tokenizer,
         getattr(config, "max_position_embeddings", None),
-        partial(_open_engine, location, how, kept, tokenizer.pad_token, is_beside),
+        partial(_open_engine, location, eval_settings, {**options, "pad_token": tokenizer.pad_token}),
     )
 
 
 def _open_engine(
-    location: str, how: EvalSettings, options: dict[str, Any], pad_token: str | None, is_beside: bool, max_length: int
+    location: ModelLocation, eval_settings: EvalSettings, options: dict[str, Any], max_length: int
 ) -> Engine:
-    source = find_model(location)
-    if how.engine == "vllm" and source.is_plain and not is_beside:
-        return VllmEngine(source.location, how.dtype, how.settings, max_length, how.batch_size)
-    model, tokenizer = (_load_beside if is_beside else load_model)(
-        location, dtype=how.dtype, pad_token=pad_token, **options
-    )
-    if how.engine == "vllm":
-        return _vllm_of(model, tokenizer, how, max_length)
     import torch
 
+    source, dtype, batch_size = find_model(location.location), eval_settings.dtype, eval_settings.batch_size
+    vllm_options = dtype, eval_settings.sampling, max_length, batch_size
+    if eval_settings.engine == "vllm" and source.is_plain and not location.is_momentum_of_checkpoint:
+        return VllmEngine(source.location, *vllm_options)
+    load = load_momentum_of_checkpoint if location.is_momentum_of_checkpoint else load_model
+    model, tokenizer = load(location.location, dtype=dtype, **options)
+    if eval_settings.engine == "vllm":
+        # vLLM reads plain directories only; this one is needed while it loads
+        with tempfile.TemporaryDirectory(prefix="mgrpo-") as directory:
+            model.save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+            return VllmEngine(directory, *vllm_options)
     if torch.cuda.is_available():
         model.to("cuda")
-    return TransformersEngine(model, tokenizer, how.settings, how.batch_size)
+    return TransformersEngine(model, tokenizer, eval_settings.sampling, batch_size)
 
 
-def _vllm_of(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", how: EvalSettings, max_length: int
-) -> VllmEngine:
-    """What is not in the plain format on disk is written there for as long as vLLM reads it."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="mgrpo-") as directory:
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-        return VllmEngine(directory, how.dtype, how.settings, max_length, how.batch_size)
-
-
-def _load_beside(location: str, *, dtype: str, **options: Any) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """The momentum model of a checkpoint: the policy, with the momentum weights beside it in its place."""
+def load_momentum_of_checkpoint(
+    location: str, *, dtype: str, **options: Any
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """Load the momentum model of a checkpoint: its policy, with the momentum weights in place of its own."""
     import torch
 
     from mgrpo.training.sampling.momentum_model import MomentumModel
@@ -256,7 +263,7 @@ def _load_beside(location: str, *, dtype: str, **options: Any) -> tuple["PreTrai
 
 
 def _digest_of_files(path: Path) -> str:
-    """Tells one model's files from another's: their sizes, and the last megabyte of each."""
+    """Tells one model's files from another's by their sizes and the last megabyte of each."""
     digest = hashlib.sha256()
     kinds = (".safetensors", ".bin", ".gguf", ".distcp")
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in kinds)

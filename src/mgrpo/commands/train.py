@@ -46,7 +46,7 @@ from mgrpo.commands.resume import (
     write_outcome,
 )
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
-from mgrpo.evaluation.benchmarks import installed_version
+from mgrpo.evaluation.benchmark import installed_version
 from mgrpo.guard.guard import RunGuard
 from mgrpo.guard.same_recipe import check_processes_agree
 from mgrpo.guard.signals import StopSignals

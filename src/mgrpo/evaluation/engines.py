@@ -1,8 +1,8 @@
-"""Samples of a model, each by a seed of its own: neither its batch nor what was sampled before changes it.
+"""Samples completions of a model. Each has a seed of its own, so neither its batch nor earlier samples change it.
 
-A token is drawn by one number of the sample's own, uniform in [0, 1): the first token whose cumulated probability is
-above it. The numbers are drawn before, so that no global random state is read or changed. What is left of the batch is
-the rounding of its matrix products.
+For each token one number of the sample's own, uniform in [0, 1), selects the first token whose cumulative probability
+exceeds it. All numbers are drawn beforehand, so no global random state is read or changed. The only influence of the
+batch is the rounding of its matrix products.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.protocols import Settings
+from mgrpo.evaluation.protocols import SamplingSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,12 +24,7 @@ ENGINES = ("transformers", "vllm")
 
 @dataclass(frozen=True)
 class Request:
-    """A completion to sample.
-
-    Attributes:
-        prompt_ids: the prompt's tokens.
-        seed: of this completion.
-    """
+    """A completion to sample: the prompt's tokens, and the completion's seed."""
 
     prompt_ids: list[int]
     seed: int
@@ -37,12 +32,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What was sampled.
+    """A sampled completion.
 
     Attributes:
         text: without special tokens.
         num_tokens: end-of-text included.
-        is_finished: whether it came to its end by itself.
+        is_finished: whether it ended by itself, with an end token.
     """
 
     text: str
@@ -51,7 +46,7 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Samples completions; `batch_size` of them at a time are a good number."""
+    """Samples completions; efficient with `batch_size` of them at a time."""
 
     batch_size: int
 
@@ -60,24 +55,35 @@ class Engine(Protocol):
         ...
 
 
+def check_engine(name: str) -> None:
+    """Refuse an engine that is not available.
+
+    Raises:
+        UserError: if there is no such engine, or vLLM is not installed.
+    """
+    if name not in ENGINES:
+        raise UserError(f"there is no engine {name!r}; name one of {', '.join(ENGINES)}")
+    if name == "vllm" and find_spec("vllm") is None:
+        raise UserError(
+            "engine is vllm, which is not installed: pip install 'mgrpo[vllm]', or use the engine transformers"
+        )
+
+
 def seed_of(seed: int, benchmark: str, question: str, number: int) -> int:
-    """The seed of a question's sample, by its number from 0."""
+    """The seed of a question's sample with this number, counted from 0."""
     digest = hashlib.sha256(f"{seed} {benchmark} {number} {question}".encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:7])
 
 
 class TransformersEngine:
-    """`generate` of transformers, prompts padded on the left.
-
-    Args:
-        model: put into evaluation mode while it samples.
-        tokenizer: pads on the left.
-        settings: of the sampling.
-        batch_size: completions at a time.
-    """
+    """`generate` of transformers, prompts padded on the left; the model is in evaluation mode while it samples."""
 
     def __init__(
-        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", settings: Settings, batch_size: int
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        settings: SamplingSettings,
+        batch_size: int,
     ) -> None:
         self.batch_size = batch_size
         self._model, self._tokenizer, self._settings = model, tokenizer, settings
@@ -109,7 +115,7 @@ class TransformersEngine:
             found.append(Completion(text, num_tokens, is_finished))
         return found
 
-    def _drawer(self, requests: Sequence[Request], start: int) -> "Any":
+    def _drawer(self, requests: Sequence[Request], start: int) -> Any:
         import torch
 
         draws = [
@@ -122,7 +128,7 @@ class TransformersEngine:
 
 
 class _Drawer:
-    """Leaves of each row's distribution the token that its number of this step draws.
+    """Leaves of each row's distribution only the token that the row's number for this step selects.
 
     Args:
         draws: uniform numbers, (B, T).
@@ -130,7 +136,7 @@ class _Drawer:
         settings: temperature, top_p and top_k.
     """
 
-    def __init__(self, draws: "Tensor", start: int, settings: Settings) -> None:
+    def __init__(self, draws: "Tensor", start: int, settings: SamplingSettings) -> None:
         from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
         self._draws, self._start = draws, start
@@ -154,7 +160,7 @@ class _Drawer:
 
 
 def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """What ends a completion: what the model's own configuration names, and the tokenizer's end."""
+    """The tokens that end a completion: those in the model's own configuration, and the tokenizer's."""
     named = model.generation_config.eos_token_id if model.generation_config is not None else None
     named = named if isinstance(named, list) else [named]
     return sorted({token for token in (*named, tokenizer.eos_token_id) if token is not None})
@@ -162,7 +168,7 @@ def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") 
 
 @contextmanager
 def _ready_to_sample(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
-    """In evaluation mode, without what a model's own configuration does to its distribution."""
+    """Evaluation mode, without what a model's own generation configuration does to its distribution."""
     from transformers import GenerationConfig
 
     was_training, kept = model.training, model.generation_config
@@ -180,14 +186,16 @@ class VllmEngine:
     """vLLM in this process.
 
     Args:
-        location: directory or Hub name that it loads the model from.
+        location: directory or Hub name of the model.
         dtype: of the weights.
         settings: of the sampling.
         max_length: longest prompt and completion together, in tokens.
-        batch_size: completions that are handed to it at a time, and are lost if it breaks.
+        batch_size: completions requested at a time, which are lost if it fails.
     """
 
-    def __init__(self, location: str, dtype: str, settings: Settings, max_length: int, batch_size: int) -> None:
+    def __init__(
+        self, location: str, dtype: str, settings: SamplingSettings, max_length: int, batch_size: int
+    ) -> None:
         from vllm import LLM
 
         self.batch_size = batch_size
@@ -213,17 +221,3 @@ class VllmEngine:
         prompts = [TokensPrompt(prompt_token_ids=request.prompt_ids) for request in requests]
         outputs = [output.outputs[0] for output in self._engine.generate(prompts, parameters, use_tqdm=False)]
         return [Completion(out.text, len(out.token_ids), out.finish_reason == "stop") for out in outputs]
-
-
-def check_engine(name: str) -> None:
-    """Refuse an engine that is not there.
-
-    Raises:
-        UserError: if there is no such engine, or vLLM is not installed.
-    """
-    if name not in ENGINES:
-        raise UserError(f"there is no engine {name!r}; name one of {', '.join(ENGINES)}")
-    if name == "vllm" and find_spec("vllm") is None:
-        raise UserError(
-            "engine is vllm, which is not installed: pip install 'mgrpo[vllm]', or use the engine transformers"
-        )

@@ -1,13 +1,13 @@
-"""Benchmarks of lm-evaluation-harness: its data loading, its prompts and its scoring, by its own configurations.
+"""Benchmarks of lm-evaluation-harness: its data loading, its prompts and its scoring, from its own configurations.
 
-The configurations come with the package, the data sets do not: they are downloaded from the Hub, or a local copy with
-the same columns takes their place.
+The package contains the configurations but not the data sets. They are downloaded from the Hub, or read from a local
+copy with the same columns.
 """
 
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ from mgrpo.tasks.task import Columns
 
 LIBRARY = "lm-eval"
 GATED = ("Idavidrein/gpqa",)
-"""Data sets that the Hub hands out on request."""
+"""Data sets that the Hub gives access to on request."""
 SPLITS = ("training_split", "validation_split", "test_split")
 
 _logger = logging.getLogger("mgrpo.evaluation")
@@ -33,9 +33,9 @@ class HarnessQuestion:
 
     Attributes:
         document: its columns, after the library's own preparation.
-        prompt: what the library asks, without examples before it.
+        prompt: the library's prompt, zero-shot.
         target: the library's right answer.
-        score: whether a completion is right by the library's own scoring; None where that runs code.
+        score: whether a completion is right by the library's own scoring; None if that runs code.
     """
 
     document: dict[str, Any]
@@ -58,21 +58,21 @@ def require_harness() -> str:
 def load_harness(
     configs: Sequence[str], columns: Columns | None, seed: int, *, metric: str | None, filter_name: str = "none"
 ) -> list[HarnessQuestion]:
-    """Load the questions of some of the library's tasks, one task's after another's in turn.
+    """Load the questions of one or several of the library's tasks, which take turns.
 
     Args:
         configs: paths of their files under the library's `tasks/`.
         columns: a local copy; None: the library downloads its own.
-        seed: of what the library shuffles, as options of a question.
-        metric: the library's; None: it has one that runs code here, and is not asked for.
-        filter_name: what of a completion the metric is given.
+        seed: of what the library shuffles, such as the options of a question.
+        metric: the library's metric; None: it runs code here, and is never used.
+        filter_name: the library's filter whose output the metric is given.
 
     Raises:
-        UserError: if the library is missing, or the data cannot be had or lacks a column.
+        UserError: if the library is missing, or the data is not available or lacks a column.
     """
     require_harness()
-    of_tasks = []
-    with _quietly():
+    by_task = []
+    with _quiet_library():
         for config in configs:
             task = _build(config, columns, runs_code=metric is None)
             if task is None:
@@ -80,16 +80,12 @@ def load_harness(
             try:
                 random.seed(seed)
                 documents = list(task.eval_docs)
-                of_tasks.append([_question(task, document, metric, filter_name) for document in documents])
+                by_task.append([_question(task, document, metric, filter_name) for document in documents])
             except (KeyError, AssertionError, TypeError, AttributeError) as error:
-                raise UserError(
-                    f"the data of {task.config.task} does not have the columns that lm-evaluation-harness reads "
-                    f"({type(error).__name__}: {first_line(error)}); give a copy with those of "
-                    f"{task.config.dataset_path} on the Hub"
-                ) from error
-    if not of_tasks:
+                raise _lacks_columns(task.config.dataset_path, error) from error
+    if not by_task:
         raise UserError(f"the data has no question for {configs[0]} of lm-evaluation-harness; give one with questions")
-    in_turn = chain.from_iterable(zip_longest(*of_tasks))
+    in_turn = chain.from_iterable(zip_longest(*by_task))
     return [question for question in in_turn if question is not None]
 
 
@@ -101,11 +97,11 @@ def _question(task: Any, document: dict[str, Any], metric: str | None, filter_na
         from lm_eval.api.instance import Instance
 
         instance = Instance("generate_until", document, ("", {}), 0, resps=[completion])
-        task._instances = [instance]  # the library gives no other way to its filters
+        task._instances = [instance]  # the library has no other way to apply its filters
         try:
             task.apply_filters()
             return bool(task.process_results(document, [instance.filtered_resps[filter_name]])[metric])
-        except Exception as error:  # a completion is any text, and the library was written for tamer ones
+        except Exception as error:  # a completion can be any text, and the library does not expect all of it
             _logger.warning("%s cannot score a completion (%s), which counts as wrong there", LIBRARY, error)
             return False
 
@@ -113,13 +109,13 @@ def _question(task: Any, document: dict[str, Any], metric: str | None, filter_na
 
 
 def _build(config: str, columns: Columns | None, *, runs_code: bool) -> Any:
-    """A task of the library's; None if a local copy has no question for it, which the library cannot take."""
+    """One of the library's tasks; None if a local copy has no question for it, which the library cannot handle."""
     import lm_eval
     from datasets import Dataset, DatasetDict
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    # Without its functions where they run code when they are imported.
+    # Importing the functions of a benchmark of programs would run code.
     settings = load_yaml(Path(lm_eval.__file__).parent / "tasks" / config, resolve_func=not runs_code)
     settings.pop("tag", None)
     settings |= {"num_fewshot": 0, "fewshot_split": None, "fewshot_config": None}
@@ -130,41 +126,43 @@ def _build(config: str, columns: Columns | None, *, runs_code: bool) -> Any:
             local = Dataset.from_dict({name: list(values) for name, values in columns.items()})
         except Exception as error:  # pyarrow's
             raise UserError(f"the data has values of several kinds in one column ({first_line(error)})") from error
-        splits = {settings[split] for split in SPLITS if settings.get(split)}
         prepare = settings.get("process_docs")
-        try:
+        with suppress(KeyError, TypeError, AttributeError):  # missing columns, which are reported below
             if prepare is not None and not len(prepare(local)):
                 return None
-        except (KeyError, TypeError, AttributeError):
-            pass  # columns that are missing: told below
+        splits = {settings[split] for split in SPLITS if settings.get(split)}
         settings["custom_dataset"] = lambda **_: DatasetDict(dict.fromkeys(splits, local))
     try:
         return ConfigurableTask(config=settings)
     except Exception as error:  # datasets, huggingface_hub and the library raise types of their own
-        name, reason = settings["dataset_path"], first_line(error)
+        name = settings["dataset_path"]
         if columns is not None:
-            raise UserError(
-                f"the data does not have the columns of {name} on the Hub that lm-evaluation-harness reads "
-                f"({type(error).__name__}: {reason}); give a copy with the same columns"
-            ) from error
+            raise _lacks_columns(name, error) from error
         is_gated = name in GATED or "gated" in str(error).lower()
         gate = "it is gated: ask for access on its page and run `hf auth login`" if is_gated else "download it first"
         raise UserError(
-            f"the data set {name!r} cannot be had from the Hub ({reason}); {gate}, where there is a network, or give "
-            "a local copy with its columns by --data"
+            f"the data set {name!r} is not available from the Hub ({first_line(error)}); {gate}, on a machine with a "
+            "network, or give a local copy with its columns by --data"
         ) from error
 
 
+def _lacks_columns(data_set: str, error: Exception) -> UserError:
+    return UserError(
+        f"the data does not have the columns of {data_set} on the Hub, which lm-evaluation-harness reads "
+        f"({type(error).__name__}: {first_line(error)}); give a copy with the same columns"
+    )
+
+
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """The library shuffles by Python's global random state, writes bars and warns of what is meant here."""
+def _quiet_library() -> Iterator[None]:
+    """Keeps Python's global random state, which the library shuffles with, and silences its bars and warnings."""
     import datasets
 
     logger, state = logging.getLogger("lm_eval"), random.getstate()
     level, shows_bars, caches = logger.level, datasets.is_progress_bar_enabled(), datasets.is_caching_enabled()
     logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
-    datasets.disable_caching()  # else the order of an earlier seed would come back
+    datasets.disable_caching()  # or the order of an earlier seed would come back
     try:
         yield
     finally:

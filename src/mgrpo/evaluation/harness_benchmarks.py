@@ -1,4 +1,4 @@
-"""The benchmarks that lm-evaluation-harness has: its configurations, and how `mgrpo.answers` reads answers."""
+"""The benchmarks taken from lm-evaluation-harness: its configurations, and how `mgrpo.answers` reads the answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class HarnessSpec:
     Attributes:
         summary: what it is.
         configs: paths under the library's `tasks/`.
-        question: the column that is asked; None: what the library asks.
-        template: around the question.
-        read_gold: the gold answer from the library's own.
         extractor: how an answer is read.
-        equivalence: when two are the same.
-        filter_name: what of a completion the library's metric is given.
+        equivalence: when two answers are equal.
+        question: the column that is asked; None: the library's own prompt.
+        template: text around the question.
+        read_gold: reads the gold answer out of the library's target.
+        filter_name: the library's filter whose output its metric is given.
         prepare: puts a local copy's columns into the form that the library reads.
     """
 
@@ -38,14 +38,14 @@ class HarnessSpec:
 
 
 def _with_solution(columns: Columns) -> Columns:
-    """Copies of MATH-500 that have the answer alone: the library reads it out of the box of a solution."""
+    """For copies of MATH-500 without solutions: the library reads the answer out of the box of a solution."""
     if "solution" in columns or "answer" not in columns:
         return columns
     return {**columns, "solution": [f"\\boxed{{{boxed(str(a)) or a}}}" for a in columns["answer"]]}
 
 
 def _capitalized(columns: Columns) -> Columns:
-    """Copies of AIME 2024 with the columns of the other years."""
+    """For copies of AIME 2024 with the column names of the other years."""
     return {name.capitalize() if name in ("problem", "answer") else name: values for name, values in columns.items()}
 
 

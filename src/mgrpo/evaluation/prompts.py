@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmarks import Benchmark
-from mgrpo.evaluation.protocols import Settings
+from mgrpo.evaluation.benchmark import Benchmark
+from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.tasks.check import encode_prompts
 from mgrpo.tasks.load import PLACEHOLDER, Prompt, make_prompts
 from mgrpo.tasks.task import is_known
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Questions:
     """A benchmark's questions as a model sees them.
 
     Attributes:
         benchmark: the benchmark.
-        rows: the numbers of the questions that have a right answer.
-        texts: of each question, what is shown of it.
-        ids: of each question, the tokens.
-        gold: of each question, the right answer.
-        is_chat: whether the model's chat template is around them.
+        rows: indices of the questions that have text and a right answer; only these are sampled.
+        texts: each question as it is shown to a reader.
+        ids: the tokens of each question.
+        gold: the right answer of each question.
+        is_chat: whether the model's chat template is applied.
     """
 
     benchmark: Benchmark
@@ -38,11 +38,14 @@ class Asked:
     is_chat: bool
 
 
-def ask(benchmark: Benchmark, tokenizer: "PreTrainedTokenizerBase", settings: Settings, context: int | None) -> Asked:
-    """Put a benchmark's questions into a model's tokens.
+def encode_questions(
+    benchmark: Benchmark, tokenizer: "PreTrainedTokenizerBase", settings: SamplingSettings, context: int | None
+) -> Questions:
+    """Encode a benchmark's questions.
 
     Raises:
-        UserError: if the model cannot be asked, or a completion of that length does not fit into its context.
+        UserError: if the tokenizer cannot encode a question, or the longest prompt and `max_tokens` exceed the model's
+            context.
     """
     task = benchmark.task
     is_chat = bool(tokenizer.chat_template) if settings.conversational is None else settings.conversational
@@ -56,27 +59,27 @@ def ask(benchmark: Benchmark, tokenizer: "PreTrainedTokenizerBase", settings: Se
     if context is not None and longest + settings.max_tokens > context:
         raise UserError(
             f"max_tokens is {settings.max_tokens}, and with the longest prompt of {benchmark.name}, of {longest} "
-            f"tokens, that is more than the {context} tokens that the model takes; set max_tokens to "
+            f"tokens, that is more than the model's context of {context} tokens; set max_tokens to "
             f"{max(context - longest, 1)} or less"
         )
-    return Asked(benchmark, rows, [_shown(prompt) for prompt in prompts], ids, gold, is_chat)
+    return Questions(benchmark, rows, [_shown(prompt) for prompt in prompts], ids, gold, is_chat)
 
 
 def template_of(benchmark: Benchmark) -> str:
-    """What is around a question, in words for the result file."""
+    """The text around a question, in words for the result file."""
     template = benchmark.task.prompt_template or PLACEHOLDER
     return f"{benchmark.source.library}'s own" if template == PLACEHOLDER and benchmark.harness else template
 
 
-def _shown(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
-
-
-def digest_of(ids: Sequence[int]) -> str:
-    """Tells a prompt from others."""
+def digest_of_prompt(ids: Sequence[int]) -> str:
+    """Identifies a prompt by its tokens."""
     return sha256(json.dumps(ids))[:16]
 
 
 def sha256(text: str) -> str:
     """The checksum of a text."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _shown(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)

@@ -1,4 +1,4 @@
-"""A table on the terminal, as Markdown and as LaTeX."""
+"""Writes tables to the terminal, as Markdown and as LaTeX."""
 
 import sys
 import textwrap
@@ -16,7 +16,7 @@ from mgrpo.evaluation.tables import Grid
 from mgrpo.monitoring.display import visible
 
 NAME_WIDTH = 16
-"""Characters of a name in one line, on a narrow terminal."""
+"""Characters of a name in a line, on a narrow terminal."""
 UNBOUNDED = 10_000
 
 _LATEX = {
@@ -35,7 +35,7 @@ _LATEX = {
 
 
 def show_grids(grids: Sequence[Grid]) -> None:
-    """Print tables, with their notes below; where one is too wide, names and intervals take several lines."""
+    """Print tables with their notes; names and intervals take several lines in a table that would be too wide."""
     console = Console(file=sys.stdout)
     for grid in grids:
         table = _rich_table(grid)
@@ -62,7 +62,7 @@ def _rich_table(grid: Grid, *, is_narrow: bool = False) -> Table:
 
 
 def write_grids(grids: Sequence[Grid], directory: Path) -> None:
-    """Write tables into a directory, which is made, as `benchmarks.md` and `benchmarks.tex`."""
+    """Write tables into a directory, which is created, as `benchmarks.md` and `benchmarks.tex`."""
     directory.mkdir(parents=True, exist_ok=True)
     for suffix in FORMATS:
         export_grids(grids, directory / f"benchmarks{suffix}")
@@ -76,7 +76,7 @@ def export_grids(grids: Sequence[Grid], path: Path) -> None:
         path: ends with `.md` for Markdown, or with `.tex` for LaTeX.
 
     Raises:
-        UserError: if it ends otherwise, or cannot be written.
+        UserError: if it has another ending, or cannot be written.
     """
     write = check_export(path)
     try:
@@ -86,7 +86,7 @@ def export_grids(grids: Sequence[Grid], path: Path) -> None:
 
 
 def check_export(path: Path) -> Callable[[Grid], str]:
-    """What writes a table in the format that a file's name asks for; to be called before anything is computed.
+    """The function that writes a table in the format of a file's name; call it before anything is computed.
 
     Raises:
         UserError: if there is no such format.
@@ -118,9 +118,9 @@ def latex(grid: Grid) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Text with the characters that mean something to LaTeX escaped."""
+    """Text with LaTeX's special characters escaped."""
     return "".join(_LATEX.get(character, character) for character in visible(text))
 
 
 FORMATS = {".md": markdown, ".tex": latex}
-"""What writes a table, by the end of a file's name."""
+"""The function that writes a table, by the ending of a file's name."""

@@ -1,4 +1,4 @@
-"""`results.json`: what was measured of one model, and everything that shaped the numbers."""
+"""`results.json`: what was measured of one model, and all settings that influence the numbers."""
 
 import dataclasses
 import json
@@ -15,9 +15,13 @@ from mgrpo.runs.files import write_whole
 
 RESULTS_FILE = "results.json"
 EVALUATION_DIRECTORY = "evaluation"
-"""In a run's directory; it holds a directory for each of its models, by a label such as `final-momentum`."""
+"""In a run's directory; it has a subdirectory for each of the run's models, with a label such as `final-momentum`."""
+INITIAL = "initial"
+"""The label of the model that a run started from."""
+MOMENTUM_SUFFIX = "-momentum"
+"""A momentum model's label is its policy's followed by this."""
 RESULTS_FORMAT = 1
-"""Raised when older readers would fail; a field that they may leave out does not raise it."""
+"""Raised when older readers would fail; a new field that they may ignore does not raise it."""
 
 Weights = Literal["policy", "momentum", "other"]
 
@@ -28,8 +32,8 @@ class Model:
 
     Attributes:
         name: its name on the Hub, or its path.
-        weights: the policy's or the momentum model's of a run, or of a model that is no run's.
-        step: optimizer steps that it was trained for in the run, or None.
+        weights: of a run's policy or momentum model, or of a model that belongs to no run.
+        step: optimizer steps it was trained for in the run, or None.
         revision: commit on the Hub, or None.
     """
 
@@ -44,7 +48,7 @@ class UsedProtocol:
     """How every benchmark of the file was sampled.
 
     Attributes:
-        name: of the preset, such as `m-grpo`; with ` (changed)` behind it where a field of it was overridden.
+        name: of the protocol, such as `m-grpo`; followed by ` (changed)` if one of its fields was overridden.
         temperature: 0 is greedy.
         top_p: share of the probability that is sampled from; 1 is all.
         top_k: tokens that are sampled from; 0 is all.
@@ -52,7 +56,7 @@ class UsedProtocol:
         engine: `transformers` or `vllm`.
         dtype: of the weights, such as `bfloat16`.
         seed: of the sampling.
-        versions: of mgrpo, and of the installed libraries that shape a number, by their names.
+        versions: of mgrpo, and of the installed libraries that influence a number, by their names.
     """
 
     name: str
@@ -68,7 +72,7 @@ class UsedProtocol:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the questions come from: a library, a file, or a library that was given a file.
+    """Where the questions come from: a library, a file, or a library that read a file.
 
     Attributes:
         library: such as `lm-eval`, or None.
@@ -76,7 +80,7 @@ class Source:
         task: the library's name of the benchmark, or None.
         file: path of a local copy, or None.
         split: of the data set, or None.
-        dataset_seed: of the questions that are generated, or of the order of a question's options, or None.
+        dataset_seed: of generated questions, or of the order of a question's options, or None.
         sha256: of the questions as they were read; equal ones are the same questions.
     """
 
@@ -95,17 +99,17 @@ class BenchmarkResult:
 
     Attributes:
         source: where the questions come from.
-        num_questions: that were sampled.
-        limit: only the first so many questions were taken; None is all.
+        num_questions: number of questions that were sampled.
+        limit: only this many questions, the first ones, were taken; None is all.
         k: samples of each question.
-        template: how a question is put to the model, or the library's name of it.
+        template: text around a question, or whose it is.
         system_prompt: or None.
-        conversational: whether the model's chat template is around it.
-        chat_template_kwargs: what the chat template was given, or None.
-        extractor: what reads an answer out of a completion.
-        equivalence: what compares answers.
-        scoring: what says whether a completion is right, in words.
-        metrics: of `metrics.measure`, by name.
+        conversational: whether the model's chat template is applied.
+        chat_template_kwargs: arguments of the chat template, or None.
+        extractor: reads an answer out of a completion.
+        equivalence: compares answers.
+        scoring: how a completion is scored, in words.
+        metrics: those of `metrics.measure` and others, by name.
     """
 
     source: Source
@@ -129,7 +133,7 @@ class BenchmarkResult:
 
 @dataclass(frozen=True)
 class Results:
-    """One `results.json`: a model on some benchmarks, by their names."""
+    """The content of a `results.json`: one model, one protocol, and its benchmarks by name."""
 
     model: Model
     protocol: UsedProtocol
@@ -137,7 +141,7 @@ class Results:
 
 
 def write_results(results: Results, directory: Path) -> Path:
-    """Write `results.json` into a directory, which is made; an interval that is not known is null there."""
+    """Write `results.json` into a directory, which is created; an unknown interval is written as null."""
     directory.mkdir(parents=True, exist_ok=True)
     content = {"format": RESULTS_FORMAT, **_without_nan(dataclasses.asdict(results))}
     path = directory / RESULTS_FILE
@@ -149,7 +153,7 @@ def read_results(directory: Path) -> Results:
     """Read the `results.json` of a directory, or a file of that format by its path.
 
     Raises:
-        UserError: if there is none, or it is broken, foreign, or of a newer version.
+        UserError: if there is none, or it is broken, not from `mgrpo evaluate`, or of a newer version.
     """
     path = directory if directory.is_file() else directory / RESULTS_FILE
     again = "; delete it and run `mgrpo evaluate` again"
@@ -160,7 +164,7 @@ def read_results(directory: Path) -> Results:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}){again}.") from None
     if not isinstance(content, dict) or "format" not in content:
-        raise UserError(f"{path} has no `format`, so it was not written by `mgrpo evaluate`; name one that was.")
+        raise UserError(f"{path} has no `format`, so `mgrpo evaluate` did not write it; name one that it wrote.")
     if content["format"] != RESULTS_FORMAT:
         raise UserError(
             f"{path} has format {content['format']!r}, and this version of mgrpo reads format {RESULTS_FORMAT}; "
@@ -181,25 +185,25 @@ class _BrokenError(ValueError):
 
 
 def _read(wanted: Any, value: Any, place: str) -> Any:
-    """A value of JSON as the type that a field has; fields that are not known are left out."""
+    """Convert a JSON value to a field's type; unknown fields, of later versions, are ignored."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if wanted is Any:
         return value
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
-        given = _expect(dict, value, place)
-        hints = typing.get_type_hints(wanted)
-        missing = [name for name in hints if name not in given]
-        if missing:
-            raise _BrokenError(f"`{_inside(place, missing[0])}` is missing")
-        return wanted(**{name: _read(hint, given[name], _inside(place, name)) for name, hint in hints.items()})
+    if dataclasses.is_dataclass(wanted):
+        given, hints = _expect(dict, value, place), typing.get_type_hints(wanted)
+        for name in hints:
+            if name not in given:
+                raise _BrokenError(f"`{_inside(place, name)}` is missing")
+        values = {name: _read(hint, given[name], _inside(place, name)) for name, hint in hints.items()}
+        return typing.cast(Any, wanted)(**values)
     if origin is dict:
         entries = _expect(dict, value, place)
         return {name: _read(arguments[1], entry, _inside(place, name)) for name, entry in entries.items()}
     if origin is Literal:
         if value not in arguments:
-            raise _BrokenError(f"`{place}` is {value!r}, which is none of {', '.join(arguments)}")
+            raise _BrokenError(f"`{place}` is {value!r}, not one of {', '.join(arguments)}")
         return value
-    if origin is types.UnionType:  # with None, the only one there is here
+    if origin is types.UnionType:  # always with None
         return None if value is None else _read(arguments[0], value, place)
     if wanted is float:
         is_unknown = value is None and place.endswith((".low", ".high"))

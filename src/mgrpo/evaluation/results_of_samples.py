@@ -1,12 +1,14 @@
-"""What was sampled, as numbers for the result file and as a run's files for the report."""
+"""Samples as numbers for the result file, and in the form of a run's files for the report."""
 
-from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from mgrpo.answers.equivalence import number_answers
-from mgrpo.evaluation.metrics import CONSISTENCY, MEAN_LENGTH, NO_ANSWER, NO_ANSWER_RATE, Samples, measure, pad
-from mgrpo.evaluation.prompts import Asked, template_of
+import numpy as np
+
+from mgrpo.answers.equivalence import answer_ids as number_answers
+from mgrpo.evaluation.metrics import CONSISTENCY, MEAN_LENGTH, NO_ANSWER_RATE, Ints, count_votes, measure
+from mgrpo.evaluation.prompts import Questions, template_of
 from mgrpo.evaluation.results import BenchmarkResult, Model
 from mgrpo.evaluation.statistics import estimate
 from mgrpo.evaluation.store import Sample
@@ -14,78 +16,73 @@ from mgrpo.runs import metrics as names
 from mgrpo.runs.files import METRICS_FILE, MetricsWriter, write_completions
 
 UNFINISHED_RATE = "unfinished_rate"
-"""Share of the completions that the limit of tokens cut off."""
+"""Share of the completions that reached the limit of tokens."""
 
 
-def measured(
-    asked: Asked, taken: list[list[Sample]], chat_template_kwargs: dict[str, Any] | None
-) -> tuple[BenchmarkResult, Samples]:
-    """The metrics of a benchmark's samples.
+def measure_samples(
+    questions: Questions, samples: list[list[Sample]], chat_template_kwargs: dict[str, Any] | None
+) -> tuple[BenchmarkResult, Ints]:
+    """The metrics of a benchmark's samples, and the samples' answer ids.
 
     Args:
-        asked: the benchmark.
-        taken: the samples of each question, as many of each.
-        chat_template_kwargs: what the chat template was given.
+        questions: the benchmark's.
+        samples: Q questions with K samples each.
+        chat_template_kwargs: arguments of the chat template.
+
+    Returns:
+        The result, and the answer ids, (Q, K); equal ids within a row are equal answers, -1 is no answer.
     """
-    benchmark, task = asked.benchmark, asked.benchmark.task
-    k = len(taken[0])
-    ids = number_answers([[sample.answer for sample in group] for group in taken], task.equivalence).ids
-    samples = pad(
-        [[sample.is_right for sample in group] for group in taken],
-        ids,
-        [[sample.num_tokens for sample in group] for group in taken],
-    )
-    metrics = measure(samples)
-    metrics[UNFINISHED_RATE] = estimate([_share(not s.is_finished for s in group) for group in taken], is_share=True)
-    if all(sample.harness_right is not None for group in taken for sample in group):
-        of_questions = [_share(bool(sample.harness_right) for sample in group) for group in taken]
-        metrics[f"{benchmark.source.library} avg@{k}"] = estimate(of_questions, is_share=True)
+    benchmark, task = questions.benchmark, questions.benchmark.task
+    k = len(samples[0])
+    answer_ids = np.array(number_answers([[s.answer for s in group] for group in samples], task.equivalence))
+    is_right = np.array([[s.is_right for s in group] for group in samples])
+    lengths = np.array([[s.num_tokens for s in group] for group in samples])
+    metrics = measure(is_right, answer_ids, lengths)
+    metrics[UNFINISHED_RATE] = estimate([fmean(not s.is_finished for s in group) for group in samples], is_share=True)
+    if all(s.harness_right is not None for group in samples for s in group):
+        shares = [fmean(bool(s.harness_right) for s in group) for group in samples]
+        metrics[f"{benchmark.source.library} avg@{k}"] = estimate(shares, is_share=True)
     result = BenchmarkResult(
         source=benchmark.source,
-        num_questions=len(asked.rows),
+        num_questions=len(questions.rows),
         limit=benchmark.limit,
         k=k,
         template=template_of(benchmark),
         system_prompt=task.system_prompt or None,
-        conversational=asked.is_chat,
+        conversational=questions.is_chat,
         chat_template_kwargs=chat_template_kwargs,
         extractor=task.extractor,
         equivalence=task.equivalence,
         scoring=benchmark.scoring,
         metrics=metrics,
     )
-    return result, samples
-
-
-def _share(verdicts: Iterable[bool]) -> float:
-    values = list(verdicts)
-    return sum(values) / len(values)
+    return result, answer_ids
 
 
 def write_for_report(
     directory: Path,
-    asked: Asked,
-    taken: list[list[Sample]],
-    samples: Samples,
+    questions: Questions,
+    samples: list[list[Sample]],
+    answer_ids: Ints,
     model: Model,
     result: BenchmarkResult,
 ) -> None:
-    """The samples as a run's files are: a table of completions at the model's step, and a row of metrics."""
+    """Write the samples as a run's files: a table of completions at the model's step, and a row of metrics."""
     step = model.step or 0
+    votes = count_votes(answer_ids)
     rows = []
-    for group, its_samples in enumerate(taken):
-        ids = samples.answer_ids[group].tolist()
-        voted = [number for number in ids if number != NO_ANSWER]
-        most = max(voted, key=voted.count) if voted else None
+    for group, (row, of_question) in enumerate(zip(questions.rows, samples, strict=True)):
+        winner = votes[group].argmax()  # the first sample of the most common answer; of tied answers the first
+        label = int(answer_ids[group, winner])
         shared = {
             "group": group,
-            "question": asked.rows[group],
-            "prompt": asked.texts[asked.rows[group]],
-            "right_answer": str(asked.gold[asked.rows[group]]),
-            "pseudo_label": None if most is None else its_samples[ids.index(most)].answer,
+            "question": row,
+            "prompt": questions.texts[row],
+            "right_answer": str(questions.gold[row]),
+            "pseudo_label": of_question[winner].answer,
             "model": "momentum" if model.weights == "momentum" else "policy",
         }
-        for sample, answer_id in zip(its_samples, ids, strict=True):
+        for sample, answer_id in zip(of_question, answer_ids[group].tolist(), strict=True):
             rows.append(
                 {
                     **shared,
@@ -95,21 +92,20 @@ def write_for_report(
                     "answer_id": answer_id,
                     "num_tokens": sample.num_tokens,
                     "is_finished": sample.is_finished,
-                    "is_match": answer_id == most,
+                    "is_match": answer_id >= 0 and answer_id == label,
                     "is_right": sample.is_right,
                     "harness_right": sample.harness_right,
                 }
             )
     write_completions(rows, directory, step)
-    k = samples.is_right.shape[1]
     named = {
-        names.GOLD_ACCURACY: f"avg@{k}",
+        names.GOLD_ACCURACY: f"avg@{result.k}",
         names.NONE_RATE: NO_ANSWER_RATE,
         names.LENGTH: MEAN_LENGTH,
         names.AGREEMENT: CONSISTENCY,
-        names.GOLD_LABEL_ACCURACY: f"maj@{k}",
+        names.GOLD_LABEL_ACCURACY: f"maj@{result.k}",
     }
+    values = {logged: result.metrics[name].value for logged, name in named.items() if name in result.metrics}
     writer = MetricsWriter(directory / METRICS_FILE)
-    row = {logged: result.metrics[name].value for logged, name in named.items() if name in result.metrics}
-    writer.write({"step": step, **row})
+    writer.write({"step": step, **values})
     writer.close()

@@ -1,4 +1,4 @@
-"""95% intervals and p-values of means over questions: which questions were asked is chance, and so is the seed."""
+"""95% intervals and p-values of means over questions, for which both the questions and the seeds are a random draw."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-"""Of the bootstrap; its own error in an end of an interval is then about 2% of the interval's width."""
+"""Draws of the bootstrap; its own error in an end of an interval is then about 2% of the interval's width."""
 PERMUTATIONS = 10_000
-"""Of a permutation test that is not exact; its smallest p is 1 / 10,001."""
+"""Draws of a permutation test that is not exact; its smallest p is 1 / 10,001."""
 EXACT_UP_TO = 16
-"""Differences whose 65,536 signs are all tried."""
+"""Number of differences up to which all signs, 65,536, are tried."""
 FEW = 5
-"""Right answers, or wrong ones, in questions' worth, below which a bootstrap has too little to draw from."""
+"""Right or wrong answers, in numbers of questions, below which a bootstrap has too little to draw from."""
 SEED = 0
 CHUNK = 4_000_000
 """Numbers drawn at a time, which bounds memory."""
@@ -31,9 +31,9 @@ class Estimate:
 
     Attributes:
         value: the number.
-        low: lower end of the interval; nan where it cannot be known.
+        low: lower end of the interval; nan if unknown.
         high: upper end.
-        method: where the interval is from.
+        method: how the interval was computed.
     """
 
     value: float
@@ -51,8 +51,8 @@ class PairedDifference:
         low: lower end of its 95% interval.
         high: upper end.
         p_questions: of the test that flips the sign of each question's difference: do these very models differ?
-        p_runs: of the test that flips the sign of each run's difference: do the methods that made them differ? None
-            for a single run; of S runs it is 2 / 2^S at least.
+        p_runs: of the test that flips the sign of each run's difference: do the methods behind them differ? None for
+            a single run; at least 2 / 2^S for S runs.
     """
 
     value: float
@@ -63,22 +63,21 @@ class PairedDifference:
 
 
 def estimate(scores: ArrayLike, *, is_share: bool = False) -> Estimate:
-    """The mean of scores of questions with its bootstrap interval, percentile, clustered by question.
+    """The mean of questions' scores with its percentile bootstrap interval, clustered by question.
 
-    A question is drawn with all its samples, whose mean its score is, so that samples of one question are not taken
-    for independent ones. Given runs with several seeds, (S, Q), runs are drawn too, and independently of them the
-    questions, the same ones for all runs (Owen 2007). S - 1 runs are drawn, since S of a few spread too little
-    (Rao and Wu 1988).
+    A question is drawn with all its samples, whose mean is its score, so samples of one question do not count as
+    independent. With runs of several seeds, (S, Q), runs are drawn too, and independently of them questions, the same
+    ones for all runs (Owen 2007). S - 1 runs are drawn, because S out of a few vary too little (Rao and Wu 1988).
 
-    Of a share that is nearly 0 or 1 on few questions the bootstrap knows too little: of no right answer at all it
-    would say that there is never one. Below 5 questions' worth of right or of wrong answers the interval is Wilson's,
-    of as many samples as give the bootstrap's variance, or as there are questions where that is 0.
+    The bootstrap is wrong for a share that is nearly 0 or 1 on few questions: without any right answer it would
+    exclude that there ever is one. With right or wrong answers on fewer than 5 questions' worth, the interval is
+    Wilson's, with the number of samples that gives the bootstrap's variance, or with Q if that variance is 0.
 
-    Equal scores otherwise: the interval has no width, though the mean is not certain. A single question: nan.
+    Otherwise equal scores: the interval has no width, although the mean is uncertain. A single question: nan.
 
     Args:
         scores: one for each question, (Q,), or (S, Q) for S runs.
-        is_share: whether they are in [0, 1] and no differences.
+        is_share: whether the scores are shares in [0, 1], not differences.
 
     Raises:
         ValueError: if there is no question, or a score is not finite.
@@ -94,46 +93,46 @@ def estimate(scores: ArrayLike, *, is_share: bool = False) -> Estimate:
 
 
 def estimate_mean(benchmarks: Sequence[ArrayLike]) -> Estimate:
-    """The mean over benchmarks, which all weigh the same, with its bootstrap interval.
+    """The mean over benchmarks, equally weighted, with its bootstrap interval.
 
-    Each benchmark's questions are drawn for themselves, and runs once for all of them.
+    Questions are drawn separately for each benchmark, runs once for all.
 
     Args:
-        benchmarks: of each the scores, (Q,), or (S, Q) for the same S runs; Q may differ.
+        benchmarks: scores of each, (Q,), or (S, Q) for the same S runs; Q may differ.
 
     Raises:
         ValueError: as `estimate` does, or if benchmarks have different numbers of runs.
     """
     of_benchmarks = [_of_runs(scores) for scores in benchmarks]
     if len({len(of_runs) for of_runs in of_benchmarks}) != 1:
-        raise ValueError("a mean over benchmarks needs one benchmark at least, and the same runs on each")
+        raise ValueError("a mean over benchmarks needs at least one benchmark, and the same runs on each")
     value = float(np.mean([of_runs.mean() for of_runs in of_benchmarks]))
     if min(of_runs.shape[1] for of_runs in of_benchmarks) < 2:
         return Estimate(value, math.nan, math.nan)
-    means = np.mean([_resampled_means(of_runs, place) for place, of_runs in enumerate(of_benchmarks)], axis=0)
+    means = np.mean([_resampled_means(of_runs, index) for index, of_runs in enumerate(of_benchmarks)], axis=0)
     return Estimate(value, *_percentiles(means))
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:
     """Compare two models on the same questions, or two methods on the same questions and seeds.
 
-    Questions are resampled in pairs: the difference on a question is what is drawn. Runs are paired in the order
-    given; where one of both has a single run, as the initial model has, it is compared with each of the other's.
+    The differences of questions are resampled. Runs are paired in the order given; a single run, such as the initial
+    model's, is compared with each run of the other side.
 
-    No difference anywhere: 0, an interval without width, p = 1. A single question: interval nan, p = 1.
+    No difference anywhere: 0, an interval of width 0, p = 1. A single question: interval nan, p = 1.
 
     Args:
         first: scores of questions, (Q,), or (S, Q) for S runs.
         second: scores of the same questions in the same order.
 
     Raises:
-        ValueError: if the questions or the runs are not as many, there is no question, or a score is not finite.
+        ValueError: if the numbers of questions or runs differ, there is no question, or a score is not finite.
     """
     return mean_paired_difference([(first, second)])
 
 
 def mean_paired_difference(benchmarks: Sequence[tuple[ArrayLike, ArrayLike]]) -> PairedDifference:
-    """The mean of `paired_difference` over benchmarks, which all weigh the same.
+    """The mean of `paired_difference` over benchmarks, equally weighted.
 
     Raises:
         ValueError: as `paired_difference` and `estimate_mean` do.
@@ -154,16 +153,16 @@ def mean_paired_difference(benchmarks: Sequence[tuple[ArrayLike, ArrayLike]]) ->
 def sign_flip_p(differences: ArrayLike) -> float:
     """Two-sided p of a mean difference: how often do random signs make it as large? (n,) -> p.
 
-    Under the null hypothesis a pair could as well have come the other way round. Differences of 0 have no sign and
-    change nothing. Up to 16 others: all signs are tried, and p is exact. More: 10,000 are drawn, and the observed
-    ones are counted among them, p = (b + 1) / (m + 1) (Phipson and Smyth 2010), so that p is never 0.
+    Under the null hypothesis each difference could equally have the other sign. Differences of 0 change nothing. With
+    up to 16 others all signs are tried, and p is exact. With more, 10,000 are drawn and the observed signs counted as
+    one of them, p = (b + 1) / (m + 1) (Phipson and Smyth 2010), so p is never 0.
 
     Raises:
         ValueError: if there is no difference, or one is not finite.
     """
     pairs = _of_runs(differences).ravel()
     flipped = np.abs(pairs[pairs != 0])
-    observed = abs(pairs.sum()) - 1e-9 * flipped.sum()  # what rounding may take from an equal sum
+    observed = abs(pairs.sum()) - 1e-9 * flipped.sum()  # rounding may make an equal sum smaller
     if len(flipped) <= EXACT_UP_TO:
         sums = np.zeros(1)
         for difference in flipped:
@@ -201,7 +200,7 @@ def _percentiles(means: Floats) -> tuple[float, float]:
 
 
 def _wilson(share: float, variance: float, num_questions: int) -> Estimate:
-    """Wilson's interval (1927) of a share with that variance."""
+    """Wilson's interval (1927) of a share with this variance."""
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     number = share * (1 - share) / variance if variance > 0 else num_questions
     middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
@@ -209,10 +208,10 @@ def _wilson(share: float, variance: float, num_questions: int) -> Estimate:
     return Estimate(share, max(middle - half, 0.0), min(middle + half, 1.0), "wilson")
 
 
-def _resampled_means(of_runs: Floats, place: int = 0) -> Floats:
-    """Means of the bootstrap's draws, (RESAMPLES,); the questions drawn differ by place, the runs do not."""
+def _resampled_means(of_runs: Floats, benchmark: int = 0) -> Floats:
+    """Means of the bootstrap's draws, (RESAMPLES,); drawn questions differ by benchmark, drawn runs do not."""
     num_runs, num_questions = of_runs.shape
-    of_questions, of_seeds = np.random.default_rng([SEED, place]), np.random.default_rng([SEED, 0, 1])
+    of_questions, of_seeds = np.random.default_rng([SEED, benchmark]), np.random.default_rng([SEED, 0, 1])
     means = []
     for size in _chunks(RESAMPLES, num_questions):
         drawn = _counts(of_questions, size, num_questions, num_questions)
@@ -224,7 +223,7 @@ def _resampled_means(of_runs: Floats, place: int = 0) -> Floats:
 
 
 def _counts(rng: np.random.Generator, size: int, number: int, num_drawn: int) -> Floats:
-    """How often each of a number is drawn, with replacement; (size, number)."""
+    """How often each of `number` items is drawn when `num_drawn` are, with replacement; (size, number)."""
     drawn = rng.integers(number, size=(size, num_drawn)) + number * np.arange(size)[:, None]
     return np.bincount(drawn.ravel(), minlength=size * number).reshape(size, number).astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""Samples on disk as they come: a crash loses the batch under way and nothing else."""
+"""Samples on disk: `samples.jsonl`, appended by batch so that a crash loses only one, and their `settings.json`."""
 
 import json
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ SETTINGS_FILE = "settings.json"
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample of a question, judged.
+    """A judged sample of a question.
 
     Attributes:
-        question: its number from 0.
-        number: of the sample among the question's, from 0.
-        prompt: digest of the prompt's tokens, which tells the question from another one of its number.
+        question: the question's number, from 0.
+        number: the sample's number among the question's, from 0.
+        prompt: digest of the prompt's tokens, which identifies the question.
         completion: what was sampled.
-        num_tokens: in it, end-of-text included.
-        is_finished: whether it came to its end by itself.
-        answer: as it was read; None where there is none.
-        is_right: whether it is.
-        harness_right: the same by lm-evaluation-harness; None where that was not asked.
+        num_tokens: in the completion, end-of-text included.
+        is_finished: whether the completion ended by itself.
+        answer: as it was read; None if there is none.
+        is_right: whether the answer is right.
+        harness_right: the same by lm-evaluation-harness; None if it did not score.
     """
 
     question: int
@@ -43,58 +43,54 @@ class SampleStore:
     """The samples of one model on one benchmark.
 
     Args:
-        directory: where they are; made when the first sample comes.
-        settings: all that shapes a sample; samples of other settings are not mixed with.
+        directory: of the samples; created with the first one.
+        settings: everything that a sample depends on; samples of other settings are refused.
 
     Attributes:
-        samples: those that are there, by question and number.
+        samples: the existing samples, by question and number.
 
     Raises:
-        UserError: if the directory holds samples of other settings, or something else.
+        UserError: if the directory holds samples of other settings, or settings that cannot be read.
     """
 
     def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
         self.directory = directory
         self._settings = json.loads(json.dumps(settings, default=str))
         self.samples: dict[tuple[int, int], Sample] = {}
-        self._length = 0
+        self._length = 0  # bytes of whole lines
         if (directory / SAMPLES_FILE).exists():
             self._check_settings()
             self._read()
 
     def append(self, samples: Sequence[Sample]) -> None:
-        """Keep some more."""
+        """Write more samples."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not (self.directory / SAMPLES_FILE).exists():
             write_whole(self.directory / SETTINGS_FILE, json.dumps(self._settings, indent=1) + "\n")
         with (self.directory / SAMPLES_FILE).open("ab") as file:
-            file.truncate(self._length)  # half a line of a run that was killed
+            file.truncate(self._length)  # half a line of a killed run
             file.write("".join(json.dumps(asdict(sample)) + "\n" for sample in samples).encode())
             file.flush()
             self._length = file.tell()
         self.samples |= {(sample.question, sample.number): sample for sample in samples}
 
     def _check_settings(self) -> None:
-        path = self.directory / SETTINGS_FILE
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            stored = None
-        if not isinstance(stored, dict):
+        stored = _read_settings(self.directory)
+        if stored is None:
             raise UserError(
-                f"{self.directory} holds samples, but its {SETTINGS_FILE} cannot be read, so it is not known how they "
-                "were sampled; give another output_dir"
+                f"{self.directory} holds samples, but its {SETTINGS_FILE} cannot be read, so their settings are "
+                "unknown; give another output_dir"
             )
         for name in dict.fromkeys([*self._settings, *stored]):
-            if stored.get(name) != self._settings.get(name):
+            was, now = stored.get(name), self._settings.get(name)
+            if was != now:
                 raise UserError(
-                    f"{self.directory} holds samples of other settings: {name} was {_short(stored.get(name))} and is "
-                    f"{_short(self._settings.get(name))}; give another output_dir, or delete that directory"
+                    f"{self.directory} holds samples of other settings: {name} was {json.dumps(was):.80} and is "
+                    f"{json.dumps(now):.80}; give another output_dir, or delete that directory"
                 )
 
     def _read(self) -> None:
-        content = (self.directory / SAMPLES_FILE).read_bytes()
-        for line in content.splitlines(keepends=True):
+        for line in (self.directory / SAMPLES_FILE).read_bytes().splitlines(keepends=True):
             try:
                 sample = Sample(**json.loads(line)) if line.endswith(b"\n") else None
             except (ValueError, TypeError):
@@ -105,6 +101,27 @@ class SampleStore:
             self._length += len(line)
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def read_benchmark_name(directory: Path) -> str | None:
+    """The benchmark whose samples a directory holds; None if that cannot be read."""
+    name = (_read_settings(directory) or {}).get("benchmark")
+    return name if isinstance(name, str) else None
+
+
+def read_verdicts(directory: Path) -> dict[tuple[int, int], bool]:
+    """Whether each sample of a directory is right, by question and number, up to the first line that is broken."""
+    verdicts = {}
+    try:
+        for line in (directory / SAMPLES_FILE).read_text(encoding="utf-8").splitlines():
+            sample = json.loads(line)
+            verdicts[sample["question"], sample["number"]] = sample["is_right"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no samples, or half a line
+    return verdicts
+
+
+def _read_settings(directory: Path) -> dict[str, Any] | None:
+    try:
+        settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return settings if isinstance(settings, dict) else None

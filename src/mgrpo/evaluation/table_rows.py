@@ -1,13 +1,12 @@
-"""The lines of a table of benchmarks: a model or several seeds' models, and two of them on the same questions."""
+"""The rows of a table of benchmarks, each a model or several seeds' models, and how two of them compare."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mgrpo.evaluation.results import RESULTS_FILE, BenchmarkResult, Results, read_results
+from mgrpo.evaluation.results import MOMENTUM_SUFFIX, RESULTS_FILE, BenchmarkResult, Results, read_results
 from mgrpo.evaluation.statistics import (
     Estimate,
     Floats,
@@ -16,11 +15,7 @@ from mgrpo.evaluation.statistics import (
     estimate_mean,
     mean_paired_difference,
 )
-from mgrpo.evaluation.store import SETTINGS_FILE
-from mgrpo.runs.files import SAMPLES_FILE
-
-MOMENTUM_SUFFIX = "-momentum"
-"""Of the label of a run's momentum model, behind the policy's."""
+from mgrpo.evaluation.store import SETTINGS_FILE, read_benchmark_name, read_verdicts
 
 
 @dataclass(frozen=True)
@@ -28,7 +23,7 @@ class Measured:
     """The results of one model.
 
     Attributes:
-        results: of its `results.json`.
+        results: from its `results.json`.
         scores: by benchmark, the share of right samples by question; benchmarks without samples are absent.
     """
 
@@ -37,20 +32,20 @@ class Measured:
 
     @property
     def step(self) -> float:
-        """Optimizer steps; infinite where that is not known."""
+        """Optimizer steps; infinite if unknown."""
         step = self.results.model.step
         return np.inf if step is None else step
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a table says in one line: a model, or a method by the models of several seeds.
+    """A row of a table: a model, or a method by the models of several seeds.
 
     Attributes:
-        name: as the table has it.
-        runs: by seed; a single one by None, if it belongs to no seed.
+        name: in the table.
+        runs: by seed; None for a single one that has no seed.
         is_momentum: whether these are momentum models.
-        is_chosen_by_gold: whether right answers chose these checkpoints of all.
+        is_chosen_by_gold: whether these checkpoints were chosen by right answers.
     """
 
     name: str
@@ -60,19 +55,23 @@ class Line:
 
     @property
     def benchmarks(self) -> list[str]:
-        """Those that every run was measured on."""
+        """The benchmarks that every run was measured on."""
         first, *others = (run.results.benchmarks for run in self.runs.values())
         return [name for name in first if all(name in other for other in others)]
+
+    def results_on(self, benchmark: str) -> list[BenchmarkResult]:
+        """The runs' results on a benchmark that every run was measured on."""
+        return [run.results.benchmarks[benchmark] for run in self.runs.values()]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better a line is than another.
+    """How much better one row is than another.
 
     Attributes:
-        benchmark: where, or None: the mean over all benchmarks that both were measured on.
+        benchmark: where; None: the mean over all benchmarks that both were measured on.
         num_questions: that both answered.
-        num_runs: seeds that are paired.
+        num_runs: number of paired seeds.
         difference: first minus second.
     """
 
@@ -83,26 +82,38 @@ class Comparison:
 
 
 def read_measured(directory: Path) -> Measured:
-    """Read what an evaluation left of a model: `results.json`, and the samples of each benchmark where they are there.
+    """Read an evaluation of one model: `results.json`, and the samples of each benchmark if they still exist.
 
     Raises:
         UserError: if there are no results, or they cannot be read.
     """
-    results = read_results(directory)
-    scores = {}
+    results, scores = read_results(directory), {}
     for path in sorted(directory.glob(f"*/{SETTINGS_FILE}")):
-        name = _benchmark_of(path)
+        name = read_benchmark_name(path.parent)
         if name in results.benchmarks:
-            found = _question_scores(path.with_name(SAMPLES_FILE), results.benchmarks[name])
+            found = _question_scores(path.parent, results.benchmarks[name])
             if found is not None:
                 scores[name] = found
     return Measured(results, scores)
 
 
-def read_lines(directory: Path) -> list[Line]:
-    """What an evaluation left: a line for each of a run's models, by its label, or one for a model by its name.
+def _question_scores(directory: Path, result: BenchmarkResult) -> dict[int, float] | None:
+    """The share of right samples by question; None if the samples are not those that the result was computed from."""
+    by_question: dict[int, list[bool]] = {}
+    for (question, number), is_right in read_verdicts(directory).items():
+        if number < result.k:
+            by_question.setdefault(question, []).append(is_right)
+    complete = sorted(question for question, verdicts in by_question.items() if len(verdicts) == result.k)
+    scores = {question: sum(by_question[question]) / result.k for question in complete[: result.num_questions]}
+    if len(scores) < result.num_questions or abs(np.mean(list(scores.values())) - result.headline.value) > 1e-9:
+        return None
+    return scores
 
-    In the order of training; the momentum model's behind the policy's.
+
+def read_lines(directory: Path) -> list[Line]:
+    """Read an evaluation: a row for each of a run's models, named by its label, or one for a model given by name.
+
+    In the order of training; a momentum model follows its policy.
 
     Raises:
         UserError: if there are no results, or they cannot be read.
@@ -120,21 +131,21 @@ def read_lines(directory: Path) -> list[Line]:
 
 
 def measure_line(line: Line, benchmark: str) -> Estimate:
-    """The line's `avg@k` on a benchmark.
+    """The row's `avg@k` on a benchmark.
 
-    Of several runs it is their mean, and the interval is over runs and questions; where samples are not there, or the
-    runs' questions are not the same ones, over runs alone.
+    For several runs it is their mean, with an interval over runs and questions; over runs alone if samples are
+    missing, or the runs answered different questions.
     """
-    results = [run.results.benchmarks[benchmark] for run in line.runs.values()]
-    if len(results) == 1:
-        return results[0].headline
-    of_runs = _scores_of(list(line.runs.values()), benchmark)
-    return estimate([result.headline.value for result in results] if of_runs is None else of_runs, is_share=True)
+    headlines = [result.headline for result in line.results_on(benchmark)]
+    if len(headlines) == 1:
+        return headlines[0]
+    of_runs = _shared_scores(list(line.runs.values()), benchmark)
+    return estimate([headline.value for headline in headlines] if of_runs is None else of_runs, is_share=True)
 
 
 def measure_mean(line: Line, benchmarks: Sequence[str]) -> Estimate:
-    """The line's mean over benchmarks, which weigh the same; without samples of all the interval is nan."""
-    of_benchmarks = [_scores_of(list(line.runs.values()), benchmark) for benchmark in benchmarks]
+    """The row's mean over benchmarks, equally weighted; the interval is nan unless all samples exist."""
+    of_benchmarks = [_shared_scores(list(line.runs.values()), benchmark) for benchmark in benchmarks]
     known = [of_runs for of_runs in of_benchmarks if of_runs is not None]
     if len(known) == len(benchmarks):
         return estimate_mean(known)
@@ -142,9 +153,9 @@ def measure_mean(line: Line, benchmarks: Sequence[str]) -> Estimate:
 
 
 def compare_lines(first: Line, second: Line) -> list[Comparison]:
-    """Compare two lines on each benchmark whose samples both have, and on all of those together where there are two.
+    """Compare two rows on each benchmark for which both have samples, and if there are several, on all together.
 
-    Runs are paired by seed; a run of no seed is compared with each. Empty where nothing can be paired.
+    Runs are paired by seed; a run without a seed is compared with each. Empty if nothing can be paired.
     """
     shared = [seed for seed in first.runs if seed in second.runs]
     if not shared and None not in (*first.runs, *second.runs):
@@ -153,7 +164,7 @@ def compare_lines(first: Line, second: Line) -> list[Comparison]:
     right = [second.runs[seed] for seed in shared] or list(second.runs.values())
     pairs, found = [], []
     for benchmark in first.benchmarks:
-        both = _scores_of([*left, *right], benchmark) if benchmark in second.benchmarks else None
+        both = _shared_scores([*left, *right], benchmark) if benchmark in second.benchmarks else None
         if both is not None:
             pairs.append((both[: len(left)], both[len(left) :]))
             found.append(_comparison(benchmark, pairs[-1:]))
@@ -166,8 +177,8 @@ def _comparison(benchmark: str | None, pairs: list[tuple[Floats, Floats]]) -> Co
     return Comparison(benchmark, num_questions, num_runs, mean_paired_difference(pairs))
 
 
-def _scores_of(runs: Sequence[Measured], benchmark: str) -> Floats | None:
-    """Scores of the questions that all runs answered, (S, Q); None without samples, or of different questions."""
+def _shared_scores(runs: Sequence[Measured], benchmark: str) -> Floats | None:
+    """Scores of the questions that all runs answered, (S, Q); None without samples, or with different questions."""
     if any(benchmark not in run.scores for run in runs):
         return None
     if len({run.results.benchmarks[benchmark].source.sha256 for run in runs}) > 1:
@@ -176,28 +187,3 @@ def _scores_of(runs: Sequence[Measured], benchmark: str) -> Floats | None:
     if not questions:
         return None
     return np.array([[run.scores[benchmark][question] for question in questions] for run in runs])
-
-
-def _benchmark_of(settings: Path) -> str | None:
-    try:
-        name = json.loads(settings.read_text(encoding="utf-8"))["benchmark"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return name if isinstance(name, str) else None
-
-
-def _question_scores(path: Path, result: BenchmarkResult) -> dict[int, float] | None:
-    """The share of right samples by question; None if these are not the samples that the result was measured on."""
-    is_right: dict[int, dict[int, bool]] = {}
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            sample = json.loads(line)
-            if sample["number"] < result.k:
-                is_right.setdefault(sample["question"], {})[sample["number"]] = sample["is_right"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # there are none, or a line is half written; what is missing shows below
-    complete = sorted(question for question, samples in is_right.items() if len(samples) == result.k)
-    scores = {question: sum(is_right[question].values()) / result.k for question in complete[: result.num_questions]}
-    if len(scores) < result.num_questions or abs(np.mean(list(scores.values())) - result.headline.value) > 1e-9:
-        return None
-    return scores

@@ -1,7 +1,7 @@
-"""Tables of benchmarks: models under one another, which of two is better, and what makes numbers incomparable."""
+"""Tables of benchmarks: models by benchmark, which of two is better, and what makes numbers incomparable."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isnan
@@ -17,16 +17,16 @@ NOTHING = "–"
 CHOSEN = "†"
 READING = (
     "Right samples in percent ± half of the 95% interval (bootstrap, clustered by question); in brackets Wilson's "
-    "interval, where few are right or few are wrong."
+    "interval, if few are right or few are wrong."
 )
 OVER_RUNS = "Of several runs: their mean, and an interval over runs and questions."
 SHIP = (
-    "Policy − momentum: paired difference in points [95% interval] and p by sign flips. Ship: the better one, where "
-    "both say that there is one; either: no difference was shown."
+    "Policy − momentum: paired difference in points [95% interval] and p by sign flips. Ship: the better one, if "
+    "both show a difference; either: no difference was shown."
 )
 CHOSEN_BY_GOLD = (
-    f"{CHOSEN} The best of a run's checkpoints by the mean over its benchmarks, chosen with right answers in hand, on "
-    "these very questions: no label-free run could have picked it."
+    f"{CHOSEN} The best of a run's checkpoints by the mean over its benchmarks, chosen by right answers to these very "
+    "questions: no label-free run could have picked it."
 )
 DIFFERENCES = (
     "Paired differences in points [95% interval] on the questions that both answered. p: signs of questions flipped, "
@@ -36,9 +36,9 @@ DIFFERENCES_OF_RUNS = (
     "p (runs): signs of runs flipped, do the methods differ? Of S runs it is 2 / 2^S at least: 0.25 of 3, 0.063 of 5."
 )
 METRICS = (
-    "k samples of each question asked; in percent: avg@k, pass@k (one right at least), maj@k (the most common answer "
-    "is right), samples that give the most common answer, samples without one; tokens: mean length of a completion. "
-    "results.json has the intervals, and pass@j for fewer samples."
+    "k samples of each question asked; in percent: avg@k, pass@k (at least one is right), maj@k (the most common "
+    "answer is right), samples that give the most common answer, samples without an answer; tokens: mean length of a "
+    "completion. results.json has the intervals, and pass@j for fewer samples."
 )
 SHOWN_VALUE = 24
 """Characters of a setting in a note."""
@@ -46,13 +46,7 @@ SHOWN_VALUE = 24
 
 @dataclass(frozen=True)
 class Grid:
-    """A table in plain texts.
-
-    Attributes:
-        head: of the columns.
-        rows: their cells.
-        notes: what stands below it.
-    """
+    """A table of plain texts: column headings, cells by row, and notes below it."""
 
     head: list[str]
     rows: list[list[str]]
@@ -60,17 +54,15 @@ class Grid:
 
 
 def benchmark_grid(lines: Sequence[Line]) -> Grid:
-    """Models by benchmarks, in percent; with a momentum model below its policy, which of the two to ship.
-
-    Args:
-        lines: in the order of the table; a momentum model's comes behind its policy's.
-    """
+    """Models by benchmarks, in percent, and which of a policy and the momentum model in the next row to ship."""
     benchmarks = list(dict.fromkeys(name for line in lines for name in line.benchmarks))
     shared = [name for name in benchmarks if all(name in line.benchmarks for line in lines)]
-    beside = {
-        id(policy): compare_lines(policy, other) for policy, other in pairwise(lines) if _are_pair(policy, other)
+    with_momentum = {
+        id(policy): compare_lines(policy, other)
+        for policy, other in pairwise(lines)
+        if other.is_momentum and not policy.is_momentum
     }
-    has_mean, has_ship = len(shared) > 1, any(beside.values())
+    has_mean, has_ship = len(shared) > 1, any(with_momentum.values())
     head = ["", *(f"{name} {_metric(lines, name)}" for name in benchmarks)]
     head += [f"mean of {len(shared)}"] * has_mean + ["policy − momentum", "p", "ship"] * has_ship
     rows = []
@@ -80,7 +72,7 @@ def benchmark_grid(lines: Sequence[Line]) -> Grid:
         if has_mean:
             row.append(percent(measure_mean(line, shared)))
         if has_ship:
-            row += _ship(beside.get(id(line), []))
+            row += _ship(with_momentum.get(id(line), []))
         rows.append(row)
     notes = [READING]
     notes += [OVER_RUNS] * any(len(line.runs) > 1 for line in lines) + [SHIP] * has_ship
@@ -89,7 +81,7 @@ def benchmark_grid(lines: Sequence[Line]) -> Grid:
 
 
 def difference_grid(pairs: Sequence[tuple[Line, Line]]) -> Grid | None:
-    """What each pair of lines differs by on each benchmark; None where no pair has samples of the same questions."""
+    """The difference of each pair of rows on each benchmark; None if no pair has samples of the same questions."""
     compared = [(first, second, compare_lines(first, second)) for first, second in pairs]
     has_runs = any(one.difference.p_runs is not None for *_, comparisons in compared for one in comparisons)
     rows = []
@@ -104,46 +96,42 @@ def difference_grid(pairs: Sequence[tuple[Line, Line]]) -> Grid | None:
 
 
 def metric_grid(lines: Sequence[Line]) -> Grid:
-    """Every metric of each line on each benchmark, without intervals."""
+    """Every metric of each row on each benchmark, without intervals."""
     rows = []
     for line in lines:
         for place, benchmark in enumerate(line.benchmarks):
-            results = [run.results.benchmarks[benchmark] for run in line.runs.values()]
-            ks = sorted({result.k for result in results})
+            results = line.results_on(benchmark)
             cells = [_metric_cell(results, name) for name in ("avg@", "pass@", "maj@", CONSISTENCY, NO_ANSWER_RATE)]
             length = fmean(result.metrics[MEAN_LENGTH].value for result in results)
             row = [line_name(line) if place == 0 else "", benchmark, str(results[0].num_questions)]
-            rows.append([*row, "/".join(map(str, ks)), *cells, f"{length:.0f}"])
+            rows.append([*row, _counts(result.k for result in results), *cells, f"{length:.0f}"])
     head = ["", "benchmark", "asked", "k", "avg", "pass", "maj", "consistent", "none", "tokens"]
     return Grid(head, rows, [METRICS])
 
 
 def line_name(line: Line) -> str:
-    """A line's name as the tables have it: with its runs, if there are several, and the mark of a chosen one."""
+    """A row's name with the number of its runs, if there are several, and the mark of a chosen one."""
     runs = f" ({len(line.runs)} runs)" if len(line.runs) > 1 else ""
     return f"{line.name}{runs}{f' {CHOSEN}' if line.is_chosen_by_gold else ''}"
 
 
 def percent(estimate: Estimate) -> str:
-    """`61.5 ± 4.2`; of Wilson's interval, which is not symmetric, both ends; without an interval the value alone."""
+    """`61.5 ± 4.2`; both ends if the interval is Wilson's, which is not symmetric; the value alone without one."""
     value, low, high = (100 * number for number in (estimate.value, estimate.low, estimate.high))
     if isnan(low):
         return f"{value:.1f}"
-    return (
-        f"{value:.1f} [{low:.1f}, {high:.1f}]"
-        if estimate.method == "wilson"
-        else (f"{value:.1f} ± {(high - low) / 2:.1f}")
+    return f"{value:.1f} " + (
+        f"[{low:.1f}, {high:.1f}]" if estimate.method == "wilson" else f"± {(high - low) / 2:.1f}"
     )
-
-
-def _are_pair(policy: Line, other: Line) -> bool:
-    return other.is_momentum and not policy.is_momentum
 
 
 def _metric(lines: Sequence[Line], benchmark: str) -> str:
     of_runs = (run.results.benchmarks for line in lines for run in line.runs.values())
-    ks = sorted({results[benchmark].k for results in of_runs if benchmark in results})
-    return f"avg@{'/'.join(map(str, ks))}"
+    return f"avg@{_counts(results[benchmark].k for results in of_runs if benchmark in results)}"
+
+
+def _counts(ks: Iterable[int]) -> str:
+    return "/".join(map(str, sorted(set(ks))))
 
 
 def _ship(comparisons: Sequence[Comparison]) -> list[str]:
@@ -166,7 +154,7 @@ def _difference_cells(comparison: Comparison, *, has_runs: bool) -> list[str]:
 
 
 def _metric_cell(results: Sequence[BenchmarkResult], name: str) -> str:
-    """A metric's mean over runs in percent; a name that ends with @ is completed by the run's k."""
+    """A metric's mean over runs in percent; the run's k is appended to a name that ends with @."""
     metrics = [result.metrics.get(f"{name}{result.k}" if name.endswith("@") else name) for result in results]
     values = [metric.value for metric in metrics if metric is not None]
     return f"{100 * fmean(values):.1f}" if len(values) == len(metrics) else NOTHING
@@ -181,7 +169,7 @@ def points(difference: PairedDifference) -> str:
 
 
 def p_value(p: float) -> str:
-    """With three decimals, or `<0.001`."""
+    """Three decimals, or `<0.001`."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -197,18 +185,22 @@ def _limits(lines: Sequence[Line]) -> list[str]:
 
 
 def _unlike(lines: Sequence[Line]) -> list[str]:
-    """A warning that names the settings in which the numbers of a column differ, or nothing."""
+    """A warning that names the settings in which the rows differ, or nothing."""
     values: dict[str, dict[str, None]] = {}
     for line in lines:
         for run in line.runs.values():
             for name, value in _shaping(run.results).items():
                 values.setdefault(name, {})[str(value)] = None
-    differing = [f"{name} ({', '.join(map(_short, found))})" for name, found in values.items() if len(found) > 1]
+    differing = [
+        f"{name} ({', '.join(text if len(text) <= SHOWN_VALUE else f'{text[:SHOWN_VALUE]}...' for text in found)})"
+        for name, found in values.items()
+        if len(found) > 1
+    ]
     return [f"Not measured alike, so compare with care: {'; '.join(differing)}."] if differing else []
 
 
 def _shaping(results: Results) -> dict[str, object]:
-    """What shapes the numbers, but for the model, by names for a note."""
+    """Everything but the model that influences the numbers, by names for a note."""
     protocol = dataclasses.asdict(results.protocol)
     found = {name: protocol[name] for name in protocol if name not in ("name", "seed", "versions")}
     found |= {f"version of {name}": version for name, version in results.protocol.versions.items()}
@@ -218,7 +210,3 @@ def _shaping(results: Results) -> dict[str, object]:
             del settings[name]
         found |= {f"{name} of {benchmark}": value for name, value in settings.items()}
     return found
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN_VALUE else f"{text[:SHOWN_VALUE]}..."

@@ -105,11 +105,11 @@ def score_code(
 
 def score_one(completion: str, tests: CodeTests, *, timeout: float | None = None) -> ProgramVerdict:
     """Run the code of one completion against its tests; `score_code` says more."""
-    is_mbpp = isinstance(tests, AssertTests)
-    code = code_tests.extract_mbpp(completion) if is_mbpp else code_tests.extract_fenced(completion)
-    if code is None or not code.strip():
+    code = code_tests.extract_program(completion, tests)
+    if code is None:
         return ProgramVerdict(False, "no code")
     if timeout is None:
+        is_mbpp = isinstance(tests, AssertTests)
         timeout = code_tests.MBPP_SECONDS if is_mbpp else code_tests.LIVECODEBENCH_SECONDS
     if isinstance(tests, StdinTests):
         return _score_program(code, tests, timeout)

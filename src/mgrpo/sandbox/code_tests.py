@@ -131,6 +131,12 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}, and a string of tests needs nothing")
 
 
+def extract_program(completion: str, tests: CodeTests) -> str | None:
+    """The code in a completion, read as the tests' benchmark reads it; None if there is none."""
+    code = extract_mbpp(completion) if isinstance(tests, AssertTests) else extract_fenced(completion)
+    return code if code and code.strip() else None
+
+
 def extract_fenced(completion: str) -> str | None:
     """The code between the last two lines that have ``` in them, as LiveCodeBench reads it; None without two."""
     lines = completion.split("\n")

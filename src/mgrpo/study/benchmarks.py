@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from statistics import fmean
 
-from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
-from mgrpo.evaluation.table_rows import MOMENTUM_SUFFIX, Line, Measured, read_measured
+from mgrpo.evaluation.results import EVALUATION_DIRECTORY, INITIAL, MOMENTUM_SUFFIX, RESULTS_FILE
+from mgrpo.evaluation.table_rows import Line, Measured, read_measured
 from mgrpo.evaluation.tables import Grid, benchmark_grid, difference_grid
 from mgrpo.runs.files import FINAL_DIRECTORY
 
-INITIAL = "initial"
-"""The label of the model that a run started from."""
 BASE = "base model"
 
 
