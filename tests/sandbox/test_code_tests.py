@@ -216,9 +216,7 @@ def verdicts():
     for are_late, timeout in ((True, 1.0), (False, 20.0)):
         names = [name for name, (_, _, reason) in VERDICTS.items() if (reason == "timeout") is are_late]
         codes, tests, _ = zip(*map(VERDICTS.get, names), strict=True)
-        heard = {}
-        verdicts = score_code(codes, tests, timeout=timeout, on_verdict=heard.__setitem__)
-        assert [heard[index] for index in range(len(codes))] == verdicts
+        verdicts = score_code(codes, tests, timeout=timeout)
         seen |= dict(zip(names, verdicts, strict=True))
     return seen
 
@@ -260,9 +258,9 @@ def test_asserts_are_split(test, steps, check):
 def test_tests_that_cannot_be_split_are_refused():
     with pytest.raises(UserError, match="plain assert statements"):
         split_asserts(["for i in [1]:\n    assert f(i) == i"])
-    with pytest.raises(UserError, match="is no Python"):
+    with pytest.raises(UserError, match="f\\(1\\) = 1.* Python"):
         split_asserts(["assert f(1) = 1"])
-    with pytest.raises(UserError, match="the MBPP row 7 has no test_list"):
+    with pytest.raises(UserError, match="row 7 .*test_list"):
         mbpp_tests({"task_id": 7, "text": "..."})
 
 
@@ -385,7 +383,7 @@ class Malicious:
 def test_private_tests_run_no_code(text, reason):
     with pytest.raises(ValueError, match=reason):
         decode_private_tests(text)
-    with pytest.raises(UserError, match="the LiveCodeBench row q1 cannot be read"):
+    with pytest.raises(UserError, match="row q1 .*private_test_cases"):
         livecodebench_tests(row(text))
 
 

@@ -164,10 +164,10 @@ def test_without_isolation_nothing_is_run(wrapper, reason):
         pytest.skip(f"util-linux's {wrapper[0]} is not installed")
     refused = subprocess.run([*wrapper, sys.executable, "-c", CHECK], **as_user(None), capture_output=True, text=True)
     assert refused.returncode == 1
-    assert f"generated code is run in a sandbox alone, and there is none here: {reason}" in refused.stderr
+    assert "sandbox" in refused.stderr and reason in refused.stderr and "CAP_SYS_ADMIN" in refused.stderr
 
 
 def test_other_systems_are_refused(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(UserError, match="it needs Linux, and this is darwin"):
+    with pytest.raises(UserError, match="needs Linux, .*darwin"):
         run_program("print(1)")

@@ -1,8 +1,8 @@
-"""Takes assert statements apart: what a candidate must compute, and what is then asked of it.
+"""Splits assert statements into what a candidate must compute, and what is then checked.
 
-`assert sorted(f([1, 2])) == [2, 3]` becomes the step `f([1, 2])`, which is evaluated beside the candidate, and the
-check `assert sorted(__value__(0)) == [2, 3]`, which is evaluated far from it. The candidate never meets the expected
-value, and cannot put an object of its own on either side of the `==`.
+`assert sorted(f([1, 2])) == [2, 3]` becomes the step `f([1, 2])`, which is evaluated with the candidate, and the check
+`assert sorted(__value__(0)) == [2, 3]`, which is evaluated without it. The candidate never sees the expected value,
+and cannot put an object of its own on either side of the `==`.
 """
 
 import ast
@@ -20,8 +20,8 @@ class SplitTests:
     """Steps and checks of a list of tests.
 
     Attributes:
-        steps: in order, ("eval", expression) or ("exec", statement), for the candidate's side.
-        checks: assert statements in which `__value__(i)` stands for the value of step i.
+        steps: in order, ("eval", expression) or ("exec", statement), run with the candidate.
+        checks: assert statements in which `__value__(i)` is the value of step i.
         imports: statements that the checks need.
     """
 
@@ -31,17 +31,17 @@ class SplitTests:
 
 
 def split_asserts(tests: Sequence[str], setup: str = "") -> SplitTests:
-    """Split tests into what the candidate's side computes and what the judge's side asks.
+    """Split tests into the candidate's steps and the judge's checks.
 
-    A name is the candidate's unless it is a builtin or imported by the setup or the tests. An assert without any such
-    name calls a candidate that is named like a builtin (MBPP has a `sum`): it is the first that is called.
+    A name is the candidate's unless it is a builtin or imported by the setup or the tests. In an assert without such a
+    name the candidate is named like a builtin (MBPP has a `sum`); it is the first function that is called.
 
     Args:
-        tests: statements; asserts, and what prepares them.
-        setup: statements before them; they may use the candidate's classes.
+        tests: asserts, and statements that prepare them.
+        setup: statements before the tests; they may use the candidate's classes.
 
     Raises:
-        UserError: if one is no Python, or has an assert within another statement.
+        UserError: if one is not valid Python, or has an assert within another statement.
     """
     known = set(dir(builtins))
     steps: list[tuple[str, str]] = []
@@ -53,7 +53,9 @@ def split_asserts(tests: Sequence[str], setup: str = "") -> SplitTests:
                 checks.append(_check(statement, known, steps))
                 continue
             if any(isinstance(node, ast.Assert) for node in ast.walk(statement)):
-                raise UserError(f"tests must be plain assert statements; one is within another statement in {text!r}")
+                raise UserError(
+                    f"an assert is within another statement in the test {text!r}; write plain assert statements"
+                )
             steps.append(("exec", ast.unparse(statement)))
             if isinstance(statement, (ast.Import, ast.ImportFrom)):
                 imports.append(ast.unparse(statement))
@@ -65,7 +67,7 @@ def _parse(text: str) -> list[ast.stmt]:
     try:
         return ast.parse(text).body
     except SyntaxError as error:
-        raise UserError(f"the test {text!r} is no Python ({error}); mend or drop it") from None
+        raise UserError(f"the test {text!r} is not valid Python ({error}); fix or remove it") from None
 
 
 def _check(statement: ast.Assert, known: set[str], steps: list[tuple[str, str]]) -> str:
@@ -78,7 +80,7 @@ def _check(statement: ast.Assert, known: set[str], steps: list[tuple[str, str]])
 
 
 class _Splitter(ast.NodeTransformer):
-    """Moves the largest expressions that the candidate makes to the steps."""
+    """Moves the largest expressions that the candidate computes to the steps."""
 
     def __init__(self, known: set[str], steps: list[tuple[str, str]]) -> None:
         self._known, self._steps = known, steps
@@ -90,7 +92,7 @@ class _Splitter(ast.NodeTransformer):
         return ast.parse(f"__value__({len(self._steps) - 1})", mode="eval").body
 
     def _is_candidates(self, node: ast.AST) -> bool:
-        if isinstance(node, (*_SCOPES, ast.NamedExpr)):  # what it binds has no value outside of it
+        if isinstance(node, (*_SCOPES, ast.NamedExpr)):  # the names it binds have no value outside it
             names = [inner for inner in ast.walk(node) if isinstance(inner, ast.Name)]
             bound = {name.id for name in names if isinstance(name.ctx, ast.Store)}
             bound |= {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}

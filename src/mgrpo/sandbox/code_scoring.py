@@ -1,23 +1,22 @@
 """Scores completions by running their code against a benchmark's tests, in sandboxes.
 
-What a verdict rests on. No expected output enters a sandbox in which a candidate's code runs: what a program prints
-is compared out here, and what a function returns is judged in a second sandbox without the candidate
+Why verdicts can be trusted: no expected output enters a sandbox in which a candidate's code runs. What a program
+prints is compared here, outside, and what a function returns is judged in a second sandbox without the candidate
 (`inside.py`). So printing "passed", ending early with exit code 0, catching SystemExit, replacing builtins,
-rewriting the test file or returning an object that is equal to everything passes nothing; the right values have to be
+rewriting the test file or returning an object that equals everything does not help; the right values have to be
 computed.
 
-What remains for a candidate that wants to deceive: answering from memory the tests that its prompt shows; within an
-assert, comparing itself where the comparison cannot be separated from it (`all(f(i) == i for i in ...)`), or reading a
-value that the tests assign to a name; taking away the alarm on single calls, for as long as all of them may take
-together; and the choice of the reason under which it fails.
+What a cheating candidate can still do: answer the tests that its prompt shows from memory; within an assert, do the
+comparison itself if it cannot be separated (`all(f(i) == i for i in ...)`), or read a value that the tests assign to a
+name; remove the alarm on single calls, and use the time of all of them; and choose the reason for which it fails.
 """
 
 import json
 import math
 import os
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,10 +37,10 @@ PRELUDE = "\n".join(
     + [f"import {module}" for module in _STARRED if module not in ("builtins", "typing")]
     + ["sys.setrecursionlimit(50_000)", "sys.set_int_max_str_digits(50_000)"]
 )
-"""What LiveCodeBench's runner puts before each program, in its order: a later name hides an earlier one."""
+"""What LiveCodeBench's runner puts before each program, in its order, since later names hide earlier ones."""
 
 JUDGE_SECONDS = 30.0
-"""For comparing values, which takes milliseconds unless a candidate built them to take longer."""
+"""Limit for comparing values, which takes milliseconds unless a candidate made them to take longer."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ class ProgramVerdict:
 
     Attributes:
         passed: whether it did.
-        reason: why not; "output" is more output than allowed, "no code" a completion without any.
-        test: the first test that it failed, from 0, where that is known.
+        reason: why not; "output" is more output than allowed, "no code" a completion without code.
+        test: the first test that failed, from 0, if known.
         detail: an error's last line, or what was wrong, for a reader.
     """
 
@@ -65,46 +64,30 @@ def score_code(
     completions: Sequence[str],
     tests: Sequence[CodeTests],
     *,
-    num_workers: int | None = None,
     timeout: float | None = None,
-    on_verdict: Callable[[int, ProgramVerdict], None] | None = None,
 ) -> list[ProgramVerdict]:
     """Run the code of each completion against its tests.
 
-    A verdict takes at most (number of tests + 1) times the timeout, `JUDGE_SECONDS`, and what the sandboxes take.
+    A verdict takes at most (number of tests + 1) times the timeout, plus `JUDGE_SECONDS` and the sandboxes' own time.
 
     Args:
         completions: texts; the code is read out of them as the benchmark does it.
         tests: for each completion.
-        num_workers: sandboxes at a time; None for as many as there are cores. More of them make timeouts wrong.
-        timeout: wall-clock seconds, for each test of LiveCodeBench and for all of an MBPP problem; None for what the
+        timeout: wall-clock seconds, for each test of LiveCodeBench and for all of an MBPP problem; None: what the
             benchmark's own runner allows.
-        on_verdict: called with index and verdict as they come, in this thread.
 
     Raises:
-        UserError: if there can be no sandbox here; nothing was run.
+        UserError: if no sandbox is available here; nothing was run.
     """
     check_sandbox()
-    if num_workers is None:
-        num_workers = len(os.sched_getaffinity(0))
-    verdicts: dict[int, ProgramVerdict] = {}
-    with ThreadPoolExecutor(num_workers, "sandbox") as pool:
-        pairs = enumerate(zip(completions, tests, strict=True))
-        futures = {pool.submit(score_one, *pair, timeout=timeout): index for index, pair in pairs}
-        try:
-            for future in as_completed(futures):
-                index = futures[future]
-                verdicts[index] = future.result()
-                if on_verdict:
-                    on_verdict(index, verdicts[index])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [verdicts[index] for index in range(len(completions))]
+    pairs = list(zip(completions, tests, strict=True))
+    # One sandbox a core: with more, right programs would run into the timeout.
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "sandbox") as pool:
+        return list(pool.map(lambda pair: score_one(*pair, timeout=timeout), pairs))
 
 
 def score_one(completion: str, tests: CodeTests, *, timeout: float | None = None) -> ProgramVerdict:
-    """Run the code of one completion against its tests; `score_code` says more."""
+    """Run the code of one completion against its tests; see `score_code`."""
     code = code_tests.extract_program(completion, tests)
     if code is None:
         return ProgramVerdict(False, "no code")
@@ -121,7 +104,7 @@ def score_one(completion: str, tests: CodeTests, *, timeout: float | None = None
 
 
 def _score_program(code: str, tests: StdinTests, timeout: float) -> ProgramVerdict:
-    # an exit code that the program chose is as good as 0
+    # any exit code that the program chose counts as 0
     run = f"exec(compile({code!r}, 'solution', 'exec'), globals())"
     program = f"{PRELUDE}\ntry:\n    {run}\nexcept SystemExit:\n    pass\n"
     for number, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True)):
@@ -148,7 +131,7 @@ def _score_calls(code: str, tests: CallTests, timeout: float) -> ProgramVerdict:
 
 
 def _score_steps(spec: dict[str, Any], checks: dict[str, Any], seconds: float) -> ProgramVerdict:
-    """Have the candidate's values collected in one sandbox and judged in another."""
+    """Collect the candidate's values in one sandbox, and judge them in another."""
     outcome = run_program(_in_sandbox("collect"), stdin=json.dumps(spec), limits=_limits(seconds))
     num_done = outcome.stdout.count("\n")
     if not outcome.is_success:
@@ -162,8 +145,10 @@ def _score_steps(spec: dict[str, Any], checks: dict[str, Any], seconds: float) -
     verdict = json.loads(judged.stdout)
     if verdict["passed"]:
         return ProgramVerdict(True, "passed")
-    reason = verdict["reason"] if verdict["reason"] == "wrong answer" else _reason(verdict["detail"])
-    return ProgramVerdict(False, reason, verdict["test"], verdict["detail"])
+    reason, detail = verdict["reason"], verdict["detail"]
+    if reason == "error" and detail.startswith("MemoryError"):
+        reason = "memory"
+    return ProgramVerdict(False, reason, verdict["test"], detail)
 
 
 @cache
@@ -186,10 +171,6 @@ def _failure(outcome: ProgramOutcome, test: int | None) -> ProgramVerdict:
     )
 
 
-def _reason(error: str) -> Reason:
-    return "memory" if error.startswith("MemoryError") else "error"
-
-
-def _short(text: str, length: int = 200) -> str:
+def _short(text: str) -> str:
     text = text.strip()
-    return text if len(text) <= length else f"{text[:length]}..."
+    return text if len(text) <= 200 else f"{text[:200]}..."

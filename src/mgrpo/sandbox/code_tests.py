@@ -1,6 +1,6 @@
-"""The tests of code benchmarks, as their data sets have them, and how code is read out of a completion.
+"""The tests of code benchmarks as their data sets store them, and how code is read out of a completion.
 
-| benchmark | a problem's tests | code | a run ends after |
+| benchmark | a problem's tests | code | time limit |
 |---|---|---|---|
 | MBPP | `AssertTests`: assert statements on a function | `extract_mbpp` | 3 s (code_eval's limit) for all |
 | LiveCodeBench | `StdinTests`: inputs and outputs of a program | `extract_fenced` | 6 s for each |
@@ -39,7 +39,7 @@ class AssertTests:
 
 @dataclass(frozen=True)
 class StdinTests:
-    """Inputs of a program, and for each what it must print."""
+    """Inputs of a program, and what it must print for each."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -47,12 +47,12 @@ class StdinTests:
 
 @dataclass(frozen=True)
 class CallTests:
-    """Calls of a function, or of a method of a class `Solution`, and for each what it must return.
+    """Calls of a function, or of a method of a class `Solution`, and what it must return for each.
 
     Attributes:
-        fn_name: its name.
-        inputs: for each call the arguments, a JSON value on each line.
-        outputs: for each call a JSON value.
+        fn_name: name of the function or method.
+        inputs: the arguments of each call, one JSON value a line.
+        outputs: a JSON value for each call.
     """
 
     fn_name: str
@@ -67,16 +67,16 @@ def mbpp_tests(row: Mapping[str, Any]) -> AssertTests:
     """Tests of a row of MBPP, full (`test_setup_code`) or sanitized (`test_imports`).
 
     Raises:
-        UserError: if its tests are missing, or no assert statements.
+        UserError: if its tests are missing, or are no assert statements.
     """
     if not (tests := row.get("test_list")):
         raise UserError(
-            f"the MBPP row {row.get('task_id', '?')} has no test_list; its tests are assert statements there"
+            f"the MBPP row {row.get('task_id', '?')} has no test_list; give the assert statements that test it there"
         )
     setup = [row.get("test_setup_code") or "", *(row.get("test_imports") or ())]
     split = split_asserts(list(tests), "\n".join(setup))
     if not split.checks:
-        raise UserError(f"the MBPP row {row.get('task_id', '?')} has no assert statement in its test_list")
+        raise UserError(f"the MBPP row {row.get('task_id', '?')} has no assert statement in its test_list; give some")
     return AssertTests(split)
 
 
@@ -106,8 +106,7 @@ def livecodebench_tests(row: Mapping[str, Any]) -> StdinTests | CallTests:
 def decode_private_tests(text: str) -> list[dict[str, str]]:
     """Read LiveCodeBench's private tests: JSON, or base64 of zlib of pickle of a string of JSON.
 
-    The pickle may hold a string and nothing else: one that names any class or function is refused, so that reading
-    data runs no code.
+    The pickle may contain only a string. One that names a class or function is refused, so reading data runs no code.
 
     Raises:
         ValueError: if it is neither.
@@ -138,18 +137,18 @@ def extract_program(completion: str, tests: CodeTests) -> str | None:
 
 
 def extract_fenced(completion: str) -> str | None:
-    """The code between the last two lines that have ``` in them, as LiveCodeBench reads it; None without two."""
+    """The code between the last two lines that contain ```, as LiveCodeBench reads it; None without two such lines."""
     lines = completion.split("\n")
     fences = [number for number, line in enumerate(lines) if "```" in line]
     return "\n".join(lines[fences[-2] + 1 : fences[-1]]) if len(fences) > 1 else None
 
 
 def extract_mbpp(completion: str) -> str:
-    """The code before the first [DONE], and after [BEGIN] where the completion repeats it.
+    """The code before the first [DONE], and after [BEGIN] if the completion repeats it.
 
-    Within that, if there are fences: what is before the first one if that is code (the prompt opened the fence, as
-    `mbpp_instruct` does), or else the last block, to the end if it is not closed. Without any, all of it, as lm-eval's
-    `mbpp` takes it.
+    If that text has fences, it is the part before the first one if that is code (the prompt of `mbpp_instruct` opens
+    the fence), or else the last block, up to the end if it is not closed. Without fences it is the whole text, as in
+    lm-eval's `mbpp`.
     """
     text = completion.partition("[DONE]")[0].rpartition("[BEGIN]")[2]
     lines = text.split("\n")
@@ -173,8 +172,8 @@ def _has_definition(text: str) -> bool:
 def same_output(printed: str, expected: str) -> bool:
     """Whether two outputs agree, as LiveCodeBench compares them.
 
-    Line by line, without white space around the whole and around each line; lines that differ agree if both are
-    numbers that are pairwise equal (1.0 and 1), exactly and not within a tolerance.
+    Line by line, without white space around the whole and around each line. Lines that differ agree if both consist of
+    numbers that are pairwise equal (1.0 and 1), exactly and without a tolerance.
     """
     ours, theirs = (text.strip().split("\n") for text in (printed, expected))
     return len(ours) == len(theirs) and all(map(_same_line, ours, theirs))

@@ -1,11 +1,11 @@
-"""What runs inside the sandbox around a candidate's function: the text of this file is sent there.
+"""Runs inside the sandbox, around a candidate's function: the text of this file is sent there.
 
-Two programs, each in a sandbox of its own. `collect` holds the candidate, calls it and writes down what it returned;
-no expected value is near it. `judge` holds the tests and those values, and none of the candidate's code. So a
-candidate that takes `collect` apart can only make it write down other values.
+It has two programs, each for a sandbox of its own. `collect` has the candidate, calls it and writes down what it
+returns, without any expected value. `judge` has the tests and those values, without the candidate's code. So a
+candidate that takes over `collect` can only make it write down other values.
 
-Values travel as JSON; what JSON lacks is a list that begins with a tag. Only built-in types arrive: an object of a
-class of the candidate's own, whose `__eq__` might agree with anything, becomes one that is equal to nothing.
+Values travel as JSON; a type that JSON lacks is a list that begins with a tag. Only built-in types arrive: an object
+of the candidate's own class, whose `__eq__` might agree with anything, becomes one that equals nothing.
 """
 
 import importlib
@@ -20,12 +20,12 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Va
 from typing import Any
 
 MAX_ITEMS = 10**6
-"""As many are taken from an iterator, which may have no end."""
+"""At most this many are taken from an iterator, which may be infinite."""
 _EXACT = 2**53
 
 
 def collect() -> None:
-    """Run the statements, then evaluate each step, one line of JSON each; end with 1 if a statement fails."""
+    """Run the statements, then evaluate each step, one line of JSON each; exit with 1 if a statement fails."""
     spec = json.loads(sys.stdin.readline())
     results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the candidate prints
@@ -34,7 +34,7 @@ def collect() -> None:
     sys.modules["solution"] = solution
 
     def limited(mode: str, text: str) -> Any:
-        # no handler: the kernel ends a step that is late, also within one long operation
+        # without a handler, so that the kernel ends a late step even within one long operation
         signal.setitimer(signal.ITIMER_REAL, spec["seconds"])
         value = encode(eval(compile(text, "solution", mode), solution.__dict__))
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -53,7 +53,7 @@ def collect() -> None:
     for mode, text in spec["steps"]:
         results.write(json.dumps(attempt(mode, text)) + "\n")
         results.flush()
-    os._exit(0)  # whatever threads and exit handlers it left
+    os._exit(0)  # despite threads and exit handlers that the candidate left
 
 
 def encode(value: Any) -> Any:
@@ -104,7 +104,7 @@ def _first(value: Any, *kinds: type) -> str:
     return next(kind.__name__ for kind in kinds if isinstance(value, kind))
 
 
-# name of a class: its module, how to write it, how to read it. A subclass comes before its base.
+# class name: its module, how to write a value, how to read it. A subclass comes before its base.
 _FROM_MODULES: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
     "Decimal": ("decimal", str, lambda kind, content: kind(content)),
     "Fraction": ("fractions", str, lambda kind, content: kind(content)),
@@ -120,7 +120,7 @@ _FROM_MODULES: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any, Any], A
 
 
 def decode(coded: Any) -> Any:
-    """Read what `encode` wrote, and refuse anything else."""
+    """Read what `encode` wrote; anything else raises an error."""
     if not isinstance(coded, list):
         return coded
     kind, content = coded
@@ -154,7 +154,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
 
 
 def judge() -> None:
-    """Run the checks, in which `__value__(i)` is the i-th collected value, and print the first that fails."""
+    """Run the checks, in which `__value__(i)` is the i-th collected value, and print the first failure."""
     spec, *lines = map(json.loads, sys.stdin)
     sys.set_int_max_str_digits(50_000)
 

@@ -1,17 +1,18 @@
 """The launcher of `sandbox.py`: a process that builds the sandbox, runs one program in it and ends with it.
 
-Three processes, each of which dies with the one before it:
+There are three processes; each dies with the one before it:
 
-    launcher     makes the namespaces and waits; SIGTERM has it end the rest before it ends
-    init         process 1 in them: builds the file system, holds the deadline. When it ends, the kernel ends
-                 everything in its process namespace before anybody learns of it
-    program      gives up every right, then becomes a fresh Python
+    launcher     creates the namespaces and waits; on SIGTERM it ends the other two before itself
+    init         process 1 in the namespaces: builds the file system and watches the deadline. When it ends, the kernel
+                 ends everything in its process namespace before anyone is notified
+    program      drops all rights, then becomes a fresh Python
 
-Root does this with root's rights and runs the program as `nobody`; others make a user namespace first. Either way the
-program sits in a user namespace of its own, in which its threads are counted and which has no say over the others.
+Root does this with root's rights and runs the program as `nobody`; other users create a user namespace first. Either
+way the program runs in a user namespace of its own, in which its threads are counted and which has no rights over the
+others.
 
-It reads a line of JSON from its input, then the program's source and what the program reads from its own input.
-Standard library alone; imports stand at the top, since there are no modules to be found after `_build_root`.
+The launcher reads from its standard input a line of JSON, the program's source, and the program's standard input. It
+uses only the standard library, imported at the top, because no modules can be found after `_build_root`.
 """
 
 import ctypes
@@ -24,7 +25,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from mgrpo.sandbox import seccomp as sandbox_seccomp
+from mgrpo.sandbox import seccomp
 
 NOBODY = 65534
 BOX = "/box"
@@ -48,13 +49,13 @@ class _MountAttributes(ctypes.Structure):
 
 
 def main() -> None:
-    """Run one program; what became of it is written to the status pipe as a line of JSON."""
+    """Run one program; how it ended is written to the status pipe as a line of JSON."""
     parent = os.getppid()
     spec = json.loads(sys.stdin.buffer.readline())
     source = sys.stdin.buffer.read(spec["source_bytes"])
     program_input = sys.stdin.buffer.read()
     os.set_inheritable(spec["status_fd"], False)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would have children end unseen
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or a caller that ignores it would hide that children end
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     try:
         _make_namespaces()
@@ -84,7 +85,7 @@ def _make_namespaces() -> None:
 
 
 def _map_ids(user: int, group: int, proc: int) -> None:
-    """Keep this process's user and group in its new user namespace, as the only ones there."""
+    """Map only this process's user and group into its new user namespace."""
     _set_own("setgroups", "deny", proc)
     _set_own("uid_map", f"{user} {user} 1", proc)
     _set_own("gid_map", f"{group} {group} 1", proc)
@@ -99,8 +100,8 @@ def _set_own(name: str, value: str, proc: int) -> None:
 def _init(spec: dict[str, Any], source: bytes, program_input: bytes) -> NoReturn:
     try:
         _die_with_parent()
-        os.setsid()  # or else the program's kill(0, ...) reaches the launcher
-        # process 1 is safe from the program's signals unless it handles them, as Python does with this one
+        os.setsid()  # or the program's kill(0, ...) reaches the launcher
+        # the program's signals cannot hurt process 1 unless it handles them, as Python does with this one
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         proc = os.open("/proc", os.O_PATH)
         _build_root(spec, source, program_input)
@@ -124,10 +125,10 @@ def _init(spec: dict[str, Any], source: bytes, program_input: bytes) -> NoReturn
 
 
 def _build_root(spec: dict[str, Any], source: bytes, program_input: bytes) -> None:
-    """Put an almost empty file system in the place of the machine's, for this process and those after it.
+    """Replace the machine's file system by an almost empty one, for this process and its children.
 
-    What is there: Python and the libraries, read-only, at their own places; a few devices; the program and its input;
-    and BOX. There is no /proc, so there are no other processes to be seen.
+    It has Python and the libraries, read-only, at their usual paths; a few devices; the program and its input; and
+    BOX. There is no /proc, so no other process is visible.
     """
     size = len(source) + len(program_input) + 2**20
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
@@ -158,7 +159,7 @@ def _build_root(spec: dict[str, Any], source: bytes, program_input: bytes) -> No
 
 
 def _show(path: str, place: str) -> None:
-    """Have the machine's file, directory or link `path` appear at `place`, read-only."""
+    """Make the machine's file, directory or link `path` appear at `place`, read-only."""
     old = "/old" + path
     if not os.path.lexists(old) or os.path.lexists(place):
         return
@@ -184,18 +185,18 @@ def _become_program(spec: dict[str, Any], proc: int) -> NoReturn:
             _call("setgroups", 0, None)
             _call("setresgid", group, group, group)
             _call("setresuid", user, user, user)
-            _prctl("PR_SET_DUMPABLE", 4, 1)  # or else /proc/self is root's
-        _set_own("oom_score_adj", "1000", proc)  # where memory runs out, it is the first to go
+            _prctl("PR_SET_DUMPABLE", 4, 1)  # or /proc/self is root's
+        _set_own("oom_score_adj", "1000", proc)  # if memory runs out, it is ended first
         _call("unshare", _NEW_USER)
         _map_ids(user, group, proc)
         os.dup2(os.open("/input", os.O_RDONLY), 0)
         _limit(spec)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_DFL)  # what the caller ignores is not ignored in there
+            signal.signal(number, signal.SIG_DFL)  # or it would ignore what the caller ignores
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
-        sandbox_seccomp.install(_libc)
-        # the capabilities that it has in its user namespace end here, since it is not root there
+        seccomp.install(_libc)
+        # it is not root in its user namespace, so its capabilities there end with this call
         os.execve(spec["command"][0], spec["command"], spec["environment"])
     except Exception as error:
         _report(spec, refused=_describe(error))
@@ -210,7 +211,7 @@ def _limit(spec: dict[str, Any]) -> None:
         resource.RLIMIT_NPROC: spec["threads"],
         resource.RLIMIT_FSIZE: spec["file_bytes"],
         resource.RLIMIT_NOFILE: 256,
-        # at 0 a core dump still goes to a handler, where the machine has one; at 1 it goes nowhere
+        # at 0 a core dump still goes to the machine's handler, if it has one; at 1 it goes nowhere
         resource.RLIMIT_CORE: 1,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
@@ -218,7 +219,7 @@ def _limit(spec: dict[str, Any]) -> None:
     for which, limit in limits.items():
         hard = resource.getrlimit(which)[1]
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        # SIGXCPU, which a program may ignore, comes a second before SIGKILL
+        # SIGXCPU, which a program may ignore, arrives a second before SIGKILL
         resource.setrlimit(which, (limit - (which == resource.RLIMIT_CPU), limit))
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     resource.setrlimit(resource.RLIMIT_STACK, (2**23 if hard == resource.RLIM_INFINITY else min(2**23, hard), hard))

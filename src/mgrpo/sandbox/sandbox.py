@@ -1,8 +1,7 @@
-"""Runs a Python program that nobody has read, such as a model's, where it can do no harm.
+"""Runs an untrusted Python program, such as a model's, where it can do no harm.
 
-`run_program` is all there is to call; `check_sandbox` says beforehand whether this machine lets it. docs/sandbox.md
-has what is promised; `sandbox_launcher.py` does it. Where the isolation cannot be had nothing is run: there is no
-weaker way.
+Call `run_program`; `check_sandbox` tests beforehand whether this machine supports it. docs/sandbox.md describes the
+guarantees, `launcher.py` implements them. Without full isolation nothing is run; there is no weaker mode.
 """
 
 import contextlib
@@ -24,9 +23,9 @@ from typing import Any, Literal
 from mgrpo.errors import UserError
 
 PROVIDED = ("numpy",)
-"""Packages that a program finds beside the standard library, where they are installed."""
+"""Packages that a program can import in addition to the standard library, if they are installed."""
 SETUP_SECONDS = 60.0
-"""For building the sandbox, which takes a twentieth of a second, on a machine under heavy load."""
+"""Limit for building the sandbox, which takes 0.05 s, on a machine under heavy load."""
 _CHUNK = 2**16
 
 Stopped = Literal["timeout", "memory", "output"]
@@ -34,7 +33,7 @@ Stopped = Literal["timeout", "memory", "output"]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use. It is one process, so each of these holds for all that it does."""
+    """Limits of a program. It is a single process, so each limit covers everything it does."""
 
     wall_seconds: float = 10.0
     cpu_seconds: int = 10
@@ -52,15 +51,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class ProgramOutcome:
-    """What became of a program.
+    """How a program ended.
 
     Attributes:
-        stdout: what it wrote, up to the limit; bytes that are no UTF-8 are replaced.
+        stdout: what it wrote, up to the limit; invalid UTF-8 is replaced.
         stderr: likewise.
-        exit_code: its exit code, or minus the signal that ended it; None if a limit of time or output did.
-        stopped: the limit that it ran into, if any.
-        wall_seconds: from its start to its end, without the sandbox's; 0 if its output ended it.
-        cpu_seconds: of all its threads; 0 if its wall time or output ended it.
+        exit_code: its exit code, or minus the signal that ended it; None if a limit on time or output ended it.
+        stopped: the limit that ended it, if any.
+        wall_seconds: from its start to its end, without building the sandbox; 0 if the output limit ended it.
+        cpu_seconds: of all its threads; 0 if the limit on wall time or output ended it.
     """
 
     stdout: str
@@ -72,22 +71,22 @@ class ProgramOutcome:
 
     @property
     def is_success(self) -> bool:
-        """Whether it ended by itself, with exit code 0."""
+        """Whether it ended by itself with exit code 0."""
         return self.stopped is None and self.exit_code == 0
 
 
 def run_program(source: str, *, stdin: str = "", limits: Limits | None = None) -> ProgramOutcome:
     """Run a Python program in a sandbox of its own, with an empty directory, no network and no other processes.
 
-    When it returns, the program has ended, and nothing of it is left. It may be called from several threads.
+    When it returns, the program has ended and nothing of it is left. Several threads may call it.
 
     Args:
-        source: the program. It finds the standard library and `PROVIDED`.
-        stdin: what it reads from its standard input.
-        limits: what it may use.
+        source: the program. It can import the standard library and `PROVIDED`.
+        stdin: its standard input.
+        limits: None: the defaults.
 
     Raises:
-        UserError: if the isolation cannot be had here; the program was not run.
+        UserError: if isolation is not available here; the program was not run.
     """
     limits = limits or Limits()
     if not sys.platform.startswith("linux"):
@@ -106,7 +105,7 @@ def run_program(source: str, *, stdin: str = "", limits: Limits | None = None) -
                 pass_fds=[status_end],
                 env={},
                 cwd="/",
-                start_new_session=True,  # Ctrl-C is for the caller, who ends it
+                start_new_session=True,  # Ctrl-C reaches only the caller, which ends it
             )
         stack.enter_context(launcher)
         try:
@@ -119,15 +118,15 @@ def run_program(source: str, *, stdin: str = "", limits: Limits | None = None) -
 
 @functools.cache
 def check_sandbox() -> None:
-    """Try the sandbox once, so that a run that will need it fails before its work and not after.
+    """Try the sandbox once, so that a run that needs it fails at its start.
 
     Raises:
-        UserError: if the isolation cannot be had here, with the reason.
+        UserError: if isolation is not available here, with the reason.
     """
     outcome = run_program(_PROBE)
     if outcome.stdout != "isolated\n":
         lines = outcome.stderr.strip().splitlines() or [outcome.stopped or f"it ended with {outcome.exit_code}"]
-        raise _refusal(f"a program in it found a gap or did not run ({lines[-1]})")
+        raise _refusal(f"a test program was not isolated or did not run ({lines[-1]})")
 
 
 _PROBE = """
@@ -140,14 +139,14 @@ for attempt in (os.fork, socket.socket, lambda: open("/file", "w"), lambda: os.l
         attempt()
     except OSError:
         continue
-    raise SystemExit("something that it must not do went through")
-assert os.listdir() == [] and os.getppid() == 1 and os.getuid() != 0, "not in a place of its own"
+    raise SystemExit("a forbidden operation succeeded")
+assert os.listdir() == [] and os.getppid() == 1 and os.getuid() != 0, "it is not isolated"
 print("isolated")
 """
 
 
 def _write_request(file: Any, source: str, stdin: str, limits: Limits, status_fd: int) -> None:
-    program = source.encode(errors="surrogatepass")  # Python then refuses it as no UTF-8
+    program = source.encode(errors="surrogatepass")  # Python then refuses it as invalid UTF-8
     spec = {**vars(limits), **_python(), "source_bytes": len(program), "status_fd": status_fd}
     file.write(json.dumps(spec).encode() + b"\n" + program + stdin.encode(errors="surrogatepass"))
     file.seek(0)
@@ -155,7 +154,7 @@ def _write_request(file: Any, source: str, stdin: str, limits: Limits, status_fd
 
 @functools.cache
 def _python() -> dict[str, Any]:
-    """Where the interpreter lies, what of it is shown to a program, and how it is started."""
+    """The interpreter's paths, what a program can see of them, and how it is started."""
     from mgrpo.sandbox.launcher import BOX, PACKAGES  # a module that other systems cannot import
 
     executable = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -175,7 +174,7 @@ def _python() -> dict[str, Any]:
             "LANG": "C.UTF-8",
             "PYTHONPATH": PACKAGES,
             "PYTHONUTF8": "1",
-            "PYTHONHASHSEED": "0",  # the order of a set, and with it a verdict, is the same each time
+            "PYTHONHASHSEED": "0",  # makes the order of a set, and with it a verdict, reproducible
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         },
@@ -183,14 +182,14 @@ def _python() -> dict[str, Any]:
 
 
 def _launcher_command() -> list[str]:
-    # the package comes last on the path, so that nothing beside it stands in for the standard library
+    # the package comes last on the path, so that nothing next to it hides the standard library
     here = str(Path(__file__).parents[2])
     run = f"import sys; sys.path.append({here!r}); from mgrpo.sandbox.launcher import main; main()"
     return [sys.executable, "-I", "-S", "-c", run]
 
 
 def _read(pipes: list[Any], most_bytes: int, seconds: float) -> tuple[list[bytearray], Stopped | None]:
-    """Read pipes to their ends, until one has more than it may or time is up."""
+    """Read pipes to their ends, until one exceeds `most_bytes` or the time is over."""
     read = [bytearray() for _ in pipes]
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
@@ -212,11 +211,11 @@ def _read(pipes: list[Any], most_bytes: int, seconds: float) -> tuple[list[bytea
 
 
 def _end(launcher: subprocess.Popen) -> None:
-    launcher.terminate()  # it ends the rest first; one that has ended is left alone
+    launcher.terminate()  # which ends the other processes first; no effect if it has ended
     try:
         launcher.wait(SETUP_SECONDS)
     except subprocess.TimeoutExpired:
-        launcher.kill()  # the rest dies with it
+        launcher.kill()  # the other processes die with it
 
 
 def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) -> ProgramOutcome:
@@ -227,7 +226,7 @@ def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) 
     if "refused" in status:
         raise _refusal(status["refused"])
     if not status and stopped is None:
-        raise _refusal(f"the launcher ended without a word ({stderr.strip()[-500:] or 'no output'})")
+        raise _refusal(f"the launcher ended without a report ({stderr.strip()[-500:] or 'no output'})")
     if status.get("timeout"):
         stopped = "timeout"
     exit_code = status.get("exit_code")
@@ -241,9 +240,9 @@ def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) 
 
 def _refusal(reason: str) -> UserError:
     return UserError(
-        f"generated code is run in a sandbox alone, and there is none here: {reason}. It needs Linux 5.14 or newer on "
-        "x86-64 or aarch64, user namespaces (sysctl user.max_user_namespaces above 0, and where they exist "
+        f"generated code runs in a sandbox only, and none is available here: {reason}. It needs Linux 5.14 or newer "
+        "on x86-64 or aarch64, user namespaces (sysctl user.max_user_namespaces above 0, and if they exist "
         "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; Docker's default "
-        "profile forbids them) and, for root, CAP_SYS_ADMIN; leave the code benchmarks out, or run them where it has "
-        "these"
+        "profile forbids them) and, for root, CAP_SYS_ADMIN; leave the code benchmarks out, or run them on a "
+        "machine that has these"
     )

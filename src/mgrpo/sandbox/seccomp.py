@@ -1,8 +1,8 @@
-"""The system calls that a sandboxed program does without, as a filter that the kernel runs.
+"""Refuses the system calls that a sandboxed program does not need, by a filter that the kernel runs.
 
-A second fence behind the namespaces, and the one that makes the memory limit a limit on everything: a program has
-threads but no child processes, and no memory that its address space does not count (System V and POSIX shared memory).
-Nor does it reach the kernel's interfaces that made most holes in namespaces. Standard library alone.
+A second barrier behind the namespaces. It makes the memory limit cover everything, because a program can have threads
+but no child processes, and no memory outside its address space (System V and POSIX shared memory). It also closes the
+kernel interfaces that caused most holes in namespaces. Uses only the standard library.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ _REFUSED: dict[str, tuple[int, int | None]] = {
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "kcmp": (312, 272),
-    # sockets of any family: some (vsock) do not know of network namespaces. socketpair, which asyncio needs, stays
+    # sockets of any family: some (vsock) ignore network namespaces. asyncio needs socketpair, which is allowed
     "socket": (41, 198),
     # memory and objects that outlive or evade the address space
     "memfd_create": (319, 279),
@@ -55,8 +55,8 @@ _REFUSED: dict[str, tuple[int, int | None]] = {
 _FORKS: dict[str, tuple[int, int | None]] = {"fork": (57, None), "vfork": (58, None)}
 _CLONE = (56, 220)
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-# From here on numbers are the same on all architectures. What is new is refused, but for close_range, openat2,
-# faccessat2 and epoll_pwait2; the C library then does as on an older kernel (clone for clone3).
+# From here on numbers are the same on all architectures. New calls are refused except close_range, openat2,
+# faccessat2 and epoll_pwait2; the C library then falls back to older ones (clone for clone3).
 _FIRST_NEW = 424
 _NEW_ALLOWED = (436, 437, 439, 441)
 _X32 = 0x40000000  # x86-64 calls by their numbers in another table
@@ -73,13 +73,13 @@ class _Program(ctypes.Structure):
 
 
 def build_filter(machine: str) -> bytes:
-    """The filter's instructions for an architecture by its `uname -m`.
+    """The filter's instructions for an architecture, named as by `uname -m`.
 
     Raises:
-        OSError: if its system calls' numbers are not known here.
+        OSError: if the numbers of its system calls are unknown.
     """
     if machine not in _ARCHITECTURES:
-        raise OSError(errno.ENOSYS, f"the system calls of {machine} are not known, only those of x86_64 and aarch64")
+        raise OSError(errno.ENOSYS, f"the system calls of {machine} are unknown; use x86_64 or aarch64")
     column, architecture = _ARCHITECTURES[machine]
 
     def numbers(calls: dict[str, tuple[int, int | None]]) -> list[int]:
@@ -110,10 +110,10 @@ def build_filter(machine: str) -> bytes:
 
 
 def install(libc: ctypes.CDLL) -> None:
-    """Put this process under the filter, for good; it must have set PR_SET_NO_NEW_PRIVS.
+    """Put this process under the filter permanently; PR_SET_NO_NEW_PRIVS must be set.
 
     Raises:
-        OSError: if the kernel or the architecture has no such filters.
+        OSError: if the kernel or the architecture does not support such filters.
     """
     code = build_filter(os.uname().machine)
     program = _Program(len(code) // 8, code)
