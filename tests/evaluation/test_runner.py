@@ -1,7 +1,6 @@
 """Evaluations of the embedded model: what is sampled, what is kept, and what comes out, however often it is begun."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -167,12 +166,3 @@ def test_questions_without_an_answer_are_left_out_and_counted(run, tmp_path, cap
     assert result.num_questions == 1
     assert "1 questions without text or right answer are left out" in capsys.readouterr().err
     assert [row["question"] for row in samples_in(tmp_path / "out", f"file:{data}")] == [1]
-
-
-def test_directories_of_benchmarks():
-    assert directory_name("math500") == "math500"
-    assert directory_name("reasoning_gym:chain_sum") == "reasoning_gym-chain_sum"
-    ways = {
-        directory_name(name) for name in ("file:a/b.jsonl", "file:a-b.jsonl", "file:../b.jsonl", "file:" + "x" * 200)
-    }
-    assert len(ways) == 4 and all(Path(way).name == way and len(way) <= 70 for way in ways)

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
 
-from mgrpo.errors import UserError
-from mgrpo.evaluation.render import escape_latex, export_grids, latex, markdown, show_grids, write_grids
 from mgrpo.evaluation.statistics import Estimate, PairedDifference
 from mgrpo.evaluation.table_rows import Line, read_measured
-from mgrpo.evaluation.tables import Grid, benchmark_grid, difference_grid, metric_grid, p_value, percent, points
+from mgrpo.evaluation.tables import benchmark_grid, difference_grid, metric_grid, p_value, percent, points
 
 EASY, HARD = np.arange(40)[:, None] < [30, 30], np.arange(40)[:, None] < [10, 10]
 
@@ -113,59 +111,3 @@ def test_metrics(line):
         ["a", "math500", "40", "2", "37.5", "50.0", "37.5", "87.5", "0.0", "311"],
         ["", "gsm8k", "40", "1", "50.0", "–", "–", "–", "0.0", "311"],
     ]
-
-
-GRID = Grid(["", "math_500 avg@4"], [["a|b & 50% {x}", "61.5 ± 4.2"], ["best †", "−1.0 [−2.0, +0.1]"]], ["A note."])
-
-
-def test_markdown():
-    assert markdown(GRID).splitlines() == [
-        *("|  | math_500 avg@4 |", "| --- | --- |"),
-        *("| a/b & 50% {x} | 61.5 ± 4.2 |", "| best † | −1.0 [−2.0, +0.1] |"),
-        *("", "A note."),
-    ]
-
-
-def test_latex():
-    assert latex(GRID).splitlines() == [
-        "% A note.",
-        r"\begin{tabular}{lr}",
-        r"\toprule",
-        r" & math\_500 avg@4 \\",
-        r"\midrule",
-        r"a$|$b \& 50\% \{x\} & 61.5 $\pm$ 4.2 \\",
-        r"best $^\dagger$ & $-$1.0 [$-$2.0, +0.1] \\",
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    assert escape_latex(r"\a~b^c<d>$#") == r"\textbackslash{}a\textasciitilde{}b\textasciicircum{}c$<$d$>$\$\#"
-
-
-def test_exports(tmp_path):
-    write_grids([GRID, GRID], tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"benchmarks.md", "benchmarks.tex"}
-    assert (tmp_path / "out" / "benchmarks.md").read_text() == f"{markdown(GRID)}\n{markdown(GRID)}"
-    with pytest.raises(UserError, match=r"table.csv .*\.md .*\.tex"):
-        export_grids([GRID], tmp_path / "table.csv")
-    with pytest.raises(UserError, match=r"table.md .*No such file"):
-        export_grids([GRID], tmp_path / "nowhere" / "table.md")
-
-
-def test_on_the_terminal(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    show_grids([GRID])
-    said = capsys.readouterr().out
-    assert "a|b & 50% {x}         61.5 ± 4.2" in said and "−1.0 [−2.0, +0.1]" in said and said.endswith("A note.\n\n")
-    monkeypatch.setenv("COLUMNS", "30")
-    show_grids([GRID, Grid(["", "x"], [["[bold]run\x1b[2J[/bold]", "1"]])])
-    said = capsys.readouterr().out
-    assert "−1.0 \n" in said and "[−2.0, +0.1]" in said  # an interval stands below its value
-    assert "[bold]run\\x1b[2J[/bold]" in said  # neither rich nor the terminal reads a name
-
-
-def test_nothing_is_cut_off_on_a_narrow_terminal(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")
-    name = "organisation/a-model-of-a-very-long-name"
-    show_grids([Grid(["", *["benchmark avg@4"] * 3], [[name, *["61.5 ± 4.2"] * 3]])])
-    said = "".join(line[:16].strip() for line in capsys.readouterr().out.splitlines()[2:])
-    assert name in said

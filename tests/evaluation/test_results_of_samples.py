@@ -1,0 +1,69 @@
+"""The numbers of samples, and the files for the report, by hand."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mgrpo.evaluation.benchmark import Benchmark
+from mgrpo.evaluation.prompts import Questions
+from mgrpo.evaluation.results import Model, Source
+from mgrpo.evaluation.results_of_samples import measure_samples, write_for_report
+from mgrpo.evaluation.store import Sample
+from mgrpo.tasks.task import Task
+
+# By question: the right answer, and what was answered.
+ANSWERS = {0: ("7", ["7", "9", "7"]), 2: ("4", ["5", "4", None]), 3: ("1", [None, None, None])}
+
+
+def samples(harness_right=None):
+    return [
+        [
+            Sample(row, number, "p", f"so {answer}", 10, answer is not None, answer, answer == right, harness_right)
+            for number, answer in enumerate(answers)
+        ]
+        for row, (right, answers) in ANSWERS.items()
+    ]
+
+
+@pytest.fixture
+def questions():
+    task = Task({"prompt": [], "answer": []}, extractor="number", equivalence="text")
+    source = Source("lm-eval", "0.4.13", "a", None, None, None, "0" * 64)
+    benchmark = Benchmark("mine", task, SimpleNamespace(), None, source, 4, "number, text")
+    return Questions(benchmark, list(ANSWERS), [f"question {i}" for i in range(4)], [[]] * 4, list("7x41"), False)
+
+
+def test_metrics(questions):
+    result, answer_ids = measure_samples(questions, samples(), None)
+    assert answer_ids.tolist() == [[0, 1, 0], [0, 1, -1], [-1, -1, -1]]
+    values = {name: estimate.value for name, estimate in result.metrics.items()}
+    assert values["avg@3"] == pytest.approx((2 + 1 + 0) / 9)
+    assert values["maj@3"] == pytest.approx((1 + 0.5 + 0) / 3)  # a tie in the second question
+    assert values["unfinished_rate"] == pytest.approx(4 / 9)  # those without an answer
+    assert (result.k, result.num_questions, result.limit) == (3, 3, 4)
+    assert "lm-eval avg@3" not in result.metrics
+
+
+def test_the_library_s_verdicts_have_a_metric_of_their_own(questions):
+    result, _ = measure_samples(questions, samples(harness_right=True), None)
+    assert result.metrics["lm-eval avg@3"].value == 1
+
+
+def test_the_report_s_files(questions, tmp_path):
+    result, answer_ids = measure_samples(questions, samples(), None)
+    write_for_report(tmp_path, questions, samples(), answer_ids, Model("m", "momentum", 70, None), result)
+    rows = pq.read_table(tmp_path / "completions" / "step-000070.parquet").to_pylist()
+    assert [row["pseudo_label"] for row in rows] == ["7"] * 3 + ["5"] * 3 + [None] * 3  # of tied answers the first
+    assert [row["is_match"] for row in rows] == [True, False, True, True, False, False, False, False, False]
+    assert {(row["group"], row["question"], row["right_answer"]) for row in rows} == {
+        (0, 0, "7"),
+        (1, 2, "4"),
+        (2, 3, "1"),
+    }
+    assert {row["model"] for row in rows} == {"momentum"}
+    metrics = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert metrics["step"] == 70 and metrics["gold/accuracy"] == pytest.approx(1 / 3)
+    assert metrics["gold/label_accuracy"] == pytest.approx(np.mean([1, 0.5, 0]))
