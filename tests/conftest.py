@@ -116,6 +116,18 @@ def weights_of():
     return lambda trainer: {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
 
 
+@pytest.fixture(scope="session")
+def sandbox():
+    """Skips a test on a machine that has no sandbox for untrusted programs."""
+    from mgrpo.errors import UserError
+    from mgrpo.sandbox.sandbox import check_sandbox
+
+    try:
+        check_sandbox()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture
 def make_results():
     """Makes the results of a model from which samples are right, (Q, K) of each benchmark; settings by keyword."""

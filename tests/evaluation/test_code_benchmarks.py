@@ -7,7 +7,6 @@ import pytest
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark
 from mgrpo.evaluation.protocols import SamplingSettings
-from mgrpo.sandbox.sandbox import check_sandbox
 
 MBPP = {
     "task_id": 11,
@@ -33,14 +32,6 @@ def load(tmp_path):
         return load_benchmark(name, SamplingSettings(**settings), data=str(tmp_path))
 
     return load
-
-
-@pytest.fixture
-def sandbox():
-    try:
-        check_sandbox()
-    except UserError as error:
-        pytest.skip(str(error))
 
 
 def fenced(program):

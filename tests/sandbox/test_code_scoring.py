@@ -4,20 +4,12 @@ import json
 
 import pytest
 
-from mgrpo.errors import UserError
 from mgrpo.sandbox.code_scoring import ProgramVerdict, score_code
 from mgrpo.sandbox.code_tests import CallTests, StdinTests, mbpp_tests
-from mgrpo.sandbox.sandbox import check_sandbox
 
 NEEDLE = "needle-5309"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _isolation():
-    try:
-        check_sandbox()
-    except UserError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("sandbox")
 
 
 def asserts(*tests, setup=""):

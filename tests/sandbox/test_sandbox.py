@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.sandbox.sandbox import Limits, check_sandbox, run_program
+from mgrpo.sandbox.sandbox import Limits, run_program
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
@@ -23,13 +23,7 @@ from hostile_programs import PROGRAMS  # noqa: E402
 NOBODY = 65534
 SECRET = f"mgrpo-secret-{os.getpid()}"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _isolation():
-    try:
-        check_sandbox()
-    except UserError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("sandbox")
 
 
 def python_for(user: int | None) -> str:
