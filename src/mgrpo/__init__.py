@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from mgrpo.training.config import MGRPOConfig
     from mgrpo.training.trainer import MGRPOTrainer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["MGRPOConfig", "MGRPOTrainer", "__version__"]
 
 
