@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from mgrpo import __version__
-from mgrpo.cli import main, parse_overrides
+from mgrpo.cli import main
+from mgrpo.commands import build_trainer
 from mgrpo.commands import train as run
-from mgrpo.errors import UserError
 
 RECIPE = """\
 output_dir: out
@@ -42,7 +42,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text(RECIPE)
     rows = [{"prompt": QUESTION, "answer": "7"}, {"prompt": f"{QUESTION} Why?", "answer": "7"}]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr(run, "load_model", load_nothing)
+    monkeypatch.setattr(build_trainer, "load_model", load_nothing)
     return tmp_path
 
 
@@ -76,10 +76,10 @@ def test_the_recipe_of_these_tests_gets_as_far_as_the_model():
 def test_missing_recipe(refused):
     assert "there is no recipe embeded; did you mean embedded?" in refused(config="embeded")
     assert "there is no recipe min.yaml; did you mean mine.yaml?" in refused(config="min.yaml")
-    assert "recipes that come along: embedded" in refused(config="qqqq")
+    assert "built-in recipes: embedded" in refused(config="qqqq")
 
 
-def test_a_path_that_was_mistyped_is_not_the_recipe_that_comes_along(refused):
+def test_a_mistyped_path_is_no_built_in_recipe(refused):
     assert "there is no recipe elsewhere/embedded.yaml" in refused(config="elsewhere/embedded.yaml")
 
 
@@ -115,13 +115,14 @@ def test_broken_recipe(refused, workplace, content, message):
         ),
         ("--learning_rate abc", "the command line sets learning_rate to 'abc', but it must be a number"),
         ("--num_generations 1.5", "the command line sets num_generations to '1.5', but it must be a whole number"),
-        ("--num_generations 1", "num_generations is 1, but a group needs at least 2"),
-        ("--num_generations", "--num_generations stands on the command line without a value"),
-        ("--momentum 1.0", "momentum is 1.0, but must be in [0, 1)"),
+        ("--num_generations 1", "num_generations to '1'; it must be a whole number, 2 or more"),
+        ("--num_generations", "--num_generations without a value"),
+        ("--momentum 1.0", "momentum is 1.0, so the momentum model would never follow"),
+        ("--momentum 1.5", "the command line sets momentum to '1.5'; it must be a number, from 0 to 1"),
         ("--momentum none", "sets momentum to none, but it must be a number"),
         ("--per_device_train_batch_size 6", "6 x 1 = 6 completions a process, which splits a group of"),
         ("--seed 1 2", "sets seed to ['1', '2'], but it must be a whole number"),
-        ("--loss_type grpo", "loss_type is 'grpo', which divides by dropped completions too"),
+        ("--loss_type grpo", "the command line sets loss_type to 'grpo'; it must be one of dapo, bnpo, cispo, vespo"),
         ("--use_vllm --iqr_multiplier 0.75", "entropy_source is 'exact', but vLLM returns no full logits"),
         ("--answer_extractor boxd", "answer_extractor is 'boxd'; set it to one of boxed, number"),
         ("--answer_extractor nowhere:f", "answer_extractor is 'nowhere:f', which cannot be imported"),
@@ -150,8 +151,8 @@ def test_broken_recipe(refused, workplace, content, message):
         ("--system_prompt Think.", "set conversational: true, or system_prompt to '' for none"),
         ("--output_dir data.jsonl", "output_dir data.jsonl is a file"),
         ("--output_dir data.jsonl/out", "output_dir data.jsonl/out is a file, or in one"),
-        ("--resume_from_checkpoint last", "sets resume_from_checkpoint to 'last', but a run goes on by itself"),
-        ("--resume", "--resume stands on the command line without a value"),
+        ("--resume_from_checkpoint last", "the command line sets resume_from_checkpoint to 'last'"),
+        ("--resume", "--resume without a value"),
         (
             "--resume nowhere",
             "resume is nowhere, which is no directory; name a checkpoint's, or set it to auto or force",
@@ -159,13 +160,13 @@ def test_broken_recipe(refused, workplace, content, message):
         ("--resume .", "resume is ., which is no complete checkpoint: manifest.json is missing"),
         ("--on_save_error panic", "the command line sets on_save_error to 'panic'"),
         ("--rescue_dir elsewhere", "rescue_dir is elsewhere, but on_save_error is continue"),
-        ("--save_only_model", "save_only_model is on, so no run could go on from its checkpoints"),
+        ("--save_only_model", "save_only_model is on"),
         ("--ignore_data_skip", "ignore_data_skip is on"),
-        ("--sync_ref_model", "sync_ref_model is on, but the reference model that it changes is in no checkpoint"),
-        ("stray", "there is no recipe stray; recipes that come along: "),
+        ("--sync_ref_model", "sync_ref_model is on"),
+        ("stray", "there is no recipe stray; built-in recipes: "),
     ],
 )
-def test_mistakes_are_told_before_a_model_is_loaded(refused, arguments, message):
+def test_mistakes_are_reported_before_a_model_is_loaded(refused, arguments, message):
     assert message in refused(*arguments.split())
 
 
@@ -205,8 +206,8 @@ def with_model(monkeypatch):
     """The model is loaded; the trainer is what is not reached."""
     from mgrpo.models import load as models
 
-    monkeypatch.setattr(run, "load_model", models.load_model)
-    monkeypatch.setattr(run, "MGRPOTrainer", load_nothing)
+    monkeypatch.setattr(build_trainer, "load_model", models.load_model)
+    monkeypatch.setattr(build_trainer, "MGRPOTrainer", load_nothing)
 
 
 def write_prompts(directory, *prompts):
@@ -333,20 +334,6 @@ def test_the_recipe_s_environment(monkeypatch, workplace):
     assert os.environ["MGRPO_TEST_SET"] == "by the shell"
     assert os.environ["MGRPO_TEST_UNSET"] == "false"
     assert recipes[0].env == {"MGRPO_TEST_SET": "1", "MGRPO_TEST_UNSET": "false"}
-
-
-def test_overrides():
-    assert parse_overrides(["--a", "1", "--b=x=y", "--c", "--d", "-1", "2", "--e="]) == {
-        "a": "1",
-        "b": "x=y",
-        "c": True,
-        "d": ["-1", "2"],
-        "e": "",
-    }
-    assert parse_overrides(["--a", "1", "--a", "2"]) == {"a": "2"}
-    assert parse_overrides([]) == {}
-    with pytest.raises(UserError, match="'x' stands on the command line without a field"):
-        parse_overrides(["x", "--a", "1"])
 
 
 def test_version(capsys):

@@ -139,7 +139,7 @@ def test_the_momentum_model_in_the_cpus_memory(planned):
             "vllm_tensor_parallel_size is 2, which does not divide 3 GPUs",
         ),
         ("--gpus 1 --config nowhere", "there is no recipe nowhere"),
-        ("--gpus 1 stray --model model", "'stray' stands on the command line without a field"),
+        ("--gpus 1 stray --model model", "'stray' without a field"),
     ],
 )
 def test_mistakes(refused, arguments, message):

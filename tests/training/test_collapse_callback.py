@@ -146,7 +146,7 @@ def test_works_in_trl_s_own_trainer(embedded, chain_data, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"on_collapse": "panic"}, "on_collapse is 'panic'; set it to one of warn, stop, rollback"),
+        ({"on_collapse": "panic"}, "on_collapse is 'panic'; it must be one of warn, stop, rollback"),
         ({"on_collapse": "rollback", "save_strategy": "no"}, "save_strategy is no"),
         ({"on_collapse": "rollback", "save_strategy": "steps", "save_total_limit": 2}, "save_total_limit is 2"),
         ({"rollback_lr_scale": 0.0}, "rollback_lr_scale is 0.0"),

@@ -416,7 +416,7 @@ def test_an_extractor_that_fails_always_ends_the_run(make_trainer):
             {"num_momentum_generations": 0, "kl_anchor": "momentum", "beta": 0.1},
             "kl_anchor is momentum, but without answer_fn",
         ),
-        ({}, {"loss_type": "grpo"}, "loss_type is 'grpo', which divides by dropped completions"),
+        ({}, {"loss_type": "grpo"}, "loss_type is 'grpo'; it must be one of dapo"),
         ({"rollout_func": print}, {}, "rollout_func is given"),
         ({"equivalence": "tex"}, {}, "answer_equivalence is 'tex'"),
     ],

@@ -1,4 +1,4 @@
-"""A recipe's data: its tasks, asked and read as the recipe says."""
+"""A recipe's data: its task, asked and read as the recipe says."""
 
 from datasets import Dataset
 
@@ -9,13 +9,13 @@ from mgrpo.tasks.task import Task
 
 
 def load_data(data: DataArguments, name: str, split: str, size: int | None) -> tuple[Task, Dataset]:
-    """Load a recipe's task, or its held-out one, and its prompts.
+    """Load a recipe's training task or its held-out one, and its prompts.
 
     Args:
-        data: the recipe's fields; those that are None leave the task as it is.
-        name: of the task.
+        data: the recipe's fields; those that are None leave the task unchanged.
+        name: the task's.
         split: which split of it.
-        size: how many prompts.
+        size: number of prompts; None: all.
 
     Raises:
         UserError: if the task, an extractor or an equivalence does not exist or does not fit the rest.

@@ -1,19 +1,21 @@
-"""Recipes as files: the ones that come along, and any other YAML file."""
+"""Recipes as files: the built-in ones, and any other YAML file. Nothing heavy is imported here."""
 
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
+from mgrpo.options import COMMAND_LINE, read_words
 
 RECIPES = Path(__file__).parent
 PRESETS = RECIPES / "presets"
-"""Recipes that set a method and nothing else, to be laid over another one."""
+"""Recipes that set a method and nothing else, to be combined with another one."""
 
 
 def read_recipe_file(name: str) -> dict[str, Any]:
-    """Read a recipe as a flat mapping: a file, or one that comes along, by its name (`embedded`).
+    """Read a recipe as a flat mapping: a file, or a built-in one by its name (`embedded`).
 
     Raises:
         UserError: if there is none, it cannot be read, or it is no flat mapping.
@@ -35,7 +37,7 @@ def read_recipe_file(name: str) -> dict[str, Any]:
 
 
 def read_recipe_files(names: Sequence[str]) -> dict[str, Any]:
-    """Lay recipes over one another: of a field that several set, the last one's value stands; `env` is joined.
+    """Combine recipes: later ones override earlier ones, except that `env` is joined.
 
     Raises:
         UserError: as `read_recipe_file`; or if an `env` is no mapping of names to values.
@@ -49,21 +51,40 @@ def read_recipe_files(names: Sequence[str]) -> dict[str, Any]:
     return merged | {"env": env}
 
 
+def read_command(recipes: Sequence[str] | None, words: Sequence[str]) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """The fields of a command's recipes and of its other words; sets the recipes' environment variables.
+
+    Returns:
+        Fields of the recipes, what messages call their origin, and fields of the command line, which win.
+
+    Raises:
+        UserError: as `read_recipe_files` and `read_words`.
+    """
+    overrides = read_words(words)
+    if not recipes:
+        return {}, COMMAND_LINE, overrides
+    fields, source = read_recipe_files(recipes), " + ".join(recipes)
+    fields["env"] = environment_of(fields | overrides, source)
+    for name, value in fields["env"].items():  # before torch reads them; what the shell has set wins
+        os.environ.setdefault(name, value)
+    return fields, source, overrides
+
+
 def _find(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    # With another directory before it, the name is a path that was mistyped, not a recipe that comes along.
-    for directory in (RECIPES, PRESETS):
-        is_own = path.parent in (Path("."), Path("recipes"), Path("recipes/presets"))
-        if is_own and (own := directory / f"{path.stem}.yaml").is_file():
+    # With another directory in front, the name is a mistyped path, not a built-in recipe.
+    is_own = path.parent in (Path("."), Path("recipes"), Path("recipes/presets"))
+    for directory in (RECIPES, PRESETS) if is_own else ():
+        if (own := directory / f"{path.stem}.yaml").is_file():
             return own
     if path.is_dir():
         raise UserError(f"{name} is a directory; name the recipe file in it.")
     known = [stem for directory in (RECIPES, PRESETS) for stem in sorted(f.stem for f in directory.glob("*.yaml"))]
-    beside = sorted(str(file) for file in path.parent.glob("*.y*ml"))
-    nearest = difflib.get_close_matches(str(path), beside, n=1) or difflib.get_close_matches(path.stem, known, n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"recipes that come along: {', '.join(known)}."
+    neighbours = sorted(str(file) for file in path.parent.glob("*.y*ml"))
+    nearest = difflib.get_close_matches(str(path), neighbours, n=1) or difflib.get_close_matches(path.stem, known, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"built-in recipes: {', '.join(known)}."
     raise UserError(f"there is no recipe {name}; {hint}")
 
 

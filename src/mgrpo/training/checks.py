@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from peft import PeftModel
 
 from mgrpo.errors import UserError
-from mgrpo.training.config import MGRPOConfig, check_loss_type
+from mgrpo.training.config import MGRPOConfig
 from mgrpo.training.sampling.shared_prompts import can_share_prompts
 from mgrpo.training.sharding import check_sharding_suits
 from mgrpo.training.vllm_check import check_vllm
@@ -35,7 +35,6 @@ def check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:
         raise UserError(
             f"args is a {type(config).__name__}, but answer_fn needs the fields of an MGRPOConfig; pass one."
         )
-    check_loss_type(config)
     model = given["model"]
     adapter = model.active_peft_config if isinstance(model, PeftModel) else given.get("peft_config")
     check_sharding_suits(config, is_adapter=adapter is not None)

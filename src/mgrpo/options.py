@@ -1,0 +1,261 @@
+"""Options: fields of dataclasses that carry their help and allowed values, and the one way to read and check them.
+
+Recipes, the command line and `mgrpo evaluate` all read values here. TRL's TrlParser cannot replace this file. argparse
+converts text only, so a recipe's `max_prompt_length: 1.5` or `beta: [1, 2]` would pass. It keeps one type of a union
+(`report_to` would take one name, `pad_to_multiple_of: 8` would become text), reads one `--config`, refuses `--bf16`
+without a value, and its messages name neither the recipe nor the nearest field.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from mgrpo.errors import UserError
+
+COMMAND_LINE = "the command line"
+BOOLEANS = dict.fromkeys(["yes", "true", "t", "y", "1"], True) | dict.fromkeys(["no", "false", "f", "n", "0"], False)
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers an option accepts; nan is in no range.
+
+    It is given as `choices`, because argparse (and so TrlParser on our dataclasses) accepts there whatever knows `in`.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        """Whether a number is allowed."""
+        return (
+            (self.min is None or value >= self.min)
+            and (self.max is None or value <= self.max)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        """The description, which argparse prints."""
+        yield str(self)
+
+    def __str__(self) -> str:
+        """The range in words: "0 or more and below 1"."""
+        if self.min is not None and self.max is not None:
+            return f"from {self.min:g} to {self.max:g}"
+        bounds = {"{} or more": self.min, "above {}": self.above, "at most {}": self.max, "below {}": self.below}
+        return " and ".join(text.format(f"{bound:g}") for text, bound in bounds.items() if bound is not None)
+
+
+def option(default: Any, help: str, choices: Range | Sequence[str] | None = None) -> Any:
+    """A dataclass field that is an option.
+
+    Args:
+        default: its value where nothing sets it.
+        help: what it does, in one or two sentences.
+        choices: the numbers or the words it accepts; None: all of its type.
+    """
+    metadata = {"help": help} if choices is None else {"help": help, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an option accepts, from its dataclass field.
+
+    Attributes:
+        default: its value where nothing sets it.
+        types: the members of its type, without None.
+        is_optional: whether it may be None.
+        choices: its allowed values, or None.
+        help: what it does.
+    """
+
+    default: Any
+    types: tuple[Any, ...]
+    is_optional: bool
+    choices: Range | tuple[Any, ...] | None
+    help: str
+
+    def __str__(self) -> str:
+        """What a value must be, in words."""
+        if isinstance(self.choices, tuple):
+            return f"one of {', '.join(map(str, self.choices))}"
+        if self.is_mapping:
+            return "a mapping, {NAME: value}"
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+        kind = next((kind for type_, kind in kinds.items() if type_ in self.types), "a list")
+        return kind if self.choices is None else f"{kind}, {self.choices}"
+
+    @property
+    def list_type(self) -> Any:
+        """The type of a list of values, or None if it takes no list."""
+        return next((type_ for type_ in self.types if list in (type_, get_origin(type_))), None)
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether it takes a mapping."""
+        return any(dict in (type_, get_origin(type_)) for type_ in self.types)
+
+
+@cache
+def options_of(*dataclasses_: type) -> dict[str, Option]:
+    """The options of dataclasses by name; of a name that several have, the last one's."""
+    options: dict[str, Option] = {}
+    for dataclass_ in dataclasses_:
+        hints = get_type_hints(dataclass_)
+        options |= {f.name: _option_of(f, hints[f.name]) for f in fields(dataclass_) if f.init}
+    return options
+
+
+def _option_of(of: Field, hint: Any) -> Option:
+    default = of.default if of.default_factory is MISSING else of.default_factory()
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    types = tuple(member for member in members if member is not NoneType)
+    choices = of.metadata.get("choices")
+    if get_origin(types[0]) is Literal:
+        choices = get_args(types[0])
+    elif isinstance(types[0], type) and issubclass(types[0], Enum):
+        choices = [member.value for member in types[0]]
+    if choices is not None and not isinstance(choices, Range):
+        choices = tuple(choices)
+    is_optional = len(types) < len(members) or default is None
+    return Option(default, types, is_optional, choices, of.metadata.get("help", ""))
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """Read `--name value ...` and `--name=value`; several values become a list, none means true.
+
+    Raises:
+        UserError: for a value without an option.
+    """
+    read: dict[str, list[str]] = {}
+    name = None
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            read[name] = [value] if equals else []
+        elif name is None:
+            raise UserError(f"the command line has {word!r} without a field; write --FIELD {word}.")
+        else:
+            read[name].append(word)
+    return {name: values[0] if len(values) == 1 else values or True for name, values in read.items()}
+
+
+def read_value(name: str, value: Any, options: dict[str, Option], source: str) -> Any:
+    """Give a value the type of its option.
+
+    Args:
+        name: the option's.
+        value: as YAML gives it, or text from a command line. "null" and, where text is not expected, "none" are None.
+        options: all that there are.
+        source: where the value was set, for a message.
+
+    Raises:
+        UserError: if there is no such option, or the value is not allowed.
+    """
+    if name not in options:
+        hint = _nearest(str(name), options) or "docs/recipes.md lists them."
+        raise UserError(f"{source} sets {name}, but there is no such field; {hint}")
+    expected = options[name]
+    if isinstance(value, str) and "\0" in value:  # no path can have one
+        raise UserError(f"{source} sets {name} to {value!r}, which holds a NUL byte; remove it.")
+    if type(value) is type(expected.default) and value == expected.default:
+        return value
+    # "none" is a value of its own for some text options (report_to)
+    is_none_word = value == "none" and (str not in expected.types or expected.is_mapping)
+    if value is None or value == "null" or is_none_word:
+        if not expected.is_optional:
+            raise UserError(f"{source} sets {name} to none, but it must be {expected}; give it a value.")
+        return None
+    try:
+        read = _converted(value, expected)
+    except (ValueError, TypeError, KeyError):
+        if value is True and source == COMMAND_LINE:
+            raise UserError(f"{source} has --{name} without a value; it must be {expected}.") from None
+        quotes = " (in quotes)" if isinstance(value, bool) and str in expected.types else ""
+        raise UserError(f"{source} sets {name} to {value!r}, but it must be {expected}{quotes}.") from None
+    if expected.choices is not None and not _is_allowed(read, expected.choices):
+        words = expected.choices if isinstance(expected.choices, tuple) else ()
+        hint = _nearest(str(read), words) or _must_be(expected)
+        raise UserError(f"{source} sets {name} to {value!r}; {hint}")
+    return read
+
+
+def _nearest(word: str, known: Iterable[str]) -> str | None:
+    known = list(known)
+    longer = [name for name in known if word and name.startswith(word)]
+    nearest = longer or difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else None
+
+
+def _must_be(expected: Option) -> str:
+    return f"it must be {expected}{', or none' if expected.is_optional else ''}."
+
+
+def _is_allowed(value: Any, choices: Any) -> bool:
+    return all(item in choices for item in (value if isinstance(value, list) else [value]))
+
+
+def _converted(value: Any, expected: Option) -> Any:
+    if expected.is_mapping and isinstance(value, str) and value.startswith("{"):
+        value = json.loads(value)
+    if expected.is_mapping and isinstance(value, dict):
+        return value
+    if isinstance(value, list) or expected.types == (expected.list_type,):
+        if expected.list_type is None:
+            raise ValueError
+        values = value if isinstance(value, list) else [value]
+        return [_scalar(item, get_args(expected.list_type) or (str,)) for item in values]
+    if isinstance(expected.choices, tuple) and not isinstance(value, dict):
+        return "no" if value is False and "no" in expected.choices else str(value)  # YAML 1.1 reads no as false
+    return _scalar(value, expected.types)
+
+
+def _scalar(value: Any, types: tuple[Any, ...]) -> Any:
+    if isinstance(value, dict | list) or isinstance(value, bool) and bool not in types:
+        raise ValueError
+    if type(value) not in types:
+        # YAML 1.1 reads 1e-6 as text, and an int where a float is meant.
+        if str in types:
+            return str(value)
+        if bool in types:
+            return BOOLEANS[str(value).lower()]
+        if int in types:
+            return int(value) if isinstance(value, float) and value.is_integer() else int(str(value))
+        if float not in types:
+            raise ValueError
+        value = float(str(value))
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError
+    return value
+
+
+def check_choices(settings: Any) -> None:
+    """Refuse values outside their options' choices, in a dataclass that may have been made without `read_value`.
+
+    Raises:
+        UserError: for the first such value.
+    """
+    options = options_of(settings.__class__)
+    for name in (f.name for f in fields(settings) if "choices" in f.metadata):
+        value, expected = getattr(settings, name), options[name]
+        is_none_allowed = value is None and expected.is_optional
+        if not is_none_allowed and (value is None or not _is_allowed(value, expected.choices)):
+            raise UserError(f"{name} is {value!r}; {_must_be(expected)}")
+
+
+def plain(value: Any) -> Any:
+    """An option's value as YAML holds it."""
+    value = getattr(value, "value", value)  # an enum's
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str | dict) else str(value)
