@@ -49,12 +49,12 @@ def test_both_models_are_measured_at_both_ends_and_between(runs):
 
 
 def test_what_cannot_be_measured_is_refused_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mgrpo.commands.train.load_model", None)
+    monkeypatch.setattr("mgrpo.commands.build_trainer.load_model", None)
     arguments = ["train", "--config", "embedded", "--output_dir", str(tmp_path / "run"), "--eval_benchmarks"]
     assert main([*arguments, "math50"]) == 2
     assert "no benchmark 'math50' (did you mean 'math500'?)" in capsys.readouterr().err
     assert main([*arguments, "embedded:chains", "--eval_benchmarks_steps", "0"]) == 2
-    assert "eval_benchmarks_steps is 0" in capsys.readouterr().err
+    assert "eval_benchmarks_steps to '0'" in capsys.readouterr().err
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "2")
     assert main([*arguments, "embedded:chains", "--share_prompts", "false"]) == 2

@@ -20,6 +20,7 @@ from transformers.utils.logging import get_logger
 
 from mgrpo.cli import main
 from mgrpo.commands.progress_callback import TrainingProgress
+from mgrpo.monitoring.collapse import Event
 from mgrpo.runs.files import read_rows
 
 RUN = ["train", "--config", "embedded", "--max_steps", "3", "--logging_steps", "1", "--eval_dataset_size", "16"]
@@ -210,6 +211,6 @@ def test_the_alarm_in_the_view(make_config):
         progress = TrainingProgress()
         progress.watch_from(2)
         progress.on_train_begin(make_config(), TrainerState(max_steps=3), TrainerControl())
-        progress.set_alarm("agreement rose\x1b[2J")
+        progress.show_alarm(Event(2, "alarm", ["agreement rose\x1b[2J"], ""), "collapse alarm")
         progress.close()
     assert screen(terminal.written)[-2] == r"alarm     agreement rose\x1b[2J"

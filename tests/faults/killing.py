@@ -86,6 +86,7 @@ class WarmParent:
 
 def say_phases(say):
     """Let what a run calls say that it begins."""
+    from mgrpo.commands import build_trainer, resume
     from mgrpo.commands import train as run
     from mgrpo.runs import checkpoints
     from mgrpo.runs import files as run_log
@@ -103,8 +104,8 @@ def say_phases(say):
 
         setattr(owner, name, wrapped)
 
-    announced(run, "find_start", "looking for a checkpoint")
-    announced(run, "load_model", "loading the model")
+    announced(resume, "find_start", "looking for a checkpoint")
+    announced(build_trainer, "load_model", "loading the model")
     announced(run, "write_config", "writing the recipe")
     announced(trainer.MGRPOTrainer, "start_probe", "probing")
     announced(trainer.MGRPOTrainer, "evaluate", "evaluating")
@@ -124,7 +125,7 @@ def say_phases(say):
     announced(collapse_watch, "append_event", "writing an alarm")
     announced(run, "roll_back", "rolling back")
     announced(run, "_save_final", "writing final")
-    announced(run, "write_outcome", "completing final")
+    announced(resume, "write_outcome", "completing final")
 
 
 def train(fields, log, say):

@@ -223,7 +223,7 @@ def test_a_disk_that_is_full_at_the_end(disk, capsys, monkeypatch):
     monkeypatch.setattr(training_run, "_save_final", save_final_on_a_full_disk)
     assert main(command) == 3
     said = capsys.readouterr().err
-    assert "the models could not be saved in" in said and "(No space left on device); with room there the same" in said
+    assert "the models could not be saved in" in said and "(No space left on device); with free space there" in said
     monkeypatch.undo()
     os.unlink(disk / "filler")
     assert main(command) == 0

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from mgrpo.cli import main
+from mgrpo.commands import build_trainer
 from mgrpo.commands import train as run_module
 from mgrpo.guard.signals import StopSignals
 from mgrpo.runs.files import read_rows
@@ -140,8 +141,8 @@ def test_a_run_that_is_as_good_as_finished_is_finished(owner, name, call, tmp_pa
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (run_module, "load_data"),
-        (run_module, "load_model"),
+        (build_trainer, "load_data"),
+        (build_trainer, "load_model"),
         pytest.param(trainer_module, "sample_probe", marks=pytest.mark.slow),
     ],
 )
@@ -159,7 +160,7 @@ def test_before_the_first_step_there_is_nothing_to_finish(owner, name, tmp_path,
 def test_a_run_that_is_resumed_says_what_it_goes_on_from(tmp_path, sent_within, in_child):
     sent_within(MGRPOTrainer, "_sample_momentum", signal.SIGTERM)
     assert train(tmp_path / "run") == 143
-    sent_within(run_module, "load_model", signal.SIGTERM)
+    sent_within(build_trainer, "load_model", signal.SIGTERM)
     code, said = in_child(lambda: train(tmp_path / "run", resume="force"))
     assert code == 143
     assert f"stopped at once; the same command goes on from {tmp_path / 'run' / 'checkpoint-1'}." in said

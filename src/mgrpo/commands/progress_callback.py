@@ -1,4 +1,4 @@
-"""Progress of a run: a live view on a terminal, elsewhere a plain line a logging step."""
+"""Progress of a run: a live view on a terminal, elsewhere one plain line per logging step."""
 
 import logging
 import sys
@@ -10,6 +10,7 @@ from rich.live import Live
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.display import summary_line, visible
 from mgrpo.monitoring.live import LiveView, number
 from mgrpo.runs import metrics as names
@@ -22,8 +23,8 @@ class TrainingProgress(TrainerCallback):
     """Shows where a run is, on stderr.
 
     Args:
-        is_main: whether this is the main process, the only one that speaks.
-        is_quiet: say nothing but what `show_event` is given.
+        is_main: whether this is the main process, the only one that prints.
+        is_quiet: print only events (`show_event`).
     """
 
     def __init__(self, *, is_main: bool = True, is_quiet: bool = False) -> None:
@@ -36,22 +37,23 @@ class TrainingProgress(TrainerCallback):
         self._row: dict[str, Any] = {}
 
     def show_event(self, text: str) -> None:
-        """Say something that is to be seen in any case, above the live view if there is one."""
+        """Print a message, with `is_quiet` too; above the live view if there is one."""
         if self._is_main:
             self._console.print(visible(text), soft_wrap=True, highlight=False, markup=False)
 
-    def set_alarm(self, text: str | None) -> None:
-        """Show what the collapse alarm says, from now on; None: nothing."""
-        self._view.alarm = None if text is None else visible(text)
+    def show_alarm(self, event: Event, text: str) -> None:
+        """Print what the collapse alarm reports, and keep its signals in the live view until it is over."""
+        self._view.alarm = None if event.kind == "cleared" else visible(", ".join(event.signals))
+        self.show_event(text)
 
     def watch_from(self, step: int) -> None:
-        """Show that there is an alarm, which can say something from a step on."""
+        """Show that there is an alarm, which reports from a step on."""
         self._view.watched_from = step
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Put the view up."""
+        """Start the view."""
         batches_per_step = args.gradient_accumulation_steps / (args.steps_per_generation * args.num_iterations)
-        # What the initial model voted for is remembered: its completions are not sampled at every step.
+        # The frozen model's votes are remembered: its completions are not sampled at every step.
         num_momentum = args.num_momentum_generations if args.label_source not in ("frozen", "gold") else 0
         self._view.begin(
             step=state.global_step,
@@ -67,7 +69,7 @@ class TrainingProgress(TrainerCallback):
                 self._view,
                 console=self._console,
                 refresh_per_second=REFRESHES_PER_SECOND,
-                redirect_stdout=sys.stdout.isatty(),  # else what goes into a file would go to the terminal
+                redirect_stdout=sys.stdout.isatty(),  # else text for a file would go to the terminal
             )
             self._live.start(refresh=True)
             self._log_handlers = [
@@ -79,7 +81,7 @@ class TrainingProgress(TrainerCallback):
                 handler.setStream(sys.stderr)  # by now rich's, which writes above the view
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._view.end_step(state.global_step)
 
     def on_log(
@@ -90,7 +92,7 @@ class TrainingProgress(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Show the numbers, the last held-out accuracy with them."""
+        """Show the numbers, and the last held-out accuracy."""
         row = logs or {}
         self._row |= row
         self._view.add_row(row)
@@ -103,14 +105,14 @@ class TrainingProgress(TrainerCallback):
             self.show_event(f"step {state.global_step}/{state.max_steps}  {summary_line(self._row)}")
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Say where a checkpoint is."""
+        """Print where a checkpoint is."""
         if self._live is not None:
             directory = Path(f"{args.output_dir}/{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
-            if directory.exists():  # else it could not be saved, which was said
+            if directory.exists():  # else it could not be saved, which was reported
                 self.show_event(f"step {state.global_step}  checkpoint: {directory}")
 
     def close(self) -> None:
-        """Leave the view's last state; the cursor is hidden for as long as it is up."""
+        """Stop the view and leave its last state; until then the cursor is hidden."""
         if self._live is not None:
             self._live.stop()
             self._live = None

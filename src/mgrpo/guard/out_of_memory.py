@@ -36,7 +36,7 @@ class Phase:
 
 
 PHASES = (
-    Phase("loading the model", "weights", (("", "load_model"), ("commands/train.py", "make_trainer"))),
+    Phase("loading the model", "weights", (("", "load_model"), ("commands/build_trainer.py", "build_trainer"))),
     Phase("evaluating", "evaluating", (("", "evaluate"),)),
     Phase("sampling the probe", "sampling", (("", "sample_probe"),)),
     Phase("sampling from the momentum model", "sampling", (("", "_sample_momentum"),)),

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from mgrpo.cli import main
-from mgrpo.commands.train import _check_sharding
+from mgrpo.commands.build_trainer import check_launch
 from mgrpo.errors import UserError
 from mgrpo.models.load import ModelSource
 
@@ -29,9 +29,9 @@ def test_fsdp1_is_refused_where_there_is_a_momentum_model(monkeypatch, make_conf
         monkeypatch.setenv("FSDP_VERSION", version)
     if is_refused:
         with pytest.raises(UserError, match="set fsdp_version to 2"):
-            _check_sharding(config, PLAIN)
+            check_launch(config, PLAIN)
     else:
-        _check_sharding(config, PLAIN)
+        check_launch(config, PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_zero_3_is_refused_where_it_could_not_save_or_load(make_config, stage, s
     config = make_config()
     config.deepspeed_plugin = SimpleNamespace(zero_stage=stage, zero3_save_16bit_model=saves_whole)
     if message is None:
-        _check_sharding(config, source)
+        check_launch(config, source)
     else:
         with pytest.raises(UserError, match=message):
-            _check_sharding(config, source)
+            check_launch(config, source)

@@ -1,0 +1,187 @@
+"""From a recipe to a trainer: data first, then the model, so that mistakes are found before a model is loaded."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import transformers
+from datasets import Dataset
+from transformers import PreTrainedConfig, PrinterCallback, ProgressCallback, Trainer
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from trl import get_peft_config
+
+from mgrpo.answers import get_extractor, import_function
+from mgrpo.commands.benchmark_callback import BenchmarkEvaluation, BenchmarkPlan, plan_benchmarks
+from mgrpo.errors import UserError
+from mgrpo.models.cpu_allocator import keep_freed_memory
+from mgrpo.models.load import ModelSource, find_model, load_model, room_for_prompt
+from mgrpo.recipes.data import load_data
+from mgrpo.recipes.recipe import Recipe
+from mgrpo.tasks.check import check_prompts
+from mgrpo.tasks.task import Task, is_known
+from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
+from mgrpo.training.labelling import equivalent_to_gold
+from mgrpo.training.sharding import uses_fsdp
+from mgrpo.training.trainer import MGRPOTrainer
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from and is measured on.
+
+    Attributes:
+        task: how prompts are asked and answers are read.
+        train: the prompts.
+        eval_task: the same for the held-out prompts.
+        eval: the held-out prompts, or None.
+        reward_funcs: rewards in addition to the vote's.
+        benchmarks: what is measured during training, or None.
+    """
+
+    task: Task
+    train: Dataset
+    eval_task: Task
+    eval: Dataset | None
+    reward_funcs: list[Callable]
+    benchmarks: BenchmarkPlan | None
+
+
+def load_training_data(recipe: Recipe) -> TrainingData:
+    """Load all that a run needs except its model, and check what can be checked before that.
+
+    Raises:
+        UserError: for what cannot work.
+    """
+    config, data = recipe.config, recipe.data
+    reward_funcs = [import_function(name, "reward_funcs") for name in data.reward_funcs or []]
+    check_launch(config, find_model(recipe.model.model_name_or_path))
+    assert data.task is not None
+    task, train = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
+    check_enough_prompts(len(train), config)
+    if config.label_source == "gold":
+        _check_gold(train, data.task)
+        if config.process_index == 0:
+            print("label_source is gold: this run trains on the right answers, it is not label-free.", file=sys.stderr)
+    eval_task, eval_prompts = task, None
+    if config.eval_strategy != "no":
+        assert data.eval_task is not None
+        eval_task, eval_prompts = load_data(data, data.eval_task, data.eval_dataset_split, data.eval_dataset_size)
+    return TrainingData(task, train, eval_task, eval_prompts, reward_funcs, plan_benchmarks(data, config))
+
+
+def _check_gold(train: Dataset, task: str) -> None:
+    if not any(map(is_known, train["answer"] if "answer" in train.column_names else [])):
+        raise UserError(
+            f"label_source is gold, but task {task} has no right answers; set answer_column to a column that has, or "
+            "choose another label_source."
+        )
+
+
+def check_launch(config: MGRPOConfig, source: ModelSource) -> None:
+    """Refuse ways of sharding under which the models could not be averaged, loaded or saved.
+
+    Raises:
+        UserError: for FSDP1, and for ZeRO-3 with a model or settings that do not suit it.
+    """
+    fsdp_version = (config.fsdp_plugin_args or {}).get("fsdp_version") or os.environ.get("FSDP_VERSION", "1")
+    if uses_fsdp(config) and int(fsdp_version) == 1 and has_momentum_model(config):
+        raise UserError(
+            "fsdp_version is 1, which flattens parameters, so that the momentum model cannot follow them; set "
+            "fsdp_version to 2."
+        )
+    plugin = config.deepspeed_plugin
+    if plugin is None or plugin.zero_stage != 3:
+        return
+    if not plugin.zero3_save_16bit_model:
+        raise UserError(
+            "zero3_save_16bit_model is false, so the complete models could not be saved at the end; launch with "
+            "--zero3_save_16bit_model true."
+        )
+    if not source.is_plain:
+        raise UserError(
+            f"the model {source.location} is not in transformers' plain format, and under DeepSpeed ZeRO-3 it cannot "
+            "be converted; save it with save_pretrained first, or launch with FSDP2."
+        )
+
+
+def build_trainer(
+    recipe: Recipe, data: TrainingData, checkpoint: Path | None, changed: dict[str, float]
+) -> MGRPOTrainer:
+    """Load the model and build the trainer around it.
+
+    Args:
+        recipe: the run.
+        data: its data.
+        checkpoint: what it resumes from, or None.
+        changed: the settings that a rollback changes.
+
+    Raises:
+        UserError: if the model cannot be loaded, or its tokenizer does not suit the prompts.
+    """
+    config = copy(recipe.config)  # the recipe stays as it was given, and leads to the same rollbacks again
+    config.eval_on_start = config.eval_on_start and data.eval is not None and checkpoint is None
+    for name, value in changed.items():
+        setattr(config, name, value)
+    revision = None if recipe.model.model_revision == "main" else recipe.model.model_revision
+    if revision is not None:
+        config.model_init_kwargs = {"revision": revision}  # TRL loads the reference model by name, with these
+    transformers.utils.logging.disable_progress_bar()
+    if config.device.type == "cpu":
+        keep_freed_memory()
+    run_directory = Path(config.output_dir)
+    run_directory.mkdir(parents=True, exist_ok=True)
+    # ZeRO-3 loads on all processes together
+    takes_turns = not is_deepspeed_zero3_enabled()
+    with config.main_process_first(local=False, desc="loading the model") if takes_turns else nullcontext():
+        model, tokenizer = load_model(
+            recipe.model.model_name_or_path,
+            dtype=recipe.model.dtype or "float32",
+            attn_implementation=recipe.model.attn_implementation,
+            revision=revision,
+            trust_remote_code=config.trust_remote_code,
+            pad_token=recipe.data.pad_token,
+            copy_dir=run_directory / "initial",
+        )
+    trainer = MGRPOTrainer(
+        model,
+        reward_funcs=list(data.reward_funcs),
+        args=config,
+        train_dataset=_without_bad_prompts(data.train, tokenizer, recipe, model.config),
+        eval_dataset=data.eval and _without_bad_prompts(data.eval, tokenizer, recipe, model.config),
+        processing_class=tokenizer,
+        peft_config=get_peft_config(recipe.model),
+        answer_fn=get_extractor(data.task.extractor),
+        equivalence=data.task.equivalence,
+        gold_scorer=data.task.score,
+        eval_gold_scorer=data.eval_task.score or partial(equivalent_to_gold, equivalence=data.task.equivalence),
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    if data.benchmarks is not None:
+        # Not TRL's `log`, which would take its mean over a part of the batches since the last row.
+        log = partial(Trainer.log, trainer)
+        trainer.add_callback(
+            BenchmarkEvaluation(data.benchmarks, trainer.model, tokenizer, lambda: trainer.momentum_model, log)
+        )
+    return trainer
+
+
+def _without_bad_prompts(dataset: Dataset, tokenizer: Any, recipe: Recipe, model_config: PreTrainedConfig) -> Dataset:
+    kept, dropped = check_prompts(
+        dataset,
+        tokenizer,
+        max_prompt_length=recipe.data.max_prompt_length,
+        room=room_for_prompt(model_config, recipe.config.max_completion_length),
+        on_bad_prompt=recipe.data.on_bad_prompt,
+        chat_template_kwargs=recipe.config.chat_template_kwargs,
+    )
+    if any(dropped.values()) and recipe.config.process_index == 0:
+        what = " and ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in dropped.items() if count)
+        print(f"dropped {what} of {len(dataset)} prompts", file=sys.stderr)
+    return kept
