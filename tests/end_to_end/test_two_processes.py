@@ -84,18 +84,36 @@ def assert_same_weights(run, other, tolerance):
         assert moved > 0.1 and apart < tolerance * moved
 
 
+FIVE_STEPS = ("--max_steps", "5", "--save_strategy", "no", *MOVED_QUICKLY)
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    """A run of one process, which those of two must equal."""
+    run = tmp_path_factory.mktemp("one") / "run"
+    launch(run, *FIVE_STEPS, num_processes=1, by_prompt=True)
+    return run
+
+
+@pytest.fixture(scope="module")
+def by_ddp(tmp_path_factory):
+    """The same run on two processes."""
+    run = tmp_path_factory.mktemp("ddp") / "run"
+    launch(run, *FIVE_STEPS, by_prompt=True)
+    return run
+
+
 @pytest.mark.timeout(280)
-def test_vote_and_log_over_both(tmp_path):
-    launch(tmp_path / "run", "--max_steps", "2", "--save_strategy", "no")
-    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
-    assert [row["step"] for row in rows] == [1, 2]
+def test_vote_and_log_over_both(by_ddp):
+    rows = read_rows(by_ddp / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
     # 2 processes x 2 groups x (6 + 2): metrics and completions are of all of them
-    table = completions(tmp_path / "run", 1)
+    table = completions(by_ddp, 1)
     assert len(table) == 2 * 2 * 8
     assert len({row["prompt"] for row in table}) == 4
     agreement = sum(row["reward"] for row in table) / len(table)
     assert rows[0]["vote/agreement"] == pytest.approx(agreement)
-    policy, momentum = models(tmp_path / "run")
+    policy, momentum = models(by_ddp)
     assert policy.keys() == momentum.keys()
     assert any(not torch.equal(policy[name], momentum[name]) for name in policy)
 
@@ -115,13 +133,16 @@ def assert_same_runs(one, other):
 
 
 @pytest.mark.timeout(700)
-def test_one_process_and_two_by_ddp_and_by_fsdp_come_to_the_same(tmp_path):
-    """Completions follow from prompts and weights (on_cpu.py), so whoever samples, votes and learns, they agree."""
-    settings = ("--max_steps", "5", "--save_strategy", "no", *MOVED_QUICKLY)
-    launch(tmp_path / "one", *settings, num_processes=1, by_prompt=True)
-    for name, kind in {"ddp": DDP, "fsdp": FSDP}.items():
-        launch(tmp_path / name, *settings, kind=kind, by_prompt=True)
-        assert_same_runs(tmp_path / "one", tmp_path / name)
+def test_one_process_and_two_by_ddp_come_to_the_same(one_process, by_ddp):
+    """Completions follow from prompts and weights (on_cpu.py), so no matter which process samples, they agree."""
+    assert_same_runs(one_process, by_ddp)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(700)
+def test_so_do_two_by_fsdp(tmp_path, one_process):
+    launch(tmp_path / "fsdp", *FIVE_STEPS, kind=FSDP, by_prompt=True)
+    assert_same_runs(one_process, tmp_path / "fsdp")
 
 
 @pytest.mark.slow
@@ -148,12 +169,10 @@ def test_processes_with_different_recipes_do_not_train(tmp_path):
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.timeout(700)
-def test_so_do_two_by_deepspeed(tmp_path):
-    settings = ("--max_steps", "5", "--save_strategy", "no", *MOVED_QUICKLY)
-    launch(tmp_path / "one", *settings, num_processes=1, by_prompt=True)
+def test_so_do_two_by_deepspeed(tmp_path, one_process):
     for name, kind in {"zero2": ZERO2, "zero3": ZERO3}.items():
-        launch(tmp_path / name, *settings, kind=kind, by_prompt=True)
-        assert_same_runs(tmp_path / "one", tmp_path / name)
+        launch(tmp_path / name, *FIVE_STEPS, kind=kind, by_prompt=True)
+        assert_same_runs(one_process, tmp_path / name)
 
 
 @pytest.mark.slow
