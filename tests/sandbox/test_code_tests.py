@@ -58,12 +58,23 @@ FENCE = "```"
         (f"x\n{FENCE}python\na = 1\n{FENCE}\ny\n{FENCE}\nb = 2\nc = 3\n{FENCE}\nz", "b = 2\nc = 3", "b = 2\nc = 3"),
         (f"def f(): pass\n{FENCE}\nIt does.\n{FENCE}python\nf()\n{FENCE}", "f()", "def f(): pass"),
         (f"Cut:\n{FENCE}python\na = 1\nb =", None, "a = 1\nb ="),
-        (f"x\n{FENCE}\na = 1\n{FENCE}\nand\n{FENCE}\nb =", "and", "b ="),
+        (f"x\n{FENCE}\na = 1\n{FENCE}\nand\n{FENCE}\nb =", "and", "a = 1"),  # the last one is cut off
+        (f"x\n{FENCE}\nb =", None, "b ="),
+        (f"{FENCE}\ndef f(): 1\n{FENCE}\nRun:\n{FENCE}bash\npython f.py\n{FENCE}", "python f.py", "def f(): 1"),
+        (f"{FENCE}\ndef f(): 1\n{FENCE}\nUse:\n{FENCE}python\nx = f()\n{FENCE}", "x = f()", "def f(): 1"),
     ],
 )
 def test_code_is_read_out_of_a_completion(completion, fence, mbpp):
     assert extract_fenced(completion) == fence
     assert extract_mbpp(completion) == mbpp
+
+
+def test_the_program_is_the_last_block_that_defines_what_is_tested():
+    tests = mbpp_tests({"test_list": ["assert f(1) == 2", "x = 3", "assert f(x) == 4"]})
+    first, second = "def f(n):\n    return n", "def f(n):\n    return n + 1"
+    others = ("def test_f():\n    assert f(1) == 2", "y = f(1)", "2 4", "$ python f.py")
+    completion = "".join(f"So:\n{FENCE}\n{block}\n{FENCE}\n" for block in (first, second, *others))
+    assert extract_program(completion, tests) == second
 
 
 CASES = [{"input": "1\n", "output": "2\n", "testtype": "stdin"}]

@@ -16,8 +16,9 @@ import binascii
 import io
 import json
 import pickle
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -35,6 +36,12 @@ class AssertTests:
     """Assert statements on a function, each of which must hold."""
 
     split: SplitTests
+
+    @property
+    def names(self) -> set[str]:
+        """The names that the tests use."""
+        trees = [ast.parse(source) for _, source in self.split.steps]
+        return {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,8 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def extract_program(completion: str, tests: CodeTests) -> str | None:
     """The code in a completion, read as the tests' benchmark reads it; None if there is none."""
-    code = extract_mbpp(completion) if isinstance(tests, AssertTests) else extract_fenced(completion)
+    is_mbpp = isinstance(tests, AssertTests)
+    code = extract_mbpp(completion, tests.names) if is_mbpp else extract_fenced(completion)
     return code if code and code.strip() else None
 
 
@@ -143,30 +151,44 @@ def extract_fenced(completion: str) -> str | None:
     return "\n".join(lines[fences[-2] + 1 : fences[-1]]) if len(fences) > 1 else None
 
 
-def extract_mbpp(completion: str) -> str:
+def extract_mbpp(completion: str, tested: Collection[str] = ()) -> str:
     """The code before the first [DONE], and after [BEGIN] if the completion repeats it.
 
     If that text has fences, it is the part before the first one if that is code (the prompt of `mbpp_instruct` opens
-    the fence), or else the last block, up to the end if it is not closed. Without fences it is the whole text, as in
-    lm-eval's `mbpp`.
+    the fence), or else the last block that parses as Python and defines one of the tested names, so that a block of
+    usage or of output after it does not count. Without such a block it is the last one that defines a function or
+    class, or a variable, or else the last one; a block that is not closed goes to the end. Without fences it is the
+    whole text, as in lm-eval's `mbpp`.
+
+    Args:
+        completion: of the model.
+        tested: names that the tests use; empty: not known.
     """
     text = completion.partition("[DONE]")[0].rpartition("[BEGIN]")[2]
     lines = text.split("\n")
     fences = [number for number, line in enumerate(lines) if line.lstrip().startswith("```")]
     if not fences:
         return text
-    if _has_definition(before := "\n".join(lines[: fences[0]])):
+    if _definitions(before := "\n".join(lines[: fences[0]])):
         return before
-    opening = fences[(len(fences) - 1) // 2 * 2]
-    closing = fences[-1] if len(fences) % 2 == 0 else len(lines)
-    return "\n".join(lines[opening + 1 : closing])
+    closings = [*fences[1::2], len(lines)]
+    blocks = ["\n".join(lines[start + 1 : end]) for start, end in zip(fences[::2], closings, strict=False)]
+    definitions = [_definitions(block) for block in blocks]
+    of_tested = [block for block, names in zip(blocks, definitions, strict=True) if not names.isdisjoint(tested)]
+    of_any = [block for block, names in zip(blocks, definitions, strict=True) if names]
+    of_functions = [block for block in of_any if re.search(r"^(?:async def|def|class) ", block, re.MULTILINE)]
+    return (of_tested or of_functions or of_any or blocks)[-1]
 
 
-def _has_definition(text: str) -> bool:
+def _definitions(text: str) -> set[str]:
+    """The names that a program defines; none if it is not Python."""
     try:
-        return any(isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assign)) for node in ast.parse(text).body)
+        nodes = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
+        return set()
+    names = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    targets = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
+    return names | {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
 
 
 def same_output(printed: str, expected: str) -> bool:
