@@ -52,3 +52,17 @@ def test_boxed(text, answer):
 @given(st.text(st.characters(exclude_characters="\\{}"), min_size=1).filter(str.strip))
 def test_what_is_boxed_comes_back(answer):
     assert boxed(rf"so \boxed{{{answer}}}") == answer.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"\boxed{5\ }", "5"),
+        (r"\boxed{x\\}", r"x\\"),
+        ("\\boxed{5}\n\nProblem: another\n\\boxed{7}", "5"),
+        ("Problem: this\n\\boxed{7}", "7"),
+        ("Again.\nProblem: this\n\\boxed{7}", "7"),
+    ],
+)
+def test_spaces_and_next_questions(text, answer):
+    assert boxed(text) == answer

@@ -91,3 +91,31 @@ def test_choice_among_other_options(text, answer):
 
 def test_choice_among_letters_beyond_the_default():
     assert get_extractor("choice:XYZ")("Answer: y") == "Y"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Answer： B", "B"),
+        ("答案：B", "B"),
+        ("答案是 C。", "C"),
+        ("正确答案为：(D)", "D"),
+        ("<answer>C</answer>", "C"),
+        ("<answer> (c) </answer>", "C"),
+        ("C is the correct answer", "C"),
+        ("So (C) is correct, not (B).", "C"),
+        ("B is the best option. A is worse.", "B"),
+        ("C is not the correct answer", None),
+        ("A or B", None),
+        ("A or B.", None),
+        ("(A) or (B)", None),
+        ("The answer is A or B.", None),
+        (r"\boxed{A or B}", None),
+        ("A, B or C.", None),
+        ("A or B? The answer is B.", "B"),
+        ("Answer: B\n\nQuestion: another\nAnswer: C", "B"),
+        ("Question: this\nAnswer: D", "D"),
+    ],
+)
+def test_statements_alternatives_and_next_questions(text, answer):
+    assert choice(text) == answer

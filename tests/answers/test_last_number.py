@@ -91,3 +91,35 @@ def test_number(text, answer):
 @given(st.integers() | st.decimals(allow_nan=False, allow_infinity=False, places=3))
 def test_a_number_is_read_as_it_was_written(value):
     assert number(f"It is {value:,}.") == f"{value}"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("10 000 euros", "10000"),
+        ("It costs 1 234 567.50 dollars", "1234567.50"),
+        ("10\u202f000 or 20\u00a0000", "20000"),
+        ("2020 100 people", "100"),  # a year
+        ("1, 200", "200"),
+        ("3 1000", "1000"),
+        ("5 100 20", "20"),  # no thousands: the last group is too short
+    ],
+)
+def test_thousands_with_spaces(text, answer):
+    assert number(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("It is 5.\n\nQ: Jane has 12 apples.\nA: 12", "5"),
+        ("#### 7\n\nQuestion: and 9?\n#### 9", "7"),
+        ("So 3.\n**Question 2:** 17", "3"),
+        ("So 3.\n## Problem 2: 17", "3"),
+        ("Q: what is 2 + 2?\nA: 4", "4"),  # a completion may repeat its own
+        ("Let me repeat it.\nQuestion: what is 2 + 2?\nAnswer: 4", "4"),
+        ("The Q: is 17", "17"),
+    ],
+)
+def test_a_next_question_is_not_read(text, answer):
+    assert number(text) == answer

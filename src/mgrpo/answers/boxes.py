@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from mgrpo.answers.next_question import before_next_question
+
 _T = TypeVar("_T")
 
 
@@ -22,16 +24,21 @@ _BOX_OR_BRACE = re.compile(
       | \\(?!\\(?:boxed|fbox)). | [{}]""",
     re.DOTALL | re.VERBOSE,
 )
+_LAST_BACKSLASH = re.compile(r"(?<!\\)\\$")
+"""What stripping leaves of a space at the end that is written as `\\ `."""
 
 
 def boxed(text: str) -> str | None:
     r"""Take the content of the last complete `\boxed{...}` or `\fbox{...}`; braces may nest.
 
     A number or letter without braces counts too: `\boxed 5`. None where there is no box, none was closed, or the last
-    complete one is empty. A box in a box is part of the outer one's answer, if that was closed.
+    complete one is empty. A box in a box is part of the outer one's answer, if that was closed. Boxes after the
+    beginning of a next question count only where there are none before.
     """
-    span = last(boxes(text))
-    return text[slice(*span)].strip() or None if span else None
+    for part in (before_next_question(text), text):
+        if span := last(boxes(part)):
+            return _LAST_BACKSLASH.sub("", part[slice(*span)].strip()).strip() or None
+    return None
 
 
 def boxes(text: str) -> Iterator[tuple[int, int]]:

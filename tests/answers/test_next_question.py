@@ -1,0 +1,19 @@
+import pytest
+
+from mgrpo.answers.next_question import before_next_question
+
+
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [
+        ("5\nQ: 6", "5\n"),
+        ("5\n\n**Question 12:** 6\nQ: 7", "5\n\n"),
+        ("5\n问题 Q: 6", "5\n问题 Q: 6"),  # not at the beginning of a line
+        ("Q: 5", "Q: 5"),
+        (" \nQ: 5\nA: 6\nQ: 7", " \nQ: 5\nA: 6\n"),
+        ("Q.E.D.", "Q.E.D."),
+        ("", ""),
+    ],
+)
+def test_before_next_question(text, before):
+    assert before_next_question(text) == before
