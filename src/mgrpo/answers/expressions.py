@@ -20,6 +20,9 @@ from math_verify import verify
 from sympy.core.relational import Relational  # type: ignore[import-untyped]
 
 NUM_POINTS = 3
+NUM_DIGITS = 35
+MIN_BITS = 110
+"""Of a number to 33 digits."""
 MAX_EXACT_BITS = 2**16
 """Of numbers that are worked out exactly, such as 2^{2010} - 1; larger ones are not told apart by value."""
 MAX_BITS_AS_TEXT = 2048
@@ -50,7 +53,8 @@ def fingerprint(latex: str) -> dict[str, Any]:
     Returns:
         `kind` is one of
         exact: a rational number, `values` its numerator / denominator in hexadecimal, or their digest;
-        scalar: `values` are complex numbers as [real, imaginary], or None where there are none;
+        scalar: `values` are complex numbers as [real, imaginary], or None where there are none; of a constant without
+        decimals `digits` are its real and imaginary part to `NUM_DIGITS` digits as text, where that many are known;
         =, > or >=: left minus right of a relation, divided by its first value (in an inequality by that one's absolute
         value), since a factor does not change what it says;
         text: no mathematics after all, or too large or small for a float; equal to itself alone.
@@ -69,9 +73,11 @@ def fingerprint(latex: str) -> dict[str, Any]:
         is_long = _num_bits(exact) > MAX_BITS_AS_TEXT
         return {"kind": "exact", "values": blake2b(text.encode(), digest_size=16).hexdigest() if is_long else text}
     try:
-        return {"kind": "scalar", "values": _values(parsed)}
+        values = _values(parsed)
     except OverflowError:
         return {"kind": "text", "values": None}
+    is_exact = values is not None and "." not in latex and not parsed.free_symbols - {sympy.Symbol("i")}
+    return {"kind": "scalar", "values": values, "digits": _digits(parsed) if is_exact else None}
 
 
 def are_equal(left: str, right: str) -> bool:
@@ -162,6 +168,18 @@ def _values(expression: sympy.Expr) -> list[list[float]] | None:
         except (TypeError, ValueError, ArithmeticError, AttributeError, NotImplementedError):
             return None
     return values if len(values) == NUM_POINTS else values * NUM_POINTS
+
+
+def _digits(expression: sympy.Expr) -> list[str] | None:
+    """Real and imaginary part of a constant as text, None where `NUM_DIGITS` digits of one are not known."""
+    value = expression.xreplace({sympy.Symbol("i"): sympy.I}).evalf(NUM_DIGITS + 2, maxn=120)
+    digits = []
+    for part in value.as_real_imag():
+        is_zero = part == 0 or (isinstance(part, sympy.Float) and part._prec == 1)
+        if not (is_zero or part.is_Rational or (isinstance(part, sympy.Float) and part._prec >= MIN_BITS)):
+            return None
+        digits.append("0" if is_zero else str(part))
+    return digits
 
 
 def _as_float(part: sympy.Expr) -> float:

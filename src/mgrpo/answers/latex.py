@@ -23,9 +23,11 @@ GREEK = (
 )
 _ALLOWED = frozenset(
     {rf"\{name}" for name in (*FUNCTIONS, *GREEK)}
-    | {r"\frac", r"\cdot", r"\le", r"\ge", r"\ne", r"\neq", r"\binom", r"\lfloor", r"\rfloor", r"\lceil", r"\rceil"}
+    | {r"\frac", r"\cdot", r"\le", r"\ge", r"\ne", r"\binom", r"\lfloor", r"\rfloor", r"\lceil", r"\rceil"}
     | set("+-/^_{}()[]|!<>=")
 )
+_BETWEEN_TERMS = ("+", "-", "=", "<", ">", r"\le", r"\ge", r"\ne")
+_IN_CONSTANTS = frozenset((*"+-^(){}[]", r"\cdot", r"\pi", r"\sqrt", r"\frac"))
 _NUM_ARGUMENTS = {r"\frac": 2, r"\binom": 2, r"\sqrt": 1, "^": 1, "_": 1}
 _PLAIN_NUMBER = re.compile(
     r"(?P<sign>[+-]?)(?:"
@@ -80,7 +82,7 @@ def expression_latex(tokens: list[str]) -> str:
     """
     if _has_neighbouring_numbers(tokens):
         raise NotMathematicsError
-    written = _with_arguments(_expanded(tokens))
+    written = _with_coefficients(_with_arguments(_expanded(tokens)))
     open_brackets: list[str] = []
     exponents = [0]  # for each open bracket: how many exponents it is in
     for i, token in enumerate(written):
@@ -147,6 +149,43 @@ def _with_arguments(tokens: list[str]) -> list[str]:
             argument, i = _argument(tokens, i, is_fraction=token in (r"\frac", r"\binom"), is_first=number == 0)
             written += ["{", *_with_arguments(argument), "}"]
     return written
+
+
+def _with_coefficients(tokens: list[str]) -> list[str]:
+    r"""Read 1/2 x as \frac12 x: a constant over a number, before a factor, is a coefficient."""
+    written: list[str] = []
+    i = 0
+    while i < len(tokens):
+        if (
+            tokens[i] == "/"
+            and i + 2 < len(tokens)
+            and is_number(tokens[i + 1])
+            and _begins_factor(tokens[i + 2])
+            and _ends_in_constant(written)
+        ):
+            written += [r"\cdot", r"\frac", "{", "1", "}", "{", tokens[i + 1], "}"]
+            i += 2
+        else:
+            written.append(tokens[i])
+            i += 1
+    return written
+
+
+def _begins_factor(token: str) -> bool:
+    is_command = token.startswith("\\") and token[1:] in (*FUNCTIONS, *GREEK)
+    return is_command or token in ("(", r"\frac") or (len(token) == 1 and token.isalpha())
+
+
+def _ends_in_constant(tokens: list[str]) -> bool:
+    """Whether the last term of a sum has no letters, functions or quotients."""
+    start, depth = len(tokens), 0
+    while start:
+        token = tokens[start - 1]
+        depth += (token in CLOSING) - (token in OPENING)
+        if depth < 0 or (depth == 0 and token in _BETWEEN_TERMS):
+            break
+        start -= 1
+    return start < len(tokens) and all(token in _IN_CONSTANTS or is_number(token) for token in tokens[start:])
 
 
 def _argument(tokens: list[str], i: int, *, is_fraction: bool, is_first: bool) -> tuple[list[str], int]:

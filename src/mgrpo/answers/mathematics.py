@@ -25,6 +25,8 @@ MAX_UNCLEAR = 3
 """Expressions in one answer that math-verify alone can compare; an answer with more counts as failed."""
 RELATIVE_TOLERANCE = 1e-10
 """Of the values of expressions. Numbers that the text gives are compared exactly: 0.333333 is not 1/3."""
+EXACT_TOLERANCE = Fraction(1, 10**30)
+"""Of constants whose digits are known: sqrt(10^12 + 1) is not 10^6, which a float hardly tells."""
 CACHE_SIZE = 2**16
 
 Leaf = form.Number | form.Expression
@@ -32,11 +34,12 @@ Leaf = form.Number | form.Expression
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a leaf: its exact value or that one's digest, and kind and values as fingerprints have them."""
+    """What is known of a leaf: its exact value or that one's digest; the rest is as fingerprints have it."""
 
     exact: Fraction | str | None = None
     kind: str = "scalar"
     values: tuple[complex, ...] = ()
+    digits: tuple[Fraction, Fraction] | None = None
     is_failed: bool = False
 
     @property
@@ -195,12 +198,18 @@ def _what_is_known(leaf: Leaf) -> _Known:
     if answer["kind"] == "exact":
         numerator, slash, denominator = answer["values"].partition("/")
         return _known_number(Fraction(int(numerator, 16), int(denominator, 16))) if slash else _Known(exact=numerator)
-    return _Known(kind=answer["kind"], values=tuple(complex(*value) for value in answer["values"] or ()))
+    digits = answer.get("digits")
+    return _Known(
+        kind=answer["kind"],
+        values=tuple(complex(*value) for value in answer["values"] or ()),
+        digits=None if digits is None else (Fraction(digits[0]), Fraction(digits[1])),
+    )
 
 
 def _known_number(value: Fraction) -> _Known:
     try:
-        return _Known(exact=value, values=(complex(float(value)),) * 3)
+        digits = None if _may_be_rounded(value) else (value, Fraction(0))
+        return _Known(exact=value, values=(complex(float(value)),) * 3, digits=digits)
     except OverflowError:
         return _Known(exact=value)
 
@@ -224,7 +233,24 @@ def _have_equal_values(left: _Known, right: _Known) -> bool:
     if left.exact is not None and right.exact is not None:
         return left.exact == right.exact
     pairs = zip(left.values, right.values, strict=True)
-    return left.kind == right.kind and all(_are_close(*pair) for pair in pairs)
+    if left.kind != right.kind or not all(_are_close(*pair) for pair in pairs):
+        return False
+    if left.digits is None or right.digits is None:
+        return True
+    size = max(map(abs, (*left.digits, *right.digits)))
+    differences = (abs(first - second) for first, second in zip(left.digits, right.digits, strict=True))
+    return all(difference <= EXACT_TOLERANCE * size for difference in differences)
+
+
+def _may_be_rounded(value: Fraction) -> bool:
+    """Whether a number is a decimal of so many digits that it may stand for an expression: 3.1415926536."""
+    denominator, powers = value.denominator, [0, 0]
+    for i, prime in enumerate((2, 5)):
+        while denominator % prime == 0:
+            denominator //= prime
+            powers[i] += 1
+    places = max(powers)
+    return denominator == 1 and places > 0 and len(str(abs(value.numerator) * 10**places // value.denominator)) >= 9
 
 
 def _are_close(left: complex, right: complex) -> bool:
@@ -238,14 +264,24 @@ def _label(forms: list[Form], class_of: dict[Leaf, int]) -> list[Hashable]:
     first_of: dict[Hashable, int] = {}
     for i, (form_, key) in enumerate(zip(forms, keys, strict=True)):
         components.join(first_of.setdefault(key, i), i)
-        if isinstance(form_, form.Assigned):
-            # x = 5 and y = 5 are different, unless somebody in the group says 5
-            inner = _key(form_.form, class_of)
-            if inner in bare:
-                components.join(first_of.setdefault(inner, i), i)
-            if form_.equation is not None:
-                components.join(first_of.setdefault(class_of[form_.equation], i), i)
+        # x = 5 and y = 5 are different, unless somebody in the group says 5
+        if (unnamed := _without_names(form_)) is not None and (inner := _key(unnamed, class_of)) in bare:
+            components.join(first_of.setdefault(inner, i), i)
+        if isinstance(form_, form.Assigned) and form_.equation is not None:
+            components.join(first_of.setdefault(class_of[form_.equation], i), i)
     return [components.find(i) for i in range(len(forms))]
+
+
+def _without_names(of: Form) -> Form | None:
+    """The value of `x = 5`, and the values of `x_1 = 3, x_2 = -1`; None where nothing has a name."""
+    if isinstance(of, form.Assigned):
+        return of.form
+    if isinstance(of, form.Collection):
+        named = [item for item in of.items if isinstance(item, form.Assigned)]
+        letters = {name for name, index, _ in (item.name.partition(" _ ") for item in named) if index}
+        if len(named) == len(of.items) and len(letters) == 1 and all(" _ " in item.name for item in named):
+            return form.Collection(of.kind, tuple(item.form for item in named))
+    return None
 
 
 def _key(of: Form, class_of: dict[Leaf, int]) -> Hashable:

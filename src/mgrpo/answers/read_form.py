@@ -9,12 +9,11 @@ surrounds them (brackets, commas, `x =`, units, spacing, `\left`, `$`) is settle
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence as Items
 from fractions import Fraction
 from functools import lru_cache
 
-from mgrpo.answers.form import Assigned, Collection, Expression, Form, InBase, Number, Sequence, Words
+from mgrpo.answers.form import Assigned, Collection, Expression, Form, InBase, Number, Sequence
 from mgrpo.answers.latex import GREEK, NotMathematicsError, exact_value, expression_latex
 from mgrpo.answers.tokens import (
     CLOSING,
@@ -24,12 +23,10 @@ from mgrpo.answers.tokens import (
     WORD_COMMANDS,
     tokenize,
     unwrapped,
-    without_text_commands,
 )
-from mgrpo.answers.units import without_unit
+from mgrpo.answers.units import split_words
+from mgrpo.answers.words import MAX_LENGTH, known_words, words_form
 
-MAX_LENGTH = 512
-"""In characters: a parser's time grows with them, and no answer that can be compared as mathematics is so long."""
 MAX_DEPTH = 12
 """Open brackets: 250 of them keep math-verify's parser busy for seconds."""
 
@@ -40,35 +37,25 @@ _RELATIONS = {"<": "<", ">": ">", r"\le": "<=", r"\ge": ">="}
 
 def read_form(answer: str) -> Form:
     """Read an answer's form; any text at all has one."""
-    return _words(answer) if len(answer) > MAX_LENGTH else read_short_form(answer)
+    return words_form(answer) if len(answer) > MAX_LENGTH else read_short_form(answer)
 
 
 @lru_cache(maxsize=2**15)
 def read_short_form(answer: str) -> Form:
     """Read the form of an answer of up to `MAX_LENGTH` characters; remembered, which long ones are not."""
     text = unwrapped(answer)
+    if (known := known_words(text)) is not None:
+        return known
     tokens = tokenize(text)
     depth = 0
     for token in tokens:
         depth += (token in OPENING) - (token in CLOSING)
         if depth > MAX_DEPTH:
-            return _words(text)
+            return words_form(text)
     try:
         return _read(tokens)
     except NotMathematicsError:
-        return _words(text)
-
-
-def _words(text: str) -> Words:
-    if len(text) <= MAX_LENGTH:
-        text = without_text_commands(text)
-    kept = "".join(c for c in text if c == " " or unicodedata.category(c)[0] not in "CZ")
-    kept = re.sub(r"^(?:option|choice|answer)\s+(?=\(?[A-Za-z]\)?$)", "", kept.strip(), flags=re.IGNORECASE)
-    bare = re.sub(r"(?<=[A-Za-z])[.,;!]", "", kept.replace("$", "").replace("\\", "")).strip(" .,;:!*\"'`")
-    if re.fullmatch(r"\([^()]+\)|\(?[A-Za-z]\)?", bare):
-        bare = bare.strip("( )")
-    bare = " ".join((bare or kept.strip()).split())
-    return Words(bare if len(bare) == 1 else bare.casefold())
+        return words_form(text)
 
 
 def _read(tokens: list[str]) -> Form:
@@ -78,7 +65,7 @@ def _read(tokens: list[str]) -> Form:
     if len(exact := _split(tokens, (r"\approx",))[0]) < len(tokens):  # what follows is rounded
         return _read(exact)
     if len(tokens) == 1 and (word := _bare_word(tokens[0])):
-        return Number(Fraction(_COUNTS.index(word.lower()))) if word.lower() in _COUNTS else _words(word)
+        return Number(Fraction(_COUNTS.index(word.lower()))) if word.lower() in _COUNTS else words_form(word)
     items = _split(tokens, (",", ";", *SEPARATING_WORDS))
     if len(items) > 1 and not (tokens.count("=") == 1 and "=" in items[0]):
         return _collection("set", items)
@@ -97,7 +84,9 @@ def _read(tokens: list[str]) -> Form:
         return Collection("set", tuple(_read(part) for part in alternatives))
     if (interval := _interval(tokens)) is not None:
         return interval
-    return _scalar(without_unit(tokens))
+    value, factor, words = split_words(tokens)
+    scalar = _scalar(value, factor)
+    return Sequence("words", "words", (scalar, words_form(words))) if words else scalar
 
 
 def _stripped(tokens: list[str]) -> list[str]:
@@ -261,9 +250,11 @@ def _is_variable(tokens: list[str]) -> bool:
     return len(tokens) == 1 and (len(tokens[0]) == 1 and tokens[0].isalpha() or tokens[0][1:] in GREEK)
 
 
-def _scalar(tokens: list[str]) -> Form:
+def _scalar(tokens: list[str], factor: int = 1) -> Form:
     if (number := exact_value(tokens)) is not None:
-        return Number(number)
+        return Number(number * factor)
+    if factor > 1:
+        tokens = ["(", *tokens, ")", r"\cdot", str(factor)]
     if (in_base := _in_base(tokens)) is not None:
         return in_base
     if tokens[-1] == "%":

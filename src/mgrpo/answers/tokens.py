@@ -1,8 +1,8 @@
 r"""The tokens of an answer that is written as mathematics, in LaTeX or in plain text.
 
-What says nothing about the value goes: dollars and other wrappers, `\left` and `\right`, spacing commands, degree
-signs, thousands separators, invisible characters. What is written in several ways comes out in one: `\dfrac` as
-`\frac`, `**` as `^`, π as `\pi`.
+What says nothing about the value goes: dollars and other wrappers, `\left` and `\right`, spacing commands, thousands
+separators, invisible characters, degree signs (but 30° in a sine is 30 π / 180). What is written in several ways comes
+out in one: `\dfrac` as `\frac`, `**` as `^`, π as `\pi`.
 """
 
 import re
@@ -10,7 +10,8 @@ import unicodedata
 
 TEXT = "\ue000"
 r"""Begins a token that was in \text{...}; a private character, which no answer has after the clean-up."""
-_TEXT_END, _CIRCLE = "\ue001", "\ue002"
+_TEXT_END = "\ue001"
+_DEGREE = "\ue002"
 
 OPENING = {
     **{"(": ")", "[": "]", "{": "}", r"\{": r"\}", r"\langle": r"\rangle"},
@@ -36,7 +37,8 @@ _UNICODE = str.maketrans(
         **dict.fromkeys("−–—‒﹣－", "-"),
         **dict.fromkeys("×⋅·∙•✕", r"\cdot "),
         **{"÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ", "∞": r"\infty ", "∪": r"\cup ", "∈": r"\in ", "√": r"\sqrt "},
-        **{"≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "±": r"\pm ", "°": r"\circ ", "º": r"\circ "},
+        **{"≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "ℝ": r"\mathbb{R}"},
+        **{"°": r"\circ ", "º": r"\circ ", "∅": r"\emptyset "},
         **{"½": r"\frac12 ", "¼": r"\frac14 ", "≈": r"\approx ", "¢": r"\text{ cents}", "∠": r"\angle "},
         **{"¾": r"\frac34 ", "⅓": r"\frac13 ", "⅔": r"\frac23 ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta "},
         **{"γ": r"\gamma ", "λ": r"\lambda ", "ω": r"\omega ", "φ": r"\phi ", "⟨": r"\langle ", "⟩": r"\rangle "},
@@ -59,7 +61,7 @@ _NOISE = re.compile(
 # 2e-3 is twice e less three; 2.0e-3, 2e-03 and 2e3 are numbers.
 _TOKEN = re.compile(
     r"\d+\.\d+[eE][-+]?\d{1,3}(?![\d.])|\d+[eE](?:\+?\d{1,3}|-\d{2,3})(?![\d.])"
-    r"|\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|\*\*|<=|>=|\s+|.",
+    r"|\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|\*\*|<=|>=|(?<=\s)!=|\s+|.",
     re.DOTALL,
 )
 _BRACKET_OR_THOUSANDS = re.compile(r"\\[{}]|[()\[\]]|(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
@@ -69,7 +71,17 @@ _RENAMED = {
     **dict.fromkeys((r"\times", r"\ast", "*"), r"\cdot"),
     **dict.fromkeys((r"\lvert", r"\rvert", r"\vert", r"\mid"), "|"),
     **{r"\leq": r"\le", r"\leqslant": r"\le", "<=": r"\le", r"\geq": r"\ge", r"\geqslant": r"\ge", ">=": r"\ge"},
-    **{r"\lt": "<", r"\gt": ">", "**": "^", r"\div": "/", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\%": "%"},
+    **{
+        r"\neq": r"\ne",
+        "!=": r"\ne",
+        r"\lt": "<",
+        r"\gt": ">",
+        "**": "^",
+        r"\div": "/",
+        r"\lbrace": r"\{",
+        r"\rbrace": r"\}",
+        r"\%": "%",
+    },
     **{r"\lbrack": "[", r"\rbrack": "]", r"\colon": ":", r"\degree": r"\circ", r"\textdegree": r"\circ"},
     **{r"\varphi": r"\phi", r"\varepsilon": r"\epsilon", r"\bar": r"\overline", r"\cent": f"{TEXT}cents"},
 }
@@ -78,7 +90,11 @@ _RENAMED = {
 _SMALL = ("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉")
 _SMALL_DIGITS = str.maketrans("".join(_SMALL), "0123456789-0123456789")
 _SMALL_RUN = re.compile(f"(?P<fraction>[{_SMALL[0]}]+[⁄/][{_SMALL[1]}]+)|(?P<above>[{_SMALL[0]}]+)|[{_SMALL[1]}]+")
-_OVER = re.compile(r"(?:(?<!\\)\{|\A)([^{}]*)\\over(?![A-Za-z])([^{}]*)(?:\}|\Z)")
+_OVER = re.compile(r"(?:(?<!\\)\{|\A)([^{}]*)\\(over|choose)(?![A-Za-z])([^{}]*)(?:\}|\Z)")
+_EMPTY_SET = re.compile(r"\\(?:emptyset|varnothing)(?![A-Za-z])")
+_REAL_NUMBERS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R(?![A-Za-z]))")
+_TRIGONOMETRIC = frozenset((r"\sin", r"\cos", r"\tan", r"\cot", r"\sec", r"\csc", "sin", "cos", "tan", "cot", "csc"))
+_DIRECTIONS = {"N": "north", "E": "east", "S": "south", "W": "west"}
 
 
 def _in_full_size(match: re.Match[str]) -> str:
@@ -99,14 +115,15 @@ def unwrapped(answer: str) -> str:
         if match["g"] is not None and inner.endswith("\\"):  # `\,` and `\;` are spaces
             break
         text = inner
-    return text.strip()
+    return re.sub(r"(?<!\\)\\$", "", text.strip())  # what is left of `5\ `
 
 
 def tokenize(text: str) -> list[str]:
     r"""The tokens of an unwrapped answer: numbers, commands, words, single characters, and pieces of \text."""
     text = text.replace("{,}", ",").replace(r"\$", " ").replace("$", " ")
     text = re.sub(r",\s*\\!\s*", "", text).replace("{}^", "^")
-    text = _OVER.sub(r"\\frac{\1}{\2}", re.sub(r"\.\((\d+)\)", r".\\overline{\1}", text))
+    text = _OVER.sub(_in_front, re.sub(r"\.\((\d+)\)", r".\\overline{\1}", text))
+    text = _REAL_NUMBERS.sub(r"(-\\infty,\\infty)", _EMPTY_SET.sub(r"\\{\\}", text))
     text = _NOISE.sub(" ", _TEXT_COMMAND.sub(rf"{TEXT}\1{_TEXT_END}", text))
     if re.fullmatch(r"-?[1-9]\d{0,2}(?: +\d{3})+", text.strip()):  # 1\,000
         text = text.replace(" ", "")
@@ -127,7 +144,7 @@ def tokenize(text: str) -> list[str]:
             tokens[i] = r"\cup"
         elif tokens[i] == "in" and tokens[i + 1] in ("(", "[", r"\{"):
             tokens[i] = r"\in"
-    return _without_degrees(tokens)
+    return _degrees_read(tokens)
 
 
 def is_number(token: str) -> bool:
@@ -155,25 +172,58 @@ def _join_thousands(text: str) -> str:
 
 
 def _text_tokens(text: str) -> list[str]:
-    stripped = text.strip(" .,")
+    stripped = text.strip(" .,").replace(r"\%", "%")
     if stripped in SEPARATING_WORDS:
         return [","]
-    if stripped in (*WORD_COMMANDS, "i", "e") or re.fullmatch(r"[-\d.]+", stripped):
+    if stripped in (*WORD_COMMANDS, "i", "e") or re.fullmatch(r"[-+\d./:%, ]*", stripped):
         return [_RENAMED.get(token, token) for token in _TOKEN.findall(stripped) if not token.isspace()]
+    if stripped.startswith((r"\circ", r"^\circ")):  # 20\text{°C}
+        return [r"\circ", *_text_tokens(stripped.partition(r"\circ")[2])]
     return [TEXT + stripped] if stripped else []
 
 
-def _without_degrees(tokens: list[str]) -> list[str]:
-    r"""Drop `^\circ`, `^{\circ}` and a bare `\circ`."""
-    kept: list[str] = []
+def _in_front(match: re.Match[str]) -> str:
+    r"""`{a \over b}` as `\frac{a}{b}`, `{a \choose b}` as `\binom{a}{b}`."""
+    above, command, below = match.groups()
+    return rf"\{'frac' if command == 'over' else 'binom'}{{{above}}}{{{below}}}"
+
+
+def _degrees_read(tokens: list[str]) -> list[str]:
+    r"""Drop degree signs (`^\circ`, `^{\circ}`, `\circ`); beside a sine, and the like, turn their angles into radians.
+
+    In 40^\circ N the letter is a direction.
+    """
+    has_function = not _TRIGONOMETRIC.isdisjoint(tokens)
+    read: list[str] = []
     for i, token in enumerate(tokens):
+        before = read[-1:]
         if token == r"\circ":
-            if kept[-2:] == ["^", "{"] and tokens[i + 1 : i + 2] == ["}"]:
-                kept[-2:] = [_CIRCLE]
-            elif kept[-1:] == ["^"]:
-                kept.pop()
-        elif kept[-1:] == [_CIRCLE]:
-            kept.pop()  # and its closing brace
+            is_braced = read[-2:] == ["^", "{"] and tokens[i + 1 : i + 2] == ["}"]
+            read = read[: -2 if is_braced else -1] if is_braced or before == ["^"] else read
+            if has_function and read:
+                start = _start_of_operand(read)
+                read[start:] = ["(", *read[start:], r"\cdot", r"\frac", "{", r"\pi", "}", "{", "180", "}", ")"]
+            read.append(_DEGREE + "{" * is_braced)
+        elif before == [_DEGREE + "{"]:
+            read[-1] = _DEGREE  # and its closing brace goes
+        elif before == [_DEGREE] and (direction := _DIRECTIONS.get(token.removeprefix(TEXT))):
+            read.append(TEXT + direction)
         else:
-            kept.append(token)
-    return [token for token in kept if token != _CIRCLE]
+            read.append(token)
+    return [token for token in read if token != _DEGREE]
+
+
+def _start_of_operand(tokens: list[str]) -> int:
+    r"""Where the last number, letter, bracket or \frac begins."""
+    start = len(tokens)
+    while True:
+        depth, start = 0, start - 1
+        while start >= 0:
+            depth += (tokens[start] in CLOSING) - (tokens[start] in OPENING)
+            if depth <= 0:
+                break
+            start -= 1
+        start = max(start, 0)
+        if tokens[start] != "{" or tokens[start - 1 : start] != ["}"]:
+            break
+    return start - (tokens[start] == "{" and tokens[start - 1 : start] in ([r"\frac"], [r"\sqrt"]))
