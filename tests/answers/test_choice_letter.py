@@ -100,6 +100,8 @@ def test_choice_among_letters_beyond_the_default():
         ("答案：B", "B"),
         ("答案是 C。", "C"),
         ("正确答案为：(D)", "D"),
+        ("所以选C", "C"),
+        ("**C** is the correct answer.", "C"),
         ("<answer>C</answer>", "C"),
         ("<answer> (c) </answer>", "C"),
         ("C is the correct answer", "C"),

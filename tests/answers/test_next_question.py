@@ -12,6 +12,7 @@ from mgrpo.answers.next_question import before_next_question
         ("Q: 5", "Q: 5"),
         (" \nQ: 5\nA: 6\nQ: 7", " \nQ: 5\nA: 6\n"),
         ("Q.E.D.", "Q.E.D."),
+        ("5\nHuman: and 6?", "5\n"),
         ("", ""),
     ],
 )

@@ -48,9 +48,9 @@ def _choice_patterns(options: str) -> tuple[re.Pattern[str], ...]:
     alternatives = rf"(?<!\w)(?:{letter},?[ ]{{1,2}}){{1,26}}or[ ]{{1,2}}{letter}(?!\w)"
     statement = rf"""(?i: \b(?:answer | (?:correct|right|best)\s(?:option|choice)) (?:\s(?:choice|option|letter))?
         \W{{0,4}} (?:\bis\b|[:=：]) ) \W{{0,10}} (?i:(?:option|choice|letter)\W{{1,4}})? {command} ([{either}]) {ends}
-        | 答案 [是为：:\s]{{0,4}} \W{{0,4}} ([{either}])(?![A-Za-z])
+        | (?:答案|选择?) [是为：:\s]{{0,4}} \W{{0,4}} ([{either}])(?![A-Za-z])
         | <answer> \W{{0,4}} ([{either}]) \W{{0,4}} </answer>
-        | (?<![\w'’-])\(?([{options}])\)?[ ]is[ ](?:the[ ])?(?:correct|right|best)\b"""
+        | (?<![\w'’-])\(?([{options}])[)*_]{{0,3}}[ ]is[ ](?:the[ ])?(?:correct|right|best)\b"""
     hint = rf"""(?<![\w\\])\(\s?([{options}])\s?\)
         | \*\*\s?\(?([{options}])(?:\)|\*\*|\.(?=[\s*]))
         | \\(?:text|math)[a-z]{{0,6}}\{{\s?\(?([{options}])[).]?\s?\}}

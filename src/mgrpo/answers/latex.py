@@ -173,7 +173,8 @@ def _with_coefficients(tokens: list[str]) -> list[str]:
 
 def _begins_factor(token: str) -> bool:
     is_command = token.startswith("\\") and token[1:] in (*FUNCTIONS, *GREEK)
-    return is_command or token in ("(", r"\frac") or (len(token) == 1 and token.isalpha())
+    is_bracket = token in ("(", "[", "|", r"\lfloor", r"\lceil", r"\frac", r"\binom")
+    return is_command or is_bracket or (len(token) == 1 and token.isalpha())
 
 
 def _ends_in_constant(tokens: list[str]) -> bool:

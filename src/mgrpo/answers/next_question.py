@@ -2,7 +2,9 @@
 
 import re
 
-_NEXT_QUESTION = re.compile(r"^[ \t#*]*+(?:Q|Question|Problem|Exercise)[ \t]?\d{0,4}[ \t]?[:：]", re.MULTILINE)
+_NEXT_QUESTION = re.compile(
+    r"^[ \t#*]*+(?:Q|Question|Problem|Exercise|Human|User)[ \t]?\d{0,4}[ \t]?[:：]", re.MULTILINE
+)
 
 
 def before_next_question(text: str) -> str:

@@ -82,7 +82,8 @@ _RENAMED = {
         r"\rbrace": r"\}",
         r"\%": "%",
     },
-    **{r"\lbrack": "[", r"\rbrack": "]", r"\colon": ":", r"\degree": r"\circ", r"\textdegree": r"\circ"},
+    **{r"\lbrack": "[", r"\rbrack": "]", r"\colon": ":"},
+    **dict.fromkeys((r"\degree", r"\textdegree", "degree", "degrees"), r"\circ"),
     **{r"\varphi": r"\phi", r"\varepsilon": r"\epsilon", r"\bar": r"\overline", r"\cent": f"{TEXT}cents"},
 }
 
@@ -177,6 +178,8 @@ def _text_tokens(text: str) -> list[str]:
         return [","]
     if stripped in (*WORD_COMMANDS, "i", "e") or re.fullmatch(r"[-+\d./:%, ]*", stripped):
         return [_RENAMED.get(token, token) for token in _TOKEN.findall(stripped) if not token.isspace()]
+    if stripped in ("degree", "degrees", "deg"):
+        return [r"\circ"]
     if stripped.startswith((r"\circ", r"^\circ")):  # 20\text{°C}
         return [r"\circ", *_text_tokens(stripped.partition(r"\circ")[2])]
     return [TEXT + stripped] if stripped else []

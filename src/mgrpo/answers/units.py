@@ -24,10 +24,8 @@ _UNITS = frozenset(
         "volt volts amp amps ampere amperes ohm ohms pascal pascals hz hertz mol moles kelvin celsius fahrenheit",
         # angles, money, counts
         "degree degrees deg radian radians rad cent cents dollar dollars usd euro euros eur yen rupees",
-        "point points way ways time times people person persons student students children child boys girls men women",
-        "item items piece pieces solution solutions side sides vertices edges digits numbers integers values pairs",
-        "apple apples orange oranges egg eggs ball balls marble marbles book books card cards coin coins",
-        "ticket tickets page pages step steps car cars animals dogs cats",
+        "point points way ways time times people person persons student students item items piece pieces",
+        "solution solutions digit digits",
     )
     for word in words.split()
 )
@@ -51,7 +49,7 @@ def split_words(tokens: list[str]) -> tuple[list[str], int, str]:
         return tokens, 1, ""
     words = [token.removeprefix(TEXT) for token in tokens[start:] if token.startswith(TEXT) or token.isalpha()]
     factor = 1
-    while words and (word := words[0].casefold()) in MAGNITUDES:
+    while words and (word := words[0].casefold().removesuffix("s")) in MAGNITUDES:
         factor *= MAGNITUDES[word]
         words = words[1:]
     for spelling in (["per", "cent"], *([word] for word in _PERCENT)):

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from mgrpo.answers.form import Expression, Form, Sequence, Words
+from mgrpo.answers.form import Collection, Expression, Form, Sequence, Words
 from mgrpo.answers.tokens import without_text_commands
 
 MAX_LENGTH = 512
@@ -27,7 +27,7 @@ def words_form(text: str) -> Words:
 
 
 def known_words(text: str) -> Form | None:
-    r"""`6:30 PM`, `6:30\text{ p.m.}` and `all real numbers`, in whatever spelling."""
+    r"""`6:30 PM`, `6:30\text{ p.m.}`, `all real numbers` and `empty set`, in whatever spelling."""
     plain = (
         " ".join(re.sub(r"\\[,;:! ]|~", " ", without_text_commands(text)).split())
         .replace(" :", ":")
@@ -35,6 +35,8 @@ def known_words(text: str) -> Form | None:
     )
     if plain.casefold().rstrip(".") in ("all real numbers", "all reals"):
         return Sequence("(", ")", (Expression(r"- \infty"), Expression(r"\infty")))
+    if plain.casefold().removeprefix("the ").rstrip(".") == "empty set":
+        return Collection("set", ())
     time = _TIME.fullmatch(plain)
     # 3am may be a product of variables
     if time and (time["minutes"] or "." in plain or "\\" in text or " " in plain and time["half"].isupper()):
