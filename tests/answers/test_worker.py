@@ -212,6 +212,16 @@ def test_a_function_that_cannot_be_imported_raises_and_the_next_call_is_right():
         assert in_workers("math:sqrt", [[4]]) == [2]
 
 
+def test_workers_that_do_not_start_are_counted_anew_after_they_were_reported(tmp_path, monkeypatch):
+    (tmp_path / "dies_when_imported.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    worker._close()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="4 worker processes in a row did not start"):
+            in_workers("dies_when_imported:f", [[1]])
+    worker._close()
+
+
 def test_large_arguments_and_results():
     text = "é" * 2_500_000  # 15 MB as JSON
     assert in_workers("builtins:len", [[text]] * 6, 20) == [len(text)] * 6

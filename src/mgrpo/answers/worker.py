@@ -229,10 +229,9 @@ class _Pool:
             item, _ = worker.waiting.popleft()
             if item is None:
                 self._num_failed_loads += 1
-                if self._num_failed_loads > MAX_FAILED_LOADS:
-                    raise RuntimeError(
-                        f"{self._num_failed_loads} worker processes in a row did not start ({failure.reason})"
-                    )
+                if (num_failed := self._num_failed_loads) > MAX_FAILED_LOADS:
+                    self._num_failed_loads = 0
+                    raise RuntimeError(f"{num_failed} worker processes in a row did not start ({failure.reason})")
             else:
                 results[item] = failure
                 num_done = 1
