@@ -9,6 +9,8 @@ from mgrpo.answers import EQUIVALENCES, answer_ids, equal_to, get_equivalence, n
 from mgrpo.answers.equivalence import by_function
 from mgrpo.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("patient_workers")
+
 HALF = [
     *("1/2", "0.5", r"\frac12", r"\frac{1}{2}", r"\dfrac{1}{2}", r"\tfrac{1}{2}", r"50\%", "50%", ".5", "$0.50$"),
     *("5/10", r"\frac 1 2", "½", "2^{-1}", r"\cos 60\pi/180", r"\sqrt{1/4}", "x = 0.5", r"0.5\text{ cm}"),

@@ -11,6 +11,8 @@ from mgrpo.answers import answer_ids
 sys.path.append(str(Path(__file__).parent))
 import spellings  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("patient_workers")
+
 DATA = os.environ.get("MGRPO_TEST_DATA")
 
 
