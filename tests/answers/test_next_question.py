@@ -1,6 +1,6 @@
 import pytest
 
-from mgrpo.answers.next_question import before_next_question
+from mgrpo.answers.next_question import parts_to_read
 
 
 @pytest.mark.parametrize(
@@ -16,5 +16,5 @@ from mgrpo.answers.next_question import before_next_question
         ("", ""),
     ],
 )
-def test_before_next_question(text, before):
-    assert before_next_question(text) == before
+def test_parts_to_read(text, before):
+    assert parts_to_read(text) == ([text] if before == text else [before, text])

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from mgrpo.answers.next_question import before_next_question
+from mgrpo.answers.next_question import parts_to_read
 
 _T = TypeVar("_T")
 
@@ -35,7 +35,7 @@ def boxed(text: str) -> str | None:
     complete one is empty. A box in a box is part of the outer one's answer, if that was closed. Boxes after the
     beginning of a next question count only where there are none before.
     """
-    for part in (before_next_question(text), text):
+    for part in parts_to_read(text):
         if span := last(boxes(part)):
             return _LAST_BACKSLASH.sub("", part[slice(*span)].strip()).strip() or None
     return None

@@ -4,7 +4,7 @@ import functools
 import re
 
 from mgrpo.answers.boxes import boxes, last
-from mgrpo.answers.next_question import before_next_question
+from mgrpo.answers.next_question import parts_to_read
 
 
 def choice(text: str, options: str = "ABCDEFGHIJ") -> str | None:
@@ -16,8 +16,7 @@ def choice(text: str, options: str = "ABCDEFGHIJ") -> str | None:
     pronoun of `I think` and both letters of `A or B` are none of these. Letters after the beginning of a next question
     count only where there are none before.
     """
-    parts = (before_next_question(text), text)
-    return next((letter for part in parts if (letter := _choice(part, options))), None)
+    return next((letter for part in parts_to_read(text) if (letter := _choice(part, options))), None)
 
 
 def _choice(text: str, options: str) -> str | None:

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 from mgrpo.answers.boxes import last
-from mgrpo.answers.next_question import before_next_question
+from mgrpo.answers.next_question import parts_to_read
 
 # In 1,2345 there is no thousands separator, and none is searched for after the first comma: that would be quadratic.
 _TEN_TO_THE = r"(?:\\times|\\cdot|[×·*])[ ]?10(?:\^|\*\*)"
@@ -38,7 +38,7 @@ def number(text: str) -> str | None:
     """
     for spelling, plain in _SPELLINGS.items():
         text = text.replace(spelling, plain)
-    for part in (before_next_question(text), text):
+    for part in parts_to_read(text):
         if found := _marked_number(part) or last(_NUMBER.finditer(part)):
             return _plain_number(found)
     return None

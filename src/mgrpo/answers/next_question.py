@@ -7,9 +7,12 @@ _NEXT_QUESTION = re.compile(
 )
 
 
-def before_next_question(text: str) -> str:
-    """The text before the first line that begins with `Q:` or `Question 2:`; a text may begin with one itself."""
+def parts_to_read(text: str) -> list[str]:
+    """The text before the first line that begins with `Q:` or `Question 2:`, then the whole, if no answer is there.
+
+    A text may begin with such a line itself. Without any, the whole alone.
+    """
     for found in _NEXT_QUESTION.finditer(text):
-        if not text[: found.start()].isspace() and found.start():
-            return text[: found.start()]
-    return text
+        if found.start() and not text[: found.start()].isspace():
+            return [text[: found.start()], text]
+    return [text]
