@@ -16,11 +16,11 @@ _UNITS = frozenset(
         "inch inches in ft foot feet yd yard yards mi mile miles mm cm dm km millimeter millimeters centimeter",
         "centimeters meter meters metre metres kilometer kilometers kilometre kilometres centimetre centimetres",
         "square sq squared cubic cu cubed unit units acre acres hectare hectares ml liter liters litre litres",
-        "milliliter milliliters gallon gallons quart quarts pint pints cup cups fl",
+        "milliliter milliliters gallon gallons quart quarts pint pints cup cups",
         # mass, time, speed, physics
         "mg kg gram grams kilogram kilograms oz ounce ounces lb lbs pound pounds ton tons tonne tonnes",
-        "ms sec secs second seconds min mins minute minutes hr hrs hour hours day days week weeks month months year",
-        "years decade decades century centuries mph kmh kph per newton newtons joule joules kj watt watts kw",
+        "sec secs second seconds min mins minute minutes hr hrs hour hours day days week weeks month months year",
+        "years decade decades century centuries mph kmh kph per newton newtons joule joules watt watts",
         "volt volts amp amps ampere amperes ohm ohms pascal pascals hz hertz mol moles kelvin celsius fahrenheit",
         # angles, money, counts
         "degree degrees deg radian radians rad cent cents dollar dollars usd euro euros eur yen rupees",
@@ -29,8 +29,8 @@ _UNITS = frozenset(
     )
     for word in words.split()
 )
-_SYMBOLS = frozenset(("m", "s", "g", "h", "L", "l", "N", "J", "W", "V", "K", "C", "F"))
-"""Units of one letter. Without \\text they count in a quotient alone (5 m/s): 5 m may be a product."""
+_SYMBOLS = frozenset(("m", "s", "g", "h", "L", "l", "N", "J", "W", "V", "K", "C", "F", "ms", "kJ", "kW", "fl", "kN"))
+"""Units that may be products, too. Without \\text they count in a quotient alone (5 m/s): 5 m may be a product."""
 MIN_WORD = 4
 """Letters of a plain word that is no product of variables."""
 
