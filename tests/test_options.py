@@ -6,6 +6,7 @@ import pytest
 from trl import TrlParser
 
 from mgrpo.errors import UserError
+from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.options import COMMAND_LINE, Range, options_of, plain, read_value, read_words
 from mgrpo.recipes.recipe import RECIPE_TYPES
 
@@ -103,6 +104,31 @@ def test_mistakes(name, given, message):
     with pytest.raises(UserError) as error:
         read_value(name, given, OPTIONS, "mine.yaml")
     assert message in str(error.value)
+
+
+def test_the_options_of_an_evaluation():
+    options = options_of(SamplingSettings)
+    text = dict.fromkeys(options, "1") | {"temperature": "0.5", "conversational": "false"}
+    text["chat_template_kwargs"] = '{"enable_thinking": false}'
+    read = {name: read_value(name, value, options, COMMAND_LINE) for name, value in text.items()}
+    assert (read["k"], read["temperature"], read["conversational"]) == (1, 0.5, False)
+    assert read["chat_template_kwargs"] == {"enable_thinking": False}
+    SamplingSettings(**read)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("k", "four", "a whole number"),
+        ("k", "0", "1 or more"),
+        ("conversational", "maybe", "true or false"),
+        ("chat_template_kwargs", "[]", "a mapping"),
+    ],
+)
+def test_options_of_an_evaluation_of_another_kind(name, value, kind):
+    with pytest.raises(UserError) as error:
+        read_value(name, value, options_of(SamplingSettings), COMMAND_LINE)
+    assert f"the command line sets {name} to {value!r}" in str(error.value) and kind in str(error.value)
 
 
 def test_an_option_without_a_value():

@@ -10,12 +10,13 @@ from typing import Any
 from mgrpo import __version__
 from mgrpo.commands.gpu_memory import SHARDINGS
 from mgrpo.commands.list_tasks import list_generators, list_tasks
-from mgrpo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
-from mgrpo.evaluation.protocols import OPTIONS, PROTOCOLS, read_options
+from mgrpo.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
+from mgrpo.options import COMMAND_LINE, options_of, read_value
 from mgrpo.recipes.files import PRESETS, RECIPES, read_command
 
-EXIT_BROKEN_PIPE = 141
-"""As a shell reports a program that wrote into a closed pipe."""
+CONFIG: dict[str, Any] = {"nargs": "+", "metavar": "RECIPE"}
+CONFIG["help"] = "files or built-in recipe names; later ones override earlier ones"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,19 +65,9 @@ def _add_train(commands: Any) -> None:
         "the fields.",
         allow_abbrev=False,
     )
-    _add_config(train, required=True)
+    train.add_argument("--config", required=True, **CONFIG)
     train.add_argument("--quiet", action="store_true", help="print only warnings, errors and the last line")
     train.set_defaults(run=_train, takes_fields=True)
-
-
-def _add_config(parser: Any, *, required: bool = False) -> None:
-    parser.add_argument(
-        "--config",
-        required=required,
-        nargs="+",
-        metavar="RECIPE",
-        help="files or built-in recipe names; later ones override earlier ones",
-    )
 
 
 def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
@@ -109,7 +100,7 @@ def _add_tasks(commands: Any) -> None:
         "their lengths, how an answer is read and compared. Fields are a recipe's: --model_name_or_path embedded.",
         allow_abbrev=False,
     )
-    _add_config(show)
+    show.add_argument("--config", **CONFIG)
     show.set_defaults(run=_show_task, takes_fields=True)
     generators = actions.add_parser("reasoning_gym", help="list the generators of the package reasoning-gym")
     generators.set_defaults(run=lambda _: list_generators())
@@ -132,8 +123,7 @@ def _add_plan(commands: Any) -> None:
     plan = commands.add_parser(
         "plan",
         help="count the GPU memory that a recipe needs, from the model's config.json",
-        usage="mgrpo plan --gpus N [--model MODEL] [--gpu_memory GIB] [--sharding HOW] [--config RECIPE ...] "
-        "[--FIELD VALUE ...]",
+        usage="mgrpo plan --gpus N [OPTION ...] [--config RECIPE ...] [--FIELD VALUE ...]",
         description="Count the memory that a run needs on each GPU, say whether it fits, and what to change if it "
         "does not. Of the model only its config.json is read. Fields are a recipe's; the others have their defaults.",
         allow_abbrev=False,
@@ -143,7 +133,7 @@ def _add_plan(commands: Any) -> None:
     add("--gpus", type=int, required=True, metavar="N", help="number of GPUs, with one process on each")
     add("--gpu_memory", type=float, default=80.0, metavar="GIB", help="memory of each GPU; default: %(default)g")
     add("--sharding", choices=SHARDINGS, default="ddp", help="how GPUs share the model; default: %(default)s")
-    _add_config(plan)
+    add("--config", **CONFIG)
     plan.set_defaults(run=_plan, takes_fields=True)
 
 
@@ -193,20 +183,19 @@ def _add_evaluate(commands: Any) -> None:
     add("--revision", help="branch, tag or commit of a model on the Hub")
     add("--trust_remote_code", action="store_true", help="run code that comes with the model")
     sampling = evaluate.add_argument_group("sampling", "these override the protocol's")
-    for name, text in OPTIONS.items():
-        sampling.add_argument(f"--{name}", metavar="VALUE", help=text)
+    for name, setting in options_of(SamplingSettings).items():
+        sampling.add_argument(f"--{name}", metavar="VALUE", help=setting.help)
     evaluate.set_defaults(run=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    overrides = read_options({name: value for name, value in vars(arguments).items() if value is not None})
+    options, given = options_of(SamplingSettings), vars(arguments)
+    overrides = {n: read_value(n, given[n], options, COMMAND_LINE) for n in options if given[n] is not None}
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
 
-    from mgrpo.commands.evaluate import evaluate_model
-    from mgrpo.evaluation.render import check_export, export_grids, show_grids
-    from mgrpo.evaluation.table_rows import read_lines
-    from mgrpo.evaluation.tables import benchmark_grid, metric_grid
+    from mgrpo.commands.evaluate import evaluate_model, show_results
+    from mgrpo.evaluation.render import check_export
 
     if arguments.export is not None:
         check_export(arguments.export)
@@ -225,13 +214,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         revision=arguments.revision,
         trust_remote_code=arguments.trust_remote_code,
     )
-    lines = read_lines(output)
-    grids = [benchmark_grid(lines), metric_grid(lines)]
-    show_grids(grids)
-    if arguments.export is not None:
-        export_grids(grids, arguments.export)
-        print(arguments.export)
-    print(output)
+    show_results(output, arguments.export)
 
 
 def _add_views(commands: Any) -> None:
@@ -318,7 +301,3 @@ def _compare(arguments: argparse.Namespace) -> None:
     from mgrpo.study.compare import compare_runs
 
     compare_runs(arguments.run_directories, arguments.output_dir, arguments.baseline)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

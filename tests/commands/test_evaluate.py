@@ -115,7 +115,7 @@ def test_weights_are_told_apart(runs):
         (["embedded", "--benchmarks", "math50"], ["'math50'", "did you mean 'math500'?"]),
         (["embedded", *ASKED, "--protocol", "grpo"], ["'grpo'", "did you mean 'm-grpo'?"]),
         (["embedded", *ASKED, "--engine", "tgi"], ["engine 'tgi'", "transformers, vllm"]),
-        (["embedded", *ASKED, "--k", "four"], ["--k is 'four'", "a whole number"]),
+        (["embedded", *ASKED, "--k", "four"], ["the command line sets k to 'four'", "a whole number"]),
         (["embedded", *ASKED, "--max_tokens", "4000"], ["max_tokens is 4000", "set max_tokens to"]),
         (["embedded", *ASKED, "--checkpoints", "all"], ["checkpoints is all", "leave it out"]),
         (["embedded", *ASKED, "--export", "table.pdf"], ["table.pdf", ".md", ".tex"]),

@@ -1,7 +1,7 @@
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.protocols import OPTIONS, PROTOCOLS, SamplingSettings, apply_protocol, num_samples, read_options
+from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings, apply_protocol, num_samples
 
 
 def test_the_paper_s_protocol():
@@ -42,25 +42,3 @@ def test_values_that_cannot_be(field, value):
 def test_no_such_protocol():
     with pytest.raises(UserError, match=r"'mgrpo' .*'m-grpo'"):
         apply_protocol("mgrpo", {})
-
-
-def test_options_are_read_from_text():
-    given = dict.fromkeys(OPTIONS, "1") | {"chat_template_kwargs": '{"enable_thinking": false}', "model": "x"}
-    read = read_options(given | {"conversational": "false", "temperature": "0.5"})
-    assert read.keys() == OPTIONS.keys()
-    assert (read["k"], read["temperature"], read["conversational"]) == (1, 0.5, False)
-    assert read["chat_template_kwargs"] == {"enable_thinking": False}
-    SamplingSettings(**read)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "kind"),
-    [
-        ("k", "four", "a whole number"),
-        ("conversational", "yes", "true or false"),
-        ("chat_template_kwargs", "[]", "JSON"),
-    ],
-)
-def test_options_of_another_kind(name, value, kind):
-    with pytest.raises(UserError, match=f"--{name} is .*{kind}"):
-        read_options({name: value})

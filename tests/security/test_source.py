@@ -28,7 +28,7 @@ STARTS_PROCESSES = {
 """Files that start a process, and what they give it."""
 
 IMPORTS_BY_NAME = {
-    "answers/extract.py": "the recipe's module:function, which is its author's code",
+    "answers/user_functions.py": "the recipe's module:function, which is its author's code",
     "sandbox/inside.py": "in the sandbox: the standard library's types, by our own tags",
     "answers/worker_process.py": "modules of ours that the parent process names",
     "tasks/reasoning_gym.py": "the package reasoning-gym, a name in the source",

@@ -16,8 +16,11 @@ from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
 from mgrpo.evaluation.engines import Engine, TransformersEngine, VllmEngine, check_engine
 from mgrpo.evaluation.prepare import EvalSettings, EvaluatedModel
 from mgrpo.evaluation.protocols import apply_protocol
+from mgrpo.evaluation.render import export_grids, show_grids
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, INITIAL, MOMENTUM_SUFFIX, Model, Weights
 from mgrpo.evaluation.runner import evaluate
+from mgrpo.evaluation.table_rows import read_lines
+from mgrpo.evaluation.tables import benchmark_grid, metric_grid
 from mgrpo.models.load import DTYPES, find_model, load_config, load_model, load_tokenizer
 from mgrpo.runs.checkpoints import checkpoints as checkpoints_of
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
@@ -108,6 +111,17 @@ def evaluate_model(
     output = output_dir or (Path("evaluations") / _as_directory(name) if run is None else run / EVALUATION_DIRECTORY)
     evaluate(models, loaded, eval_settings, output)
     return output
+
+
+def show_results(output: Path, export: Path | None) -> None:
+    """Print the tables of an evaluation and where it is; write them into a file, too, if one is named."""
+    lines = read_lines(output)
+    grids = [benchmark_grid(lines), metric_grid(lines)]
+    show_grids(grids)
+    if export is not None:
+        export_grids(grids, export)
+        print(export)
+    print(output)
 
 
 def _check_options(benchmarks: Sequence[str], engine: str, dtype: str, batch_size: int, data: str | None) -> None:

@@ -1,15 +1,11 @@
 """How a benchmark is sampled: the settings, and those of published papers as named protocols."""
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mgrpo.errors import UserError, did_you_mean
-
-
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+from mgrpo.options import Range, check_choices, option
 
 
 @dataclass(frozen=True)
@@ -20,50 +16,37 @@ class SamplingSettings:
         UserError: if a value is out of range.
     """
 
-    temperature: float = _option(0.0, "Sampling temperature; 0 is greedy.")
-    top_p: float = _option(1.0, "Share of the probability that is sampled from; 1 is all.")
-    top_k: int = _option(0, "Number of likeliest tokens that are sampled from; 0 is all.")
-    max_tokens: int = _option(3072, "Most tokens in a completion.")
-    k: int | None = _option(None, "Samples of each question; default: the protocol's for the benchmark.")
-    seed: int = _option(0, "Seed of the sampling.")
-    dataset_seed: int = _option(0, "Selects the questions of a generated task.")
-    split: str = _option("test", "Split of a task or of a data set on the Hub.")
-    dataset_config: str | None = _option(None, "Configuration of a data set on the Hub.")
-    prompt_column: str | None = _option(None, "A task's column with the question; default: the task's own.")
-    answer_column: str | None = _option(
-        None, "A task's column with the right answer; default: the task's or 'answer'."
-    )
-    prompt_template: str | None = _option(
+    temperature: float = option(0.0, "Sampling temperature; 0 is greedy.", Range(min=0))
+    top_p: float = option(1.0, "Share of the probability that is sampled from; 1 is all.", Range(above=0, max=1))
+    top_k: int = option(0, "Number of likeliest tokens that are sampled from; 0 is all.", Range(min=0))
+    max_tokens: int = option(3072, "Most tokens in a completion.", Range(min=1))
+    k: int | None = option(None, "Samples of each question; default: the protocol's for the benchmark.", Range(min=1))
+    seed: int = option(0, "Seed of the sampling.", Range(min=0))
+    dataset_seed: int = option(0, "Selects the questions of a generated task.")
+    split: str = option("test", "Split of a task or of a data set on the Hub.")
+    dataset_config: str | None = option(None, "Configuration of a data set on the Hub.")
+    prompt_column: str | None = option(None, "A task's column with the question; default: the task's own.")
+    answer_column: str | None = option(None, "A task's column with the right answer; default: the task's or 'answer'.")
+    prompt_template: str | None = option(
         None, "Text in which {prompt} is replaced by the question; default: the benchmark's."
     )
-    system_prompt: str | None = _option(None, "System message of a conversation.")
-    conversational: bool | None = _option(None, "Ask through the chat template; default: if the model has one.")
-    chat_template_kwargs: dict[str, Any] | None = _option(
+    system_prompt: str | None = option(None, "System message of a conversation.")
+    conversational: bool | None = option(None, "Ask through the chat template; default: if the model has one.")
+    chat_template_kwargs: dict[str, Any] | None = option(
         None, """Arguments of the chat template, as JSON: '{"enable_thinking": false}'."""
     )
-    answer_extractor: str | None = _option(
-        None, "How an answer is read: boxed, number, ...; default: the benchmark's."
-    )
-    answer_equivalence: str | None = _option(
+    answer_extractor: str | None = option(None, "How an answer is read: boxed, number, ...; default: the benchmark's.")
+    answer_equivalence: str | None = option(
         None, "When two answers are equal: math, text, ...; default: the benchmark's."
     )
 
     def __post_init__(self) -> None:  # noqa: D105
-        for name, smallest in (("temperature", 0), ("top_k", 0), ("max_tokens", 1), ("seed", 0), ("k", 1)):
-            value = getattr(self, name)
-            if value is not None and not value >= smallest:
-                raise UserError(f"{name} is {value}; set it to {smallest} or more.")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p is {self.top_p}; set it above 0 and to 1 at most.")
+        check_choices(self)
         if self.temperature == 0 and self.k is not None and self.k > 1:
             raise UserError(
                 f"k is {self.k} and temperature 0, which samples the same completion {self.k} times; set temperature "
                 "above 0, or k to 1."
             )
-
-
-OPTIONS = {setting.name: setting.metadata["help"] for setting in fields(SamplingSettings)}
-"""The settings by name, with their help."""
 
 
 @dataclass(frozen=True)
@@ -117,32 +100,3 @@ def num_samples(protocol: str, settings: SamplingSettings, benchmark: str) -> in
     if settings.k is not None:
         return settings.k
     return 1 if settings.temperature == 0 else PROTOCOLS[protocol].k_of.get(benchmark, PROTOCOLS[protocol].k)
-
-
-def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings among the options of a command line, whose values are text.
-
-    Raises:
-        UserError: if a value has the wrong type.
-    """
-    readers: dict[str, tuple[Callable[[str], Any], str]] = {
-        **dict.fromkeys(("temperature", "top_p"), (float, "a number")),
-        **dict.fromkeys(("top_k", "max_tokens", "k", "seed", "dataset_seed"), (int, "a whole number")),
-        "conversational": (lambda text: {"true": True, "false": False}[text.lower()], "true or false"),
-        "chat_template_kwargs": (_read_object, "a JSON object"),
-    }
-    read = {}
-    for name in OPTIONS.keys() & given.keys():
-        reader, kind = readers.get(name, (str, "text"))
-        try:
-            read[name] = reader(given[name])
-        except (ValueError, KeyError):
-            raise UserError(f"--{name} is {given[name]!r}; give {kind}") from None
-    return read
-
-
-def _read_object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(text)
-    return value

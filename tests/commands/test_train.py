@@ -1,0 +1,68 @@
+"""How a run ends: what is saved, what the command exits with, and what environment.json records."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import mgrpo
+from mgrpo.commands.train import _save, environment
+from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED
+from mgrpo.monitoring.collapse import Event
+from mgrpo.runs.stop import Stop
+
+SIGNAL = Stop("SIGTERM after step 5", 143)
+COLLAPSE = Event(4, "alarm", ["vote/agreement"], "agreement rose")
+
+
+def save_nothing(path):
+    raise OSError(28, "No space left on device", path)
+
+
+def end(directory, *, by_signal=None, collapse=None, broken=None, not_saved=None, save_model=None):
+    """Ends a run after step 5, for the reasons that are given."""
+    trainer = SimpleNamespace(
+        state=SimpleNamespace(global_step=5),
+        args=SimpleNamespace(process_index=0, should_save=True, world_size=1),
+        collapse_watch=SimpleNamespace(stop_event=collapse),
+        gradient_guard=SimpleNamespace(stop_reason=broken),
+        save_stop_reason=not_saved,
+        momentum_model=None,
+        save_model=save_model or (lambda path: Path(path).mkdir()),
+    )
+    guard = SimpleNamespace(stopped=lambda state: by_signal, finish_first=lambda what: None)
+    return _save(trainer, guard, directory)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "exit_code", "is_finished"),
+    [
+        ({}, None, True),
+        ({"by_signal": SIGNAL}, 143, False),  # the same command resumes it
+        ({"collapse": COLLAPSE}, EXIT_COLLAPSED, True),
+        ({"by_signal": SIGNAL, "collapse": COLLAPSE}, EXIT_COLLAPSED, True),
+        ({"broken": "5 gradients were not finite"}, EXIT_STOPPED, True),
+        ({"not_saved": "no checkpoint could be written"}, EXIT_STOPPED, False),
+        ({"save_model": save_nothing}, EXIT_STOPPED, False),
+    ],
+)
+def test_how_a_run_ends(tmp_path, reasons, exit_code, is_finished):
+    stop = end(tmp_path, **reasons)
+    assert (None if stop is None else stop.exit_code) == exit_code
+    assert [path.name for path in tmp_path.iterdir()] == (["final"] if is_finished else [])
+    if is_finished:
+        outcome = json.loads((tmp_path / "final" / "outcome.json").read_text())
+        assert (outcome["step"], outcome["exit_code"]) == (5, exit_code or 0)
+
+
+def test_models_that_cannot_be_saved_are_saved_by_the_same_command(tmp_path):
+    reason = end(tmp_path, save_model=save_nothing).reason
+    assert "No space left on device" in reason and "the same command" in reason
+
+
+def test_what_a_run_runs_on():
+    found = environment()
+    assert found["mgrpo"] == mgrpo.__version__ == "0.2.0"
+    assert {"torch", "transformers", "trl"} <= found["packages"].keys()
+    assert found["device"] and json.dumps(found)
