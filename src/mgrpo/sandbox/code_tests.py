@@ -139,8 +139,10 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def extract_program(completion: str, tests: CodeTests) -> str | None:
     """The code in a completion, read as the tests' benchmark reads it; None if there is none."""
-    is_mbpp = isinstance(tests, AssertTests)
-    code = extract_mbpp(completion, tests.names) if is_mbpp else extract_fenced(completion)
+    if isinstance(tests, AssertTests):
+        code: str | None = extract_mbpp(completion, tests.names)
+    else:
+        code = extract_fenced(completion)
     return code if code and code.strip() else None
 
 
