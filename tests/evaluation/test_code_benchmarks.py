@@ -56,8 +56,9 @@ def test_livecodebench(load):
     assert "reads the input from standard input" in benchmark.task.columns["prompt"][0]
     gold = benchmark.task.columns["answer"][0]
     texts = [fenced("print(2 * int(input()))"), fenced("print(4)"), "print(2 * int(input()))"]
-    assert [verdict.is_right for verdict in benchmark.judge(texts, [gold] * 3)] == [True, False, False]
-    assert benchmark.judge(texts, [gold] * 3)[2].answer is None  # no block
+    verdicts = benchmark.judge(texts, [gold] * 3)
+    assert [verdict.is_right for verdict in verdicts] == [True, False, False]
+    assert verdicts[2].answer is None  # no block
 
 
 def test_starter_code_is_shown(load, monkeypatch):
