@@ -117,7 +117,7 @@ def test_on_a_terminal(capsys):
         "step 3  evaluated: held-out x, x s",
         "step 3  checkpoint: run/checkpoint-3",
     ]
-    assert re.fullmatch(r"step 3/3 ━+  \d+\.\d (steps/s|s/step)  0:\d\d:\d\d gone", bar)
+    assert re.fullmatch(r"step 3/3 ━+  \d+\.\d (steps/s|s/step)  elapsed \d+:\d\d", bar)
     row = read_rows(Path("run/metrics.jsonl"))[-1]
     assert row["step"] == 3
     assert trends.split()[:2] == ["agreement", f"{row['vote/agreement']:.3g}"]
@@ -174,7 +174,7 @@ def test_warnings_stand_above_the_view_and_go_where_they_went_before(make_config
             library.removeHandler(handler)
     assert [line for line in screen(terminal.written) if line[:6] in ("first", "second", "step 0", "third")] == [
         *("first", "second"),
-        f"step 0/3 {'─' * 57}  0:00:00 gone",
+        f"step 0/3 {'─' * 57}  elapsed 0:00",
         "third",
     ]
 

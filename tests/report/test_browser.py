@@ -63,7 +63,7 @@ def open_page(browser):
         page.set_default_timeout(10_000)
         path, _, fragment = address.partition("#")
         page.goto(address if "://" in address else f"{Path(path).as_uri()}#{fragment}")
-        page.wait_for_selector(DRAWN)
+        page.wait_for_selector(DRAWN, state="attached")
         return page
 
     yield open_it
@@ -174,7 +174,7 @@ def test_opens_from_disk_and_asks_no_host(report, open_page):
 def test_curves_have_the_logged_points(report, run, open_page):
     page = open_page(report)
     steps, values = series(read_run(run), names.AGREEMENT)
-    agreement = traces(page, "Agreement with the label")[0]
+    agreement = traces(page, "Agreement and accuracy")[0]
     assert (agreement["x"], agreement["y"]) == (steps, pytest.approx(values, rel=1e-5))
     accuracy = traces(page, "Held-out accuracy")[0]
     assert accuracy["x"] == [0, 10, 20, 30, 40]
@@ -437,7 +437,8 @@ CONTRASTS = """() => {
     if (found < 4.5) low.push([node.data.slice(0, 30), colour, found.toFixed(2)].join(' '));
   }
   const background = behind(document.body);
-  const series = coloursNow().series.map(parse);
+  const colours = coloursNow();
+  const series = SERIES.map((name) => parse(colours[name]));
   const lines = [...series, parse(getComputedStyle(document.querySelector('#search')).borderTopColor)];
   return {low, seen: seen.size, series: series.map(String), lines: lines.map((c) => ratio(c, background))};
 }"""
@@ -463,8 +464,46 @@ def test_dark_by_button(report, open_page):
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     light = page.locator(".graph").first.evaluate("g => g.layout.font.color")
     page.get_by_role("button", name="Dark").click()
+    assert page.locator("#scheme").inner_text() == "Light"  # what it changes to
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(21, 24, 28)"
     assert page.locator(".graph").first.evaluate("g => g.layout.font.color") != light
+
+
+def test_on_paper_everything_is_drawn_and_light(report, open_page):
+    from playwright.sync_api import expect
+
+    page = open_page(report, scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(page.locator("html")).to_have_css("background-color", "rgb(255, 255, 255)")
+    assert page.locator(".graph .main-svg").count() >= page.locator(".graph").count() > 8
+    assert not page.locator("#scheme").is_visible() and not page.locator("#search").is_visible()
+    # The light scheme's quiet text.
+    assert page.locator(".graph").first.evaluate("g => g.layout.font.color") == "rgb(89, 98, 109)"
+    page.emulate_media(media="screen", color_scheme="dark")
+    expect(page.locator("html")).to_have_css("background-color", "rgb(21, 24, 28)")
+
+
+def test_labels_of_heights_are_inside_their_graphs(make_run, tmp_path, open_page):
+    write_report([make_run(kl=0.000123456), make_run("other", kl=0.000125)], tmp_path / "report.html")
+    page = open_page(f"{tmp_path}/report.html")
+    outside = page.evaluate("""[...document.querySelectorAll('.graph')].flatMap((graph) => {
+      const left = graph.getBoundingClientRect().left - 0.5;
+      return [...graph.querySelectorAll('.ytick text')].filter((tick) => tick.getBoundingClientRect().left < left);
+    }).length""")
+    assert outside == 0
+
+
+def test_an_evaluation_does_not_look_like_training(make_run, tmp_path, open_page):
+    directory = make_run("samples", steps=[40], **{"gold/accuracy": 0.5})
+    (directory / "samples.jsonl").touch()
+    write_report([directory], tmp_path / "report.html")
+    page = open_page(f"{tmp_path}/report.html")
+    assert page.locator("h1").inner_text() == "mgrpo evaluation"
+    assert "50.0%" in page.locator("#results").inner_text()
+    assert not page.locator("#curves").is_visible()
+    assert "alarm" not in page.locator("#overview").inner_text()
+    assert page.locator("#group h3").inner_text() == "Step 40, prompt 0"
+    assert page.errors == []
 
 
 OBSERVE_SHIFTS = """window.shifts = 0;
@@ -544,7 +583,7 @@ def test_the_live_page_of_a_run_that_starts(serve, tmp_path, open_page):
     assert "No completions yet." in page.locator("#nothing-recorded").inner_text()
     log(tmp_path, 10, 0.25)
     wait_for_text(page, "#state", "running, step 10 of 100")
-    assert traces(page, "Agreement with the label")[0]["y"] == [0.25]
+    assert traces(page, "Agreement and accuracy")[0]["y"] == [0.25]
     assert page.errors == []
 
 
@@ -562,7 +601,7 @@ def test_the_live_page_follows_its_run_and_keeps_what_its_reader_did(serve, make
     write_completions(table(directory, 20), directory, 30)
     log(directory, 30, 0.75)
     wait_for_text(page, "#state", "step 30 of 100")
-    assert traces(page, "Agreement with the label")[0]["y"] == [0.5, 0.5, 0.75]
+    assert traces(page, "Agreement and accuracy")[0]["y"] == [0.5, 0.5, 0.75]
     assert x_ranges(page) == zoomed
     assert page.evaluate("scrollY") == scrolled
     assert shown(page) == "Step 10, prompt 0"

@@ -59,7 +59,7 @@ def test_one_run(make_run, report):
     assert run["metrics"]["vote/agreement"] == [0.5, 0.5]
     assert run["metrics"]["entropy/p10"] == [0.2375, 0.2375]  # as in test_completions.py
     assert run["metrics"]["time/learn"] == [1.5, 1.5]
-    assert run["metrics"]["time/label"] == [None, None]
+    assert "time/label" not in run["metrics"]  # no phase that the run does not have
     assert run["completions"] == {
         "recorded": 2,
         "steps": [10, 20],
@@ -119,6 +119,20 @@ def test_a_run_that_kept_no_completions(make_run, report):
     (run,) = json.loads(blocks["data"])["runs"]
     assert run["completions"]["steps"] == []
     assert run["notes"] == ["No completions were kept: log_completions was off, or they were removed."]
+
+
+def test_an_evaluation_is_a_table_of_results_without_curves(make_run, report):
+    runs = [make_run(f"eval/{name}", steps=[40], **{"gold/accuracy": share}) for name, share in (("a", 0.5), ("b", 1))]
+    for run in runs:
+        (run / "samples.jsonl").touch()
+    data = json.loads(report(*runs)[1]["data"])
+    assert [run["state"] for run in data["runs"]] == ["evaluated", "evaluated"]
+    assert data["results"] == [
+        ["", "step", "agreement", "accuracy"],
+        ["a", "40", "50.0%", "50.0%"],
+        ["b", "40", "50.0%", "100.0%"],
+    ]
+    assert data["panels"] == []
 
 
 def test_a_table_that_is_not_whole(make_run, report):

@@ -29,6 +29,16 @@ def test_a_finished_run(make_run):
     assert record.notes == []
 
 
+def test_alarms_have_the_fields_that_the_page_needs(make_run):
+    directory = make_run()
+    events = [{"step": 10, "kind": "alarm"}, {"step": 20, "message": "x" * 20_000, "signals": None}, {"kind": "alarm"}]
+    (directory / "alarms.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    first, second = read(directory).alarms  # an event without a step has no place
+    assert first == {"step": 10, "kind": "alarm", "message": "", "signals": []}
+    assert second["signals"] == []
+    assert len(second["message"]) < 1100 and second["message"].endswith("x …")
+
+
 def test_a_run_that_is_killed_while_it_writes(make_run):
     directory = make_run()
     with (directory / "metrics.jsonl").open("a") as file:

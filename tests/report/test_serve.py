@@ -208,14 +208,15 @@ def test_a_port_that_is_taken(make_run, capsys):
         port = taken.getsockname()[1]
         assert main(["watch", str(make_run()), "--port", str(port)]) == 2
     assert capsys.readouterr().err == (
-        f"mgrpo: port {port} of 127.0.0.1 cannot be had (Address already in use); give another --port.\n"
+        f"mgrpo: port {port} of 127.0.0.1 is not available (Address already in use); give another --port.\n"
     )
 
 
 def test_a_port_that_is_none(make_run, capsys):
     assert main(["watch", str(make_run()), "--port", "70000"]) == 2
     assert (
-        capsys.readouterr().err == "mgrpo: port 70000 of 127.0.0.1 cannot be had (it is none); give another --port.\n"
+        capsys.readouterr().err
+        == "mgrpo: port 70000 of 127.0.0.1 is not available (not a port number); give another --port.\n"
     )
 
 

@@ -26,7 +26,7 @@ class Sign:
     """One sign of a collapse: a metric beyond a limit for some rows.
 
     Attributes:
-        metric: the name it is logged under. Rows without it are no look at this sign.
+        metric: the name it is logged under. Rows without it are ignored.
         direction: which side of the limit is bad.
         limit: in the metric's own unit, or as a multiple of the run's early median.
         meaning: what it says, for people.
@@ -66,7 +66,7 @@ class Event:
         signals: the metrics whose signs are on, those that came with this event.
         message: a sentence.
         healthy_step: with an alarm, the last step at which none of its signs was half way to its limit.
-        settings: with a rollback, what training goes on with.
+        settings: with a rollback, what training continues with.
     """
 
     step: int
@@ -93,7 +93,7 @@ class _Watch:
         self._early: list[float] = []
         self._in_a_row = 0
 
-    def look(self, step: int, value: float) -> None:
+    def update(self, step: int, value: float) -> None:
         """Take a row's value."""
         sign = self.sign
         start = 0.0
@@ -123,7 +123,7 @@ class CollapseAlarm:
     """Watches a run's rows; the alarm is on as long as any sign is.
 
     Args:
-        signs: what to look for; of each metric that a trainer does not log, nothing is seen.
+        signs: what to watch for; a sign whose metric the trainer does not log never comes on.
     """
 
     def __init__(self, signs: Sequence[Sign] = SIGNS) -> None:
@@ -137,7 +137,7 @@ class CollapseAlarm:
     def update(self, row: dict[str, Any]) -> Event | None:
         """Take the next row, which has the optimizer step as `step`.
 
-        Values that are missing, null or not finite are no look at their sign.
+        Values that are missing, null or not finite are ignored.
 
         Returns:
             An alarm where it begins, or where another sign joins it; its end; or None.
@@ -146,7 +146,7 @@ class CollapseAlarm:
         for watch in self._watches:
             value = row.get(watch.sign.metric)
             if isinstance(value, int | float) and math.isfinite(value):
-                watch.look(row["step"], float(value))
+                watch.update(row["step"], float(value))
         now = [watch for watch in self._watches if watch.is_on]
         new = [watch for watch in now if watch not in before]
         if new:

@@ -23,7 +23,7 @@ _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Text of a model or a data set, safe for a terminal: control and format characters stand there as escapes.
+    """Text of a model or a data set, safe for a terminal: control and format characters become escapes.
 
     Args:
         text: the text.

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -57,7 +56,7 @@ class LiveView:
         Args:
             step: the step it begins behind, above 0 in a run that is resumed.
             max_steps: its last step.
-            batches_per_step: batches sampled in an optimizer step; below 1 where one is learnt from several times.
+            batches_per_step: batches sampled in an optimizer step; below 1 where each is trained on several times.
             completions_per_step: completions of both models sampled for an optimizer step.
         """
         self._step, self._max_steps = step, max_steps
@@ -90,14 +89,14 @@ class LiveView:
     def _progress(self, width: int, is_ascii: bool) -> Text:
         now = self._clock()
         head = f"step {self._step:{len(str(self._max_steps))}d}/{self._max_steps} "
-        rate, clock = "", f"{timedelta(seconds=int(now - self._began))} gone"
+        rate, clock = "", f"elapsed {_clock(int(now - self._began))}"
         if len(self._ends) > 1:
             (first, begun), (last, ended) = self._ends[0], self._ends[-1]
             seconds = (ended - begun) / (last - first)
             rate = f"  {1 / seconds:.1f} steps/s" if seconds < 1 else f"  {seconds:.1f} s/step"
             if last < self._max_steps:
                 left = max(0.0, (self._max_steps - last) * seconds - (now - ended))
-                clock = f"{timedelta(seconds=round(left))} left"
+                clock = f"remaining {_clock(round(left))}"
         tail = f"{rate}  {clock}"
         room = max(0, width - len(head) - len(tail))
         done = room * self._step // max(1, self._max_steps)
@@ -165,6 +164,12 @@ def trend(values: tuple[float, ...], levels: str = TREND) -> str:
 def number(value: float) -> str:
     """Three digits, and all of a number with more before the point."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _clock(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _rate(value: float) -> str:

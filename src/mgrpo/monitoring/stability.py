@@ -1,4 +1,4 @@
-"""Did a run hold or collapse? Computed from its held-out accuracy, which is measured and never learnt from."""
+"""Did a run hold or collapse? Computed from its held-out accuracy, which training never sees."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

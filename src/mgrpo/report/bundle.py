@@ -1,4 +1,4 @@
-"""Some runs as one JSON object: what the page shows, but for the completions' texts."""
+"""Some runs as one JSON object: everything that the page shows except the completions' texts."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 from mgrpo.monitoring.stability import stability, verdict
 from mgrpo.report.completions import Summary
-from mgrpo.report.panels import panels_with_data, with_derived
+from mgrpo.report.panels import figures, with_derived
 from mgrpo.report.read import RunRecord
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import NOT_COMPARED, Row, series
@@ -23,24 +23,29 @@ Data = dict[str, Any]
 
 
 def bundle(records: Sequence[RunRecord], summaries: Sequence[dict[int, Summary]], live: bool = False) -> Data:
-    """The object that the page shows, as it stands in the page or is sent to it.
+    """The object that the page shows, embedded in it or sent to it.
 
     Args:
         records: the runs.
         summaries: of each run's tables, by their steps.
-        live: whether it is served by `mgrpo watch`.
+        live: whether `mgrpo watch` serves it.
     """
     rows = [_all_rows(record, its) for record, its in zip(records, summaries, strict=True)]
-    panels = panels_with_data(rows)
-    metrics = [line["metric"] for panel in panels for line in panel["lines"]]
     labels = [record.label for record in records]
+    are_evaluations = all(record.is_evaluation and record.rows for record in records)
+    # An evaluation has one step: a table shows it, and there are no curves.
+    panels = [] if are_evaluations else figures(rows, labels, [record.alarms for record in records])
+    metrics = list(dict.fromkeys(trace["meta"]["metric"] for panel in panels for trace in panel["data"]))
+    steps = [row["step"] for record in records for row in record.rows] or [0, 1]
     more = f" and {len(labels) - MAX_IN_TITLE} more" if len(labels) > MAX_IN_TITLE else ""
     return {
         "live": live,
         "title": ", ".join(labels[:MAX_IN_TITLE]) + more,
         "mgrpo": version("mgrpo"),
         "notes": _notes(records),
+        "steps": [min(steps), max(steps)],
         "panels": panels,
+        "results": _results(records) if are_evaluations else None,
         "differences": _differences(records),
         "runs": [_run(*run, metrics, live) for run in zip(records, rows, summaries, strict=True)],
     }
@@ -77,7 +82,7 @@ def _run(
     return {
         "label": record.label,
         "directory": str(record.directory),
-        "state": "finished" if record.is_finished else "unfinished" if rows else "starting",
+        "state": _state(record),
         "step": rows[-1]["step"] if rows else None,
         "max_steps": _max_steps(record),
         "updated": record.updated if live else None,
@@ -96,6 +101,24 @@ def _run(
             "cut": None,
         },
     }
+
+
+def _state(record: RunRecord) -> str:
+    if record.is_evaluation:
+        return "evaluated"
+    return "finished" if record.is_finished else "unfinished" if record.rows else "starting"
+
+
+def _results(records: Sequence[RunRecord]) -> list[list[str]]:
+    """A table of what evaluations measured, its heading first."""
+    metrics = list(dict.fromkeys(name for record in records for name in record.rows[-1] if name in names.METRICS))
+    heading = ["", "step", *(names.describe(name).label for name in metrics)]
+    return [heading, *([record.label, str(record.rows[-1]["step"]), *_cells(record, metrics)] for record in records)]
+
+
+def _cells(record: RunRecord, metrics: Sequence[str]) -> list[str]:
+    values = [(names.describe(name).unit, record.rows[-1].get(name)) for name in metrics]
+    return ["–" if v is None else f"{v:.1%}" if unit == names.SHARE else f"{v:.4g}" for unit, v in values]
 
 
 def _short(value: Any) -> float | None:
@@ -120,7 +143,7 @@ def verdict_of(record: RunRecord) -> str:
     else:
         courses = {names.describe(name).label: series(rows, name)[1] for name in LABEL_FREE}
         told = [f"{words} {values[0]:.2f} to {values[-1]:.2f}" for words, values in courses.items() if values]
-        alarms = [event["step"] for event in record.alarms if event.get("kind") == "alarm"]
+        alarms = [event["step"] for event in record.alarms if event["kind"] == "alarm"]
         alarm = f"the collapse alarm came at step {alarms[0]}" if alarms else "no collapse alarm was raised"
         sentence = f"{label}: right answers were not measured; {', '.join([*told, alarm])}."
     if record.is_finished:

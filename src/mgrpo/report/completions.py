@@ -74,7 +74,7 @@ def read_groups(path: Path) -> list[Group] | None:
 
 
 def _bounds(table: dict[str, list[Any]]) -> list[tuple[int, int]]:
-    """Where each group begins and ends. Older runs did not number them: the policy's completions stand first."""
+    """Where each group begins and ends. Older runs did not number them: the policy's completions come first."""
     if "group" in table:
         marks: list[Any] = table["group"]
         is_first = [now != before for before, now in zip(marks, marks[1:], strict=False)]
@@ -173,7 +173,7 @@ def step_text(step: int, groups: Sequence[Group], cut: int | None = None) -> str
 
 
 def _cut(text: str, length: int) -> Any:
-    """A long text's two ends: what was asked or begun stands at the front, the answer at the back."""
+    """A long text's two ends: the question or beginning is at the front, the answer at the back."""
     if len(text) <= length:
         return text
     half = length // 2

@@ -1,11 +1,24 @@
-"""The curves of the report: which metrics each panel has, in which order, under which title."""
+"""The curves of the report as Plotly figures, complete but for the points, which the page has once for each metric.
 
-from collections.abc import Sequence
+A colour is a name of the style sheet (`series-0`, `raised`): the page has a light and a dark one for it. The points
+of a trace are the metric `meta.metric` of the run `meta.run`.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import Row
+
+NUM_COLOURS = 7
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+"""With seven colours no two of the first 42 runs look alike."""
+ALARM_DASHES = {"rollback": "dash", "cleared": "dot"}
+MAX_STACKS = 4
+"""Runs whose phases are shown one by one; of more runs each step's whole time is compared."""
+
+Figure = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -14,9 +27,9 @@ class Panel:
 
     Attributes:
         id: its name in the page.
-        title: what stands above it.
-        metrics: the names of its lines; they have one unit.
-        kind: a `band` has a middle, a lower and an upper line; what is a `stack` adds up from the bottom.
+        title: its heading.
+        metrics: the names of its lines, which have one unit.
+        kind: a `band` has a middle, a lower and an upper line; the lines of a `stack` add up from the bottom.
     """
 
     id: str
@@ -25,13 +38,13 @@ class Panel:
     kind: Literal["lines", "band", "stack"] = "lines"
 
 
-PANELS = [
+PANELS = (
     Panel("held-out", "Held-out accuracy", (names.HELD_OUT_ACCURACY,)),
     Panel("probe", "Log-probability of the initial answers", (names.PROBE,)),
-    Panel("forgotten", "Initial answers that are forgotten", (names.FORGOTTEN,)),
+    Panel("forgotten", "Forgotten initial answers", (names.FORGOTTEN,)),
     Panel(
         "agreement",
-        "Agreement with the label",
+        "Agreement and accuracy",
         (names.AGREEMENT, names.GOLD_LABEL_ACCURACY, names.GOLD_ACCURACY),
     ),
     Panel("entropy", "Entropy", (names.ENTROPY, names.ENTROPY_LOW, names.ENTROPY_HIGH), kind="band"),
@@ -54,52 +67,172 @@ PANELS = [
         (names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL, names.TIME_LEARN),
         kind="stack",
     ),
-]
+)
 
 
-def panels_with_data(runs: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
-    """The panels in which some run has something, with the meaning of each line, as the page takes them."""
+def figures(runs: Sequence[Sequence[Row]], labels: Sequence[str], alarms: Sequence[Sequence[Row]]) -> list[Figure]:
+    """The panels in which some run has something to show, each with its `data` and `layout` as Plotly takes them.
+
+    Args:
+        runs: the metric rows of each run.
+        labels: the runs' labels.
+        alarms: the collapse alarm's events of each run.
+    """
     # A metric that is 0 throughout, as the filter's where it is off, has nothing to show.
     shown = {name for rows in runs for row in rows for name, value in row.items() if value}
-    panels = [panel for panel in (*PANELS, *_benchmark_panels(shown)) if not shown.isdisjoint(panel.metrics)]
+    logged = [{name for row in rows for name, value in row.items() if value is not None} for rows in runs]
+    layout = _layout(runs, _alarm_lines(labels, alarms))
+    found = []
+    for panel in (*PANELS, *_benchmark_panels(shown)):
+        if not shown.isdisjoint(panel.metrics):
+            kept = tuple(name for name in panel.metrics if name in shown or panel.kind != "lines")
+            for part, traces in _parts(Panel(panel.id, panel.title, kept, panel.kind), labels, logged):
+                found.append(_figure(part, traces, layout))
+    return found
+
+
+def _parts(
+    panel: Panel, labels: Sequence[str], logged: Sequence[set[str]]
+) -> Iterator[tuple[Panel, list[dict[str, Any]]]]:
+    """Of one run a panel has all its lines; of several each line has a panel, in which the runs are compared."""
+    runs = range(len(labels))
+    has_one_run = len(labels) == 1
+    if panel.kind == "stack" and len(labels) <= MAX_STACKS:
+        for r in runs:
+            traces = [_trace(r, labels[r], name, i, stacked=True) for i, name in enumerate(panel.metrics)]
+            traces = [trace for trace in traces if trace["meta"]["metric"] in logged[r]]
+            title = panel.title if has_one_run else f"{panel.title}, {labels[r]}"
+            if traces:
+                yield Panel(panel.id if has_one_run else f"{panel.id}-{r}", title, panel.metrics, panel.kind), traces
+    elif panel.kind == "stack":
+        whole = Panel(panel.id, panel.title, (names.TIME_STEP,))
+        yield whole, [_trace(r, labels[r], names.TIME_STEP, r, label=labels[r]) for r in runs]
+    elif panel.kind == "band":
+        middle, *edges = panel.metrics
+        traces = []
+        for r in runs:
+            if logged[r].issuperset(edges):
+                traces += [_edge(r, labels[r], name, is_upper=name == edges[1]) for name in edges]
+            traces.append(_trace(r, labels[r], middle, r, label=None if has_one_run else labels[r]))
+        yield panel, traces
+    elif has_one_run:
+        yield panel, [_trace(0, labels[0], name, i) for i, name in enumerate(panel.metrics)]
+    else:
+        for name in panel.metrics:
+            is_whole = len(panel.metrics) == 1
+            title = panel.title if is_whole else f"{panel.title}: {names.describe(name).label}"
+            part = Panel(panel.id if is_whole else f"{panel.id}-{name}", title, (name,))
+            yield part, [_trace(r, labels[r], name, r, label=labels[r]) for r in runs]
+
+
+def _trace(
+    run: int, group: str, metric: str, look: int, *, label: str | None = None, stacked: bool = False
+) -> dict[str, Any]:
+    """A line; `look` numbers its colour and dashes, `group` is the run's label, by which it is hidden."""
+    color = f"series-{look % NUM_COLOURS}"
+    style: dict[str, Any] = {"line": {"color": color, "dash": DASHES[look % len(DASHES)], "width": 1.8}}
+    if stacked:
+        style = {"stackgroup": "phases", "line": {"color": color, "width": 1}}
+    return {
+        "type": "scatter",
+        "name": label or names.describe(metric).label,
+        "legendgroup": group,
+        "meta": {"run": run, "metric": metric, "measured": names.knows_answers(metric)},
+        "hovertemplate": "%{y:.3~g} s" if stacked else "%{y:.4~g}",
+        **style,
+    }
+
+
+def _edge(run: int, group: str, metric: str, *, is_upper: bool) -> dict[str, Any]:
+    """An edge of a band, not drawn; the upper one fills the band."""
+    style = {"line": {"color": f"series-{run % NUM_COLOURS}", "width": 0}, "hoverinfo": "skip"}
+    fill = {"fill": "tonexty"} if is_upper else {}
+    return {**_trace(run, group, metric, run), **style, **fill, "hovertemplate": ""}
+
+
+def _figure(panel: Panel, traces: list[dict[str, Any]], layout: dict[str, Any]) -> Figure:
+    described = [names.describe(name) for name in panel.metrics]
+    yaxis = dict(layout["yaxis"])
+    if described[0].unit == names.SHARE:
+        yaxis["range"] = [-0.03, 1.03]
+    key = None
+    if panel.kind == "band":
+        key = f"{described[0].label}; {', '.join(metric.label for metric in described[1:])} the shaded band"
+    return {
+        "id": panel.id,
+        "title": panel.title,
+        "unit": described[0].unit,
+        "is_measured": all(map(names.knows_answers, panel.metrics)),
+        "about": [[metric.name, metric.meaning] for metric in described],
+        "key": key,
+        "data": traces,
+        "layout": {**layout, "yaxis": yaxis},
+    }
+
+
+def _layout(runs: Sequence[Sequence[Row]], shapes: list[dict[str, Any]]) -> dict[str, Any]:
+    steps = [row["step"] for rows in runs for row in rows] or [0, 1]
+    edge = max((max(steps) - min(steps)) * 0.015, 0.5)
+    return {
+        "margin": {"l": 40, "r": 10, "t": 6, "b": 26},
+        "showlegend": False,
+        "hovermode": "x unified",
+        "hoverdistance": -1,  # however far the nearest logged step is
+        "font": {"size": 11},
+        "hoverlabel": {"font": {"size": 12}},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "xaxis": {
+            "range": [min(steps) - edge, max(steps) + edge],
+            "nticks": 6,
+            "zeroline": False,
+            "hoverformat": "d",
+            "unifiedhovertitle": {"text": "step %{x}"},
+        },
+        # Zooming is over steps, and heights follow.
+        "yaxis": {
+            "fixedrange": True,
+            "nticks": 5,
+            "zeroline": False,
+            "exponentformat": "power",
+            "automargin": "width",
+        },
+        "shapes": shapes,
+    }
+
+
+def _alarm_lines(labels: Sequence[str], alarms: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
     return [
         {
-            "id": panel.id,
-            "title": panel.title,
-            "unit": (unit := names.describe(panel.metrics[0]).unit),
-            "range": (0, 1) if unit == names.SHARE else None,
-            "kind": panel.kind,
-            "lines": [_line(name) for name in panel.metrics if name in shown or panel.kind != "lines"],
+            **{"type": "line", "x0": event["step"], "x1": event["step"], "y0": 0, "y1": 1, "yref": "paper"},
+            "legendgroup": label,
+            "line": {
+                "color": "raised" if len(labels) == 1 else f"series-{r % NUM_COLOURS}",
+                "width": 1.5,
+                "dash": ALARM_DASHES.get(event["kind"], "solid"),
+            },
         }
-        for panel in panels
+        for r, (label, events) in enumerate(zip(labels, alarms, strict=True))
+        for event in events
     ]
-
-
-def _line(name: str) -> dict[str, Any]:
-    metric = names.describe(name)
-    return {
-        "metric": name,
-        "label": metric.label,
-        "about": metric.meaning,
-        "knows_answers": names.knows_answers(name),
-    }
 
 
 def _benchmark_panels(shown: set[str]) -> list[Panel]:
     """A panel for each benchmark that was measured while a run trained."""
     prefix = names.BENCHMARK_PREFIX
     logged = sorted(name.removeprefix(prefix) for name in shown if name.startswith(prefix))
-    models = (names.POLICY, names.MOMENTUM_MODEL)
-    return [
-        Panel(f"benchmark-{benchmark}", benchmark, tuple(names.benchmark_metric(benchmark, model) for model in models))
-        for benchmark in dict.fromkeys(name.rpartition("/")[0] for name in logged)
-    ]
+    benchmarks = dict.fromkeys(name.rpartition("/")[0] for name in logged)
+    return [Panel(f"benchmark-{benchmark}", benchmark, _of_both_models(benchmark)) for benchmark in benchmarks]
+
+
+def _of_both_models(benchmark: str) -> tuple[str, ...]:
+    return tuple(names.benchmark_metric(benchmark, model) for model in (names.POLICY, names.MOMENTUM_MODEL))
 
 
 def with_derived(row: Row) -> Row:
-    """A metric row with the time that is left for learning."""
+    """A metric row with the time that the other phases leave for learning."""
     phases = [row.get(name) for name in (names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL)]
     if row.get(names.TIME_STEP) is None or phases[0] is None:
         return row
-    # Below 0 where a batch is learnt from in several steps, each of which is shorter than the batch's sampling.
+    # Below 0 where a batch is trained on in several steps, each of which is shorter than the batch's sampling.
     return {**row, names.TIME_LEARN: max(row[names.TIME_STEP] - sum(phase or 0 for phase in phases), 0)}

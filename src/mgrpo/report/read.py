@@ -29,6 +29,9 @@ SECRET = "(left out)"
 LEAST_SECRET = 4
 """Characters: a shorter value would be struck out of every other word."""
 
+MAX_MESSAGE = 1000
+"""Characters of an alarm's message; the alarm's own have some hundred."""
+
 Content = TypeVar("Content")
 
 
@@ -55,7 +58,7 @@ class RunRecord:
 
     Attributes:
         directory: as it was named.
-        label: by which it is told from the other runs.
+        label: that tells it from the other runs.
         rows: its metric rows; empty where no step is logged yet.
         alarms: the collapse alarm's events.
         recipe: its config.yaml, or None.
@@ -64,7 +67,7 @@ class RunRecord:
         is_finished: whether it came to its end.
         updated: when its metrics were last written, in seconds since 1970; None where there are none.
         metrics_file: tells the metrics file from one that was begun anew when a run was resumed.
-        notes: sentences about what could not be read.
+        notes: sentences about files that could not be read.
         is_evaluation: whether these are the samples of `mgrpo evaluate`, and not of training.
     """
 
@@ -102,13 +105,17 @@ class FileCache(Generic[Content]):
             kept = self._kept[path] = (signature, self._read(path))
         return kept[1]
 
+    def if_exists(self, path: Path) -> Content | None:
+        """The same; None where there is no file."""
+        return self(path) if path.exists() else None
+
 
 class RunReader:
-    """Reads a run's directory, again and again while the run goes on.
+    """Reads a run's directory, repeatedly while the run trains.
 
     Args:
         directory: the run's.
-        label: by which it is told from the other runs.
+        label: that tells it from the other runs.
 
     Raises:
         UserError: if there is no run in the directory.
@@ -130,20 +137,19 @@ class RunReader:
         Raises:
             UserError: if it was written by a newer version, or is not what a run writes.
         """
-        directory, notes = self.directory, list[str]()
-        environment, recipe = None, None
-        if (directory / ENVIRONMENT_FILE).exists():
-            environment = self._environment(directory / ENVIRONMENT_FILE)
-            if environment is None:
-                notes.append(f"{ENVIRONMENT_FILE} is not whole, and is left out.")
-        if (directory / CONFIG_FILE).exists():
-            recipe = self._recipe(directory / CONFIG_FILE)
-            if recipe is None:
-                notes.append(f"{CONFIG_FILE} is not whole, and is left out.")
+        directory = self.directory
+        environment = self._environment.if_exists(directory / ENVIRONMENT_FILE)
+        recipe = self._recipe.if_exists(directory / CONFIG_FILE)
+        notes = [
+            f"{name} is not whole, and is left out."
+            for name, content in ((ENVIRONMENT_FILE, environment), (CONFIG_FILE, recipe))
+            if content is None and (directory / name).exists()
+        ]
         secrets = _secrets(recipe)
         is_evaluation = (directory / SAMPLES_FILE).exists()
-        metrics, alarms = directory / METRICS_FILE, directory / ALARMS_FILE
-        rows, num_lost = self._rows(metrics) if metrics.exists() else ([], 0)
+        metrics = directory / METRICS_FILE
+        rows, num_lost = self._rows.if_exists(metrics) or ([], 0)
+        status = metrics.stat() if metrics.exists() else None
         if num_lost:
             notes.append(
                 f"{METRICS_FILE} is broken behind step {rows[-1]['step'] if rows else 0}: "
@@ -153,20 +159,20 @@ class RunReader:
             directory,
             self.label,
             rows,
-            self._alarms(alarms) if alarms.exists() else [],
+            self._alarms.if_exists(directory / ALARMS_FILE) or [],
             _without(recipe, secrets),
             _without(environment, secrets),
             _tables(directory, {row["step"] for row in rows}),
             is_evaluation or (directory / FINAL_DIRECTORY).exists(),
-            metrics.stat().st_mtime if metrics.exists() else None,
-            metrics.stat().st_ino if metrics.exists() else 0,
+            status and status.st_mtime,
+            status.st_ino if status else 0,
             notes,
             is_evaluation,
         )
 
 
 def _read_metrics(path: Path) -> tuple[list[Row], int]:
-    """The rows of a metrics file, and how many whole lines stand behind one that is broken."""
+    """The rows of a metrics file, and how many whole lines follow a broken one."""
     try:
         rows = read_rows(path)
         num_lines = path.read_bytes().count(b"\n")
@@ -183,7 +189,18 @@ def _read_alarms(path: Path) -> list[Row]:
         events = read_rows(path)
     except UnicodeDecodeError:
         return []
-    return [event for event in events if isinstance(event, dict) and isinstance(event.get("step"), int)]
+    return [_event(event) for event in events if isinstance(event, dict) and isinstance(event.get("step"), int)]
+
+
+def _event(event: Row) -> Row:
+    """An event of the alarm with the fields that the page needs, whatever was written."""
+    message, signals = str(event.get("message", "")), event.get("signals")
+    return {
+        **event,
+        "kind": str(event.get("kind")),
+        "message": message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} …",
+        "signals": [str(signal) for signal in signals] if isinstance(signals, list) else [],
+    }
 
 
 def _read_environment(path: Path) -> dict[str, Any] | None:
@@ -223,7 +240,7 @@ def _secrets(recipe: RecipeFile | None) -> list[str]:
 
 
 def _without(content: Any, secrets: Sequence[str]) -> Any:
-    """The same with every secret value replaced, wherever it stands."""
+    """The same with every secret value replaced, wherever it occurs."""
     if not secrets:
         return content
     if isinstance(content, str):

@@ -1,4 +1,4 @@
-"""The page while runs go on: served to this machine alone, and nothing can be changed through it."""
+"""The live page of runs that train: served to this machine alone, and read-only."""
 
 import re
 import secrets
@@ -33,7 +33,7 @@ def watch(run_directories: Sequence[Path], port: int = 0, open_browser: bool = F
 
     Raises:
         UserError: if a directory holds no run, or one of a newer version; if plotly is not installed; or if the port
-            cannot be had.
+            is not available.
     """
     require_plotly()
     live_runs = LiveRuns(run_directories)
@@ -48,7 +48,7 @@ def watch(run_directories: Sequence[Path], port: int = 0, open_browser: bool = F
 
 
 class LiveRuns:
-    """Some runs that go on: what the page shows of them now.
+    """What the page shows of some runs now, while they train.
 
     Args:
         run_directories: the runs'.
@@ -101,7 +101,7 @@ def open_server(live_runs: LiveRuns, port: int = 0) -> ThreadingHTTPServer:
     """A server of the page, which does not serve yet.
 
     Raises:
-        UserError: if the port cannot be had.
+        UserError: if the port is not available.
     """
 
     class Handler(_Handler):
@@ -110,8 +110,8 @@ def open_server(live_runs: LiveRuns, port: int = 0) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((ADDRESS, port), Handler)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or "it is none"
-        raise UserError(f"port {port} of {ADDRESS} cannot be had ({reason}); give another --port.") from error
+        reason = getattr(error, "strerror", None) or "not a port number"
+        raise UserError(f"port {port} of {ADDRESS} is not available ({reason}); give another --port.") from error
 
 
 class _Handler(BaseHTTPRequestHandler):

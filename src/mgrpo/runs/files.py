@@ -1,4 +1,4 @@
-"""The files in a run's directory; its metrics are one JSON line a step, its completions one table a logged step."""
+"""The files in a run's directory: metrics are one JSON line per step, completions one table per logged step."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from mgrpo.runs import metrics as names
 
 CONFIG_FILE = "config.yaml"
 DEFAULTS_HEADING = "\n# defaults of this version\n"
-"""In a config.yaml: what was set stands before it, every default behind."""
+"""In a config.yaml: the fields that were set come before it, all defaults after it."""
 NOT_COMPARED = ("output_dir", "resume", "resume_from_checkpoint", "watchdog_minutes")
 """Fields of a config.yaml that say nothing about what is run; `resume_from_checkpoint` is one of older runs."""
 ENVIRONMENT_FILE = "environment.json"
@@ -89,7 +89,7 @@ class MetricsWriter:
         self._write_out()
 
     def _write_out(self) -> None:
-        if not self._path.exists():  # with its directory, while it was open; the rows before are gone with it
+        if not self._path.exists():  # deleted with its directory while it was open; the earlier rows are lost
             waiting = self._rows
             self._open([])
             self._rows, self._is_written = waiting, False
@@ -229,7 +229,7 @@ def write_completions(rows: list[Row], run_directory: Path, step: int, keep: int
 
 
 def drop_completions_after(run_directory: Path, step: int) -> None:
-    """Delete the tables behind a step that a run goes on from, and what was not finished."""
+    """Delete the tables after the step from which a run resumes, and unfinished ones."""
     for path in (run_directory / COMPLETIONS_DIRECTORY).glob("step-*.parquet*"):
         if path.suffix != ".parquet" or int(path.stem.removeprefix("step-")) > step:
             path.unlink()

@@ -106,7 +106,7 @@ FLIP_WEIGHT = _metric(
 DISTINCT = _metric(
     "answers/distinct",
     "distinct labels",
-    "labels in a batch",
+    "labels",
     "Number of different pseudo-labels over the batch's prompts, compared as text.",
 )
 TOP_SHARE = _metric(
@@ -197,7 +197,7 @@ GOLD_DROPPED_ACCURACY = _metric(
 TIME_POLICY = _metric("time/sample_policy", "policy sampling", SECONDS, "Time in which the policy sampled.")
 TIME_MOMENTUM = _metric(
     "time/sample_momentum",
-    "momentum model sampling",
+    "momentum sampling",
     SECONDS,
     "Time in which the momentum model sampled, the swap of its weights included. Of a batch that two LoRA adapters "
     "share, the share of its rows.",

@@ -23,53 +23,81 @@ function visible(text) {
   return String(text).replace(UNSEEN, picture);
 }
 
+function byId(id) {
+  return document.getElementById(id);
+}
+
 /** An element with attributes (`on...` are listeners, null and false are left out) and children. */
 function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
+  return filled(document.createElement(name), attributes, children);
+}
+
+function drawing(name, attributes = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+}
+
+function filled(made, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
     else if (value !== null && value !== false) made.setAttribute(key, value === true ? "" : visible(value));
   }
-  append(made, children);
-  return made;
-}
-
-function drawing(name, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, visible(value));
-  append(made, children);
-  return made;
-}
-
-function append(parent, children) {
   for (const child of children.flat()) {
-    if (child === null || child === undefined) continue;
-    parent.append(child instanceof Node ? child : visible(child));
+    if (child !== null && child !== undefined) made.append(child instanceof Node ? child : visible(child));
   }
+  return made;
+}
+
+/** Keeps what a reader has opened or selected as it is while nothing changes. */
+function replaceIfNew(parent, children) {
+  const fresh = element("div", {}, children);
+  if (fresh.textContent !== parent.textContent) parent.replaceChildren(...fresh.childNodes);
+}
+
+/**
+ * A table. On a narrow page rows become blocks, which takes their meaning as a table from them; roles give it back.
+ * @param columns each {title}, and as needed {heading} (nodes), {kind} (a class) and {isHead} (names its row).
+ * @param rows each {cells}, and as needed {kind}.
+ */
+function tableOf(columns, rows) {
+  const heads = columns.map(({ title, heading, kind }) =>
+    element("th", { scope: "col", role: "columnheader", class: kind ?? null }, heading ?? title),
+  );
+  const cellOf = ({ title, kind, isHead }, content) =>
+    isHead
+      ? element("th", { scope: "row", role: "rowheader" }, content)
+      : element("td", { role: "cell", class: kind ?? null, "data-title": title }, content);
+  const lines = rows.map(({ cells, kind }) => {
+    return element("tr", { role: "row", class: kind ?? null }, cells.map((content, c) => cellOf(columns[c], content)));
+  });
+  return element(
+    "table",
+    { role: "table" },
+    element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, heads)),
+    element("tbody", { role: "rowgroup" }, lines),
+  );
 }
 
 /** A text with its hidden characters set apart, and what was searched for marked. */
 function shownText(text, query) {
   const fragment = document.createDocumentFragment();
-  const parts = typeof text === "string" ? [text] : [text.head, null, text.tail];
-  for (const part of parts) {
-    if (part === null)
-      fragment.append(element("em", { class: "left-out" }, ` … ${count(text.left_out, "character")} left out … `));
-    else appendMarked(fragment, part, query);
+  if (typeof text === "string") {
+    appendMarked(fragment, text, query);
+  } else {
+    appendMarked(fragment, text.head, query);
+    fragment.append(element("em", { class: "quiet" }, ` … ${count(text.left_out, "character")} left out … `));
+    appendMarked(fragment, text.tail, query);
   }
   return fragment;
 }
 
 function appendMarked(parent, text, query) {
-  if (!query) return appendSeen(parent, text);
   // Case is folded as the search does it; a text whose length changes by that (İ) is shown without marks.
   const folded = text.toLowerCase();
-  if (folded.length !== text.length) return appendSeen(parent, text);
   let from = 0;
-  for (let at = folded.indexOf(query); at >= 0; at = folded.indexOf(query, from)) {
+  for (let at; query && folded.length === text.length && (at = folded.indexOf(query, from)) >= 0; ) {
     appendSeen(parent, text.slice(from, at));
-    const mark = element("mark");
     from = at + query.length;
+    const mark = element("mark");
     appendSeen(mark, text.slice(at, from));
     parent.append(mark);
   }
@@ -78,12 +106,10 @@ function appendMarked(parent, text, query) {
 
 function appendSeen(parent, text) {
   let from = 0;
-  for (const hidden of text.matchAll(UNSEEN)) {
-    parent.append(
-      text.slice(from, hidden.index),
-      element("span", { class: "control", title: numberOf(hidden[0]) }, picture(hidden[0])),
-    );
-    from = hidden.index + hidden[0].length;
+  for (const { 0: hidden, index } of text.matchAll(UNSEEN)) {
+    parent.append(text.slice(from, index));
+    parent.append(element("span", { class: "control", title: numberOf(hidden) }, picture(hidden)));
+    from = index + hidden.length;
   }
   parent.append(text.slice(from));
 }
@@ -93,23 +119,21 @@ function searchable(text) {
   return (typeof text === "string" ? text : `${text.head}\n${text.tail}`).toLowerCase();
 }
 
+function grouped(number) {
+  return number.toLocaleString("en");
+}
+
 function count(number, noun) {
-  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+  return `${grouped(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 /** Three digits, the sign as typeset. */
-function number(value, digits = 3) {
+function number(value) {
   if (value === null || value === undefined) return "–";
   const magnitude = Math.abs(value);
-  const text =
-    magnitude !== 0 && (magnitude < 1e-3 || magnitude >= 1e5)
-      ? magnitude.toExponential(digits - 1)
-      : String(Number(magnitude.toPrecision(digits)));
+  const isPlain = magnitude === 0 || (magnitude >= 1e-3 && magnitude < 1e5);
+  const text = isPlain ? String(Number(magnitude.toPrecision(3))) : magnitude.toExponential(2);
   return (value < 0 ? "−" : "") + text;
-}
-
-function byId(id) {
-  return document.getElementById(id);
 }
 
 function announce(sentence) {

@@ -20,16 +20,16 @@ async function start() {
     if (isByReader) writeAddress({ ...(source.data.runs.length > 1 && { run: label }), step, prompt });
   });
   const show = () => {
-    Overview.show(source.data);
+    showOverview(source.data);
     curves.show(source.data);
     return rollouts.show();
   };
 
-  byId("kind").textContent = source.data.live ? "watch" : "report";
+  byId("kind").textContent = source.data.live ? "watch" : source.data.results ? "evaluation" : "report";
   listenForScheme(curves);
   byId("main").hidden = false;
   const opened = show();
-  showState(source.data, Date.now());
+  showState(source.data);
   const follow = () => followAddress(rollouts, source.data.runs);
   window.addEventListener("hashchange", follow);
   await opened;
@@ -64,33 +64,44 @@ function isCalm() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
+/** Light or dark, as the system or the button says; on paper always light. The button names what it changes to. */
 function listenForScheme(curves) {
   const button = byId("scheme");
   const systems = matchMedia("(prefers-color-scheme: dark)");
-  const set = (isDark) => {
-    document.documentElement.style.colorScheme = isDark ? "dark" : "light";
-    button.setAttribute("aria-pressed", String(isDark));
+  const paper = matchMedia("print");
+  let isDark = systems.matches;
+  const show = () => {
+    document.documentElement.style.colorScheme = isDark && !paper.matches ? "dark" : "light";
+    button.textContent = isDark ? "Light" : "Dark";
     curves.recolour();
   };
-  button.addEventListener("click", () => set(button.getAttribute("aria-pressed") !== "true"));
+  const set = (value) => {
+    isDark = value;
+    show();
+  };
+  button.addEventListener("click", () => set(!isDark));
   systems.addEventListener("change", () => set(systems.matches));
-  set(systems.matches);
+  paper.addEventListener("change", () => {
+    show();
+    curves.resize();
+  });
+  show();
 }
 
-/** The line at the top: how far the runs are; `seen`: when the server was last heard, null if it is lost. */
-function showState(data, seen) {
-  const texts = data.live ? liveTexts(data, seen) : [...new Set(data.runs.map(({ state }) => state))];
+/** The line at the top: how far the runs are, or that the server of a live page does not answer. */
+function showState(data, isLost = false) {
+  const texts = data.live ? liveTexts(data, isLost) : [...new Set(data.runs.map(({ state }) => state))];
   if (byId("state").textContent !== texts.join(", ")) byId("state").textContent = texts.join(", ");
 }
 
-function liveTexts({ runs }, seen) {
-  if (seen === null) return ["connection lost, trying again"];
-  const running = runs.filter(({ state }) => state !== "finished");
+function liveTexts({ runs }, isLost) {
+  if (isLost) return ["connection lost, trying again"];
+  const running = runs.filter(({ state }) => state === "starting" || state === "unfinished");
   if (!running.length) return ["finished"];
   if (running.every(({ state }) => state === "starting")) return ["starting, no step logged yet"];
   const { step, max_steps, updated } = running.reduce((a, b) => ((a.updated ?? 0) > (b.updated ?? 0) ? a : b));
   const age = updated === null ? [] : [`updated ${ageText(Date.now() / 1000 - updated)} ago`];
-  return [`running`, max_steps ? `step ${step} of ${max_steps}` : `step ${step}`, ...age];
+  return ["running", max_steps ? `step ${step} of ${max_steps}` : `step ${step}`, ...age];
 }
 
 function ageText(seconds) {
@@ -101,24 +112,21 @@ function ageText(seconds) {
 function keepUpdating(source, show) {
   let isLost = false;
   const update = async () => {
-    const before = new Map(
-      source.data.runs.map(({ label, state, alarms }) => [label, { state, alarms: alarms.length }]),
-    );
+    const before = source.data.runs;
     try {
       const isNews = await source.update();
       if (isLost) announce("Connected again.");
       isLost = false;
-      for (const { label, state, alarms } of source.data.runs) {
-        const known = before.get(label);
-        if (known && state !== known.state) announce(`${label}: ${state}.`);
-        if (known && alarms.length > known.alarms) announce(`${label}: ${alarms.at(-1).message}`);
-      }
+      source.data.runs.forEach(({ label, state, alarms }, index) => {
+        if (state !== before[index].state) announce(`${label}: ${state}.`);
+        if (alarms.length > before[index].alarms.length) announce(`${label}: ${alarms.at(-1).message}`);
+      });
       if (isNews) await show();
     } catch {
       if (!isLost) announce("Connection lost, trying again.");
       isLost = true;
     }
-    showState(source.data, isLost ? null : Date.now());
+    showState(source.data, isLost);
     setTimeout(update, POLL);
   };
   setTimeout(update, POLL);
