@@ -139,7 +139,7 @@ def main() -> None:
         probe_times = []
         for _ in range(PROBE_MEASUREMENTS):
             started = time.process_time()
-            trainer.probe_metrics()
+            trainer.probe.metrics()
             probe_times.append(time.process_time() - started)
     report(" ".join(args.config), rounds)
     probe, step = statistics.median(probe_times), statistics.median(rounds.ours)

@@ -25,8 +25,8 @@ from transformers import PrinterCallback
 
 from mgrpo.answers import get_extractor
 from mgrpo.models.cpu_allocator import keep_freed_memory
-from mgrpo.training.labelling import vote
-from mgrpo.training.sampling.entropy import Rollouts
+from mgrpo.training.labelling import label
+from mgrpo.training.sampling.sampler import Rollouts
 
 BASE = {"group": 16, "prompts": 8, "tokens": 64}
 GRID = {
@@ -124,18 +124,9 @@ def label_path() -> None:
         for pick in row
     ]
     entropy = torch.rand(len(texts), generator=generator)
-    rollouts = Rollouts(texts, [16] * len(texts), entropy)
+    rollouts = Rollouts([[0] * 16] * len(texts), entropy, completions=texts)
     started, started_on_wall = clock(), time.perf_counter()
-    vote(
-        rollouts,
-        None,
-        num_policy=LABELLED,
-        num_momentum=0,
-        extractor=get_extractor("boxed"),
-        equivalence="math",
-        label_source="policy",
-        iqr_multiplier=0.75,
-    )
+    label([(rollouts, LABELLED)], get_extractor("boxed"), "math", label_source="policy", iqr_multiplier=0.75)
     took, on_wall = (
         clock() - started,
         time.perf_counter() - started_on_wall,

@@ -176,7 +176,7 @@ def side_by_side(args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     with tempfile.TemporaryDirectory() as directory:
         steps = {name: Steps(turns, place, ends, at_least) for place, name in enumerate(which)}
         if OURS in steps:
-            steps[OURS].time(mgrpo.training.trainer, "vote", "read, filter, vote")
+            steps[OURS].time(mgrpo.training.trainer, "label", "read, filter, vote")
             for method in ("update", "distance"):
                 steps[OURS].time(MomentumModel, method, f"momentum {method}")
         threads = []

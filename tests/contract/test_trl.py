@@ -18,6 +18,7 @@ OVERRIDDEN = {
     "_calculate_rewards": "(self, inputs, prompts, completions, completion_ids_list)",
     "_generate_and_score_completions": "(self, inputs: list[dict[str, torch.Tensor | typing.Any]])"
     " -> dict[str, torch.Tensor | typing.Any]",
+    "_generate": "(self, prompts: list)",
     "_generate_single_turn": "(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False)",
     "_load_optimizer_and_scheduler": "(self, checkpoint)",
     "_save_checkpoint": "(self, model, trial)",
@@ -26,7 +27,7 @@ OVERRIDDEN = {
     "_finalize_training": "(self, trial, num_train_samples, start_time)",
 }
 CALLED = {
-    "_generate": "(self, prompts: list)",
+    "_tokenize_prompts": "(self, prompts: list)",
     "_save_optimizer_and_scheduler": "(self, output_dir: str) -> None",
     "_save_scaler": "(self, output_dir: str) -> None",
     "_save_rng_state": "(self, output_dir: str) -> None",
@@ -101,7 +102,7 @@ def test_trl_computes_our_advantages(make_trainer, chain_data, iqr_multiplier):
     trainer.model.train()
     inputs = [row for row in chain_data(4) for _ in range(6)]
     output = trainer._generate_and_score_completions(inputs)
-    labelled = trainer._batch.labelled
+    labelled = trainer.batch.labels.groups
     ours = group_advantage(labelled.reward[:, :6], labelled.loss_mask)
     assert iqr_multiplier is None or not labelled.loss_mask.all()  # else nothing was dropped and nothing is shown
     assert ours.any()

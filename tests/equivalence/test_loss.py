@@ -34,8 +34,8 @@ def test_gradient_is_that_of_a_batch_that_never_had_the_others(
         trainer.start_momentum_model()
     anchor, _ = embedded()  # either way where training began
     output = trainer._generate_and_score_completions([row for row in chain_data(4) for _ in range(M)])
-    batch = trainer._batch
-    mask = batch.labelled.loss_mask.flatten()
+    labels = trainer.batch.labels
+    mask = labels.groups.loss_mask.flatten()
     assert 0 < mask.sum() < mask.numel()
     trainer.current_gradient_accumulation_steps = 1
     trainer.compute_loss(model, output).backward()
@@ -43,7 +43,7 @@ def test_gradient_is_that_of_a_batch_that_never_had_the_others(
     model.zero_grad()
 
     # The same from scratch, over the kept rows alone: each its own forward pass without padding, GRPO's loss by hand.
-    labelled = label_group(batch.ids, M, batch.entropy, 0.0)
+    labelled = label_group(labels.ids, M, labels.entropy, 0.0)
     advantage = group_advantage(labelled.reward[:, :M], labelled.loss_mask).flatten()
     total, num_tokens = 0.0, 0
     for row in mask.nonzero()[:, 0].tolist():
@@ -57,7 +57,7 @@ def test_gradient_is_that_of_a_batch_that_never_had_the_others(
         ratio = (log_p - log_p.detach()).exp()
         kl = (log_ref - log_p).exp() - (log_ref - log_p) - 1
         is_learnt = torch.ones(len(completion))
-        if mask_answer_span and batch.answers[row // M][row % M] is not None:
+        if mask_answer_span and labels.answers[row // M][row % M] is not None:
             is_learnt[-3:-1] = 0  # a chain's answer: two digits before the end of text
         total = total + ((-ratio * advantage[row] + BETA * kl) * is_learnt).sum()
         num_tokens += is_learnt.sum()
@@ -73,7 +73,7 @@ def test_momentum_completions_are_not_in_the_batch(make_trainer, chain_data):
     trainer.model.train()
     output = trainer._generate_and_score_completions([row for row in chain_data(4) for _ in range(M)])
     assert len(output["completion_ids"]) == 4 * M
-    assert len(trainer._batch.momentum.completions) == 4 * N
+    assert len(trainer.batch.momentum.completions) == 4 * N
     assert output["num_items_in_batch"] == output["completion_mask"].sum()
     assert trainer.state.num_input_tokens_seen == output["prompt_mask"].sum() + output["completion_mask"].sum()
 

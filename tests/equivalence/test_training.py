@@ -75,24 +75,6 @@ def test_no_momentum_and_no_filter_is_trl_with_a_voting_reward(make_config, chai
     assert_same_bits(ours, theirs)
 
 
-def test_without_answer_fn_it_is_trls_trainer(make_config, chain_data, embedded):
-    config = make_config(num_momentum_generations=0)
-
-    def right(completions, answer, **_):
-        return [float(extract_answer(text) == truth) for text, truth in zip(completions, answer, strict=True)]
-
-    def run(type_, args):
-        model, tokenizer = embedded()
-        trainer = type_(model, right, args, chain_data(), processing_class=tokenizer)
-        return train(trainer), [{k: v for k, v in row.items() if "time" not in k} for row in trainer.state.log_history]
-
-    theirs, their_log = run(GRPOTrainer, as_trl(config))
-    ours, our_log = run(MGRPOTrainer, as_trl(config))
-    assert_same_bits(ours, theirs)
-    strip = [{k: v for k, v in row.items() if "per_second" not in k} for row in our_log]
-    assert strip == [{k: v for k, v in row.items() if "per_second" not in k} for row in their_log]
-
-
 @pytest.mark.parametrize(
     "settings",
     [

@@ -37,7 +37,7 @@ def test_labels_advantages_and_loss_are_the_trainers(make_trainer, embedded, cha
     output = trainer._generate_and_score_completions([row for row in chain_data(4) for _ in range(M)])
     trainer.current_gradient_accumulation_steps = 1
     expected_loss = trainer.compute_loss(trainer.model, output)
-    groups = [trainer.completion_rows[start : start + M + N] for start in range(0, 4 * (M + N), M + N)]
+    groups = [trainer.run_files.completion_rows[start : start + M + N] for start in range(0, 4 * (M + N), M + N)]
 
     settings = one_page.Settings(num_policy=M, num_momentum=N, iqr_multiplier=iqr_multiplier, kl_coefficient=0.1)
     answers = [[row["answer"] for row in group] for group in groups]

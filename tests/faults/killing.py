@@ -94,6 +94,7 @@ def say_phases(say):
     from mgrpo.training import collapse_callback as collapse_watch
     from mgrpo.training.checkpointing import loop_state
     from mgrpo.training.checkpointing import save as saving
+    from mgrpo.training.sampling.sampler import Sampler
 
     def announced(owner, name, phase):
         function = getattr(owner, name)
@@ -110,8 +111,8 @@ def say_phases(say):
     announced(trainer.MGRPOTrainer, "start_probe", "probing")
     announced(trainer.MGRPOTrainer, "evaluate", "evaluating")
     announced(trainer.MGRPOTrainer, "_generate_single_turn", "sampling")
-    announced(trainer.MGRPOTrainer, "_sample_momentum", "sampling the momentum model")
-    announced(trainer, "vote", "labelling")
+    announced(Sampler, "sample_momentum", "sampling the momentum model")
+    announced(trainer, "label", "labelling")
     announced(trainer.MGRPOTrainer, "compute_loss", "learning")
     announced(callbacks.FiniteGradients, "on_pre_optimizer_step", "stepping")
     announced(callbacks.MomentumUpdate, "on_step_end", "following")

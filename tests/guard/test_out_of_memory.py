@@ -61,12 +61,12 @@ def gradient_is_short(monkeypatch):
 
 PHASES = {
     "policy": (
-        lambda patch: attention_is_short(patch, "generate", but_not="_sample_momentum"),
+        lambda patch: attention_is_short(patch, "generate", but_not="sample_momentum"),
         f"memory ran out while sampling from the policy ({SHORT}; 48 completions of up to 14 tokens at once); "
         + SAMPLING,
     ),
     "momentum": (
-        lambda patch: attention_is_short(patch, "_sample_momentum"),
+        lambda patch: attention_is_short(patch, "sample_momentum"),
         f"memory ran out while sampling from the momentum model ({SHORT}; 48 completions of up to 14 tokens at "
         "once); " + SAMPLING,
     ),

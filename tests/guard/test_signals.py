@@ -20,6 +20,7 @@ from mgrpo.guard.signals import StopSignals
 from mgrpo.runs.files import read_rows
 from mgrpo.training import trainer as trainer_module
 from mgrpo.training.sampling.momentum_model import MomentumModel
+from mgrpo.training.sampling.sampler import Sampler
 from mgrpo.training.trainer import MGRPOTrainer
 
 SETTINGS = {
@@ -91,7 +92,7 @@ def whole(tmp_path_factory):
 )
 def test_the_step_is_finished_and_saved_and_the_run_can_go_on(number, tmp_path, sent_within, capsys, whole):
     """In the middle of the second step, behind the policy's completions and before the momentum model's."""
-    sent_within(MGRPOTrainer, "_sample_momentum", number, call=2)
+    sent_within(Sampler, "sample_momentum", number, call=2)
     assert train(tmp_path / "run") == CODES[number]
     said = capsys.readouterr().err
     assert f"{number.name}: the step under way is finished and saved first; a second signal stops at once" in said
@@ -127,7 +128,7 @@ def test_while_a_checkpoint_is_saved(tmp_path, sent_within):
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        pytest.param(MGRPOTrainer, "_sample_momentum", 3, marks=pytest.mark.slow),
+        pytest.param(Sampler, "sample_momentum", 3, marks=pytest.mark.slow),
         (MGRPOTrainer, "save_momentum_model", 1),
     ],
 )
@@ -158,7 +159,7 @@ def test_before_the_first_step_there_is_nothing_to_finish(owner, name, tmp_path,
 
 @pytest.mark.slow
 def test_a_run_that_is_resumed_says_what_it_goes_on_from(tmp_path, sent_within, in_child):
-    sent_within(MGRPOTrainer, "_sample_momentum", signal.SIGTERM)
+    sent_within(Sampler, "sample_momentum", signal.SIGTERM)
     assert train(tmp_path / "run") == 143
     sent_within(build_trainer, "load_model", signal.SIGTERM)
     code, said = in_child(lambda: train(tmp_path / "run", resume="force"))
@@ -196,7 +197,7 @@ def stuck(*_, **__):
 def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, in_child, are_gone):
     """Though the main thread is stuck: no traceback, the cursor is back, and nobody is left behind."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(MGRPOTrainer, "_sample_momentum", stuck)
+    monkeypatch.setattr(Sampler, "sample_momentum", stuck)
     read, write = os.pipe()
     monkeypatch.setenv("TEST_PIPE", str(write))
     master, slave = pty.openpty()

@@ -13,7 +13,7 @@ from mgrpo.cli import main
 from mgrpo.errors import UserError
 from mgrpo.guard import watchdog
 from mgrpo.guard.watchdog import Watchdog
-from mgrpo.training.trainer import MGRPOTrainer
+from mgrpo.training.sampling.sampler import Sampler
 
 SETTINGS = ["--dataset_size", "48", "--num_generations", "6", "--num_momentum_generations", "2"]
 SETTINGS += ["--per_device_train_batch_size", "12", "--probe_prompts", "0", "--eval_strategy", "no"]
@@ -37,7 +37,7 @@ def an_hour_passes(monkeypatch):
 @pytest.fixture
 def stuck_in_second_step(monkeypatch):
     """The engine does something else than to sample, instead of the second batch of the momentum model."""
-    real, calls = MGRPOTrainer._sample_momentum, [0]
+    real, calls = Sampler.sample_momentum, [0]
 
     def stick(act):
         def sample(*args, **kwargs):
@@ -46,7 +46,7 @@ def stuck_in_second_step(monkeypatch):
                 act()
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(MGRPOTrainer, "_sample_momentum", sample)
+        monkeypatch.setattr(Sampler, "sample_momentum", sample)
 
     return stick
 

@@ -6,7 +6,7 @@ import torch
 from mgrpo.algorithm import KnownLabels, label_group
 from mgrpo.recipes.files import PRESETS, read_recipe_files
 from mgrpo.recipes.recipe import load_recipe
-from mgrpo.training.trainer import METHOD_FIELDS
+from mgrpo.training.labelling import METHOD_FIELDS
 
 SEVEN, FOUR, NINE = 0, 1, 2
 # Four completions of the policy, two of the momentum model.

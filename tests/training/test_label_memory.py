@@ -6,9 +6,7 @@ from mgrpo.training.label_memory import FILE_NAME, LabelMemory, PromptHistory, k
 
 def visits(memory, *labels):
     for label in labels:
-        before = memory["p"].label if "p" in memory else None
-        memory.remember([("p", seen := memory.visit("p", label, before == label))])
-        yield seen
+        yield from memory.visit(["p"], [label], "text")
 
 
 def test_flips_in_a_row():
@@ -24,7 +22,7 @@ def test_no_vote_is_no_flip_and_leaves_the_last_label():
 def test_is_as_it_was_after_a_checkpoint(tmp_path):
     memory, again = LabelMemory(), LabelMemory()
     list(visits(memory, "7", "4"))
-    memory.remember([("q", PromptHistory(None))])
+    memory.visit(["q"], [None], "text")
     memory.save(tmp_path)
     again.load(tmp_path)
     assert (again["p"].label, again["p"].num_flips, again["q"].label) == ("4", 1, None)

@@ -48,7 +48,7 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(make_trainer, tmp_p
         start = len(row.prompt_ids) - 1
         of_tokens = [log_p[start + i, token].item() for i, token in enumerate(row.completion_ids)]
         changes.append(sum(of_tokens) / len(of_tokens) - row.log_prob)
-    measured = trainer.probe_metrics()
+    measured = trainer.probe.metrics()
     mean = sum(min(max(change, -0.05), 0.05) for change in changes) / len(changes)
     assert measured[names.PROBE] == pytest.approx(mean, abs=1e-5)
     assert measured[names.FORGOTTEN] == sum(change < -0.15 for change in changes) / len(changes)
@@ -61,13 +61,16 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(make_trainer, tmp_p
 def test_begins_at_zero_and_leaves_no_trace_in_training(make_trainer, weights_of, tmp_path):
     with_probe = make_trainer(output_dir=str(tmp_path / "with"), learning_rate=0.0)
     with_probe.train()
-    assert with_probe.probe_metrics() == {names.PROBE: pytest.approx(0.0, abs=1e-6), names.FORGOTTEN: 0.0}
+    assert with_probe.probe.metrics() == {
+        names.PROBE: pytest.approx(0.0, abs=1e-6),
+        names.FORGOTTEN: 0.0,
+    }
     runs = []
     for prompts in (0, 4):
         trainer = make_trainer(output_dir=str(tmp_path / f"{prompts}"), probe_prompts=prompts)
         trainer.train()
         runs.append(weights_of(trainer))
-        assert bool(trainer.probe_metrics()) == bool(prompts)
+        assert (trainer.probe is not None) == bool(prompts)
     for name, weight in runs[0].items():
         assert torch.equal(weight, runs[1][name]), name
 
@@ -80,5 +83,5 @@ def test_a_resumed_run_goes_on_from_the_same_answers(make_trainer, tmp_path):
     resumed = make_trainer(**settings)
     resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
     assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
-    assert resumed.probe_metrics() == whole.probe_metrics()
-    assert whole.probe_metrics()[names.PROBE] != 0
+    assert resumed.probe.metrics() == whole.probe.metrics()
+    assert whole.probe.metrics()[names.PROBE] != 0

@@ -6,7 +6,7 @@ from peft import LoraConfig
 from mgrpo import MGRPOTrainer
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.training.sharding import check_sharding_suits
+from mgrpo.training.checks import check_sharding
 
 ADAPTER = LoraConfig(r=4, target_modules="all-linear")
 
@@ -49,10 +49,10 @@ VLLM = {"use_vllm": True, "vllm_mode": "colocate"}
 def test_what_sharding_takes_apart_is_refused(launched, engine, fields, is_adapter, message):
     config = launched(engine, **fields)
     if message is None:
-        check_sharding_suits(config, is_adapter=is_adapter)
+        check_sharding(config, is_adapter=is_adapter)
     else:
         with pytest.raises(UserError, match=message):
-            check_sharding_suits(config, is_adapter=is_adapter)
+            check_sharding(config, is_adapter=is_adapter)
 
 
 def test_before_a_model_is_loaded(launched, monkeypatch, capsys, tmp_path):

@@ -7,7 +7,7 @@ from peft import IA3Config, LoraConfig
 
 from mgrpo import MGRPOTrainer
 from mgrpo.errors import UserError
-from mgrpo.training.vllm_check import ENGINE_RANKS, check_vllm
+from mgrpo.training.checks import ENGINE_RANKS, check_vllm
 
 LORA = {"r": 4, "target_modules": "all-linear"}
 

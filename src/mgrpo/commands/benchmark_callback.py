@@ -27,9 +27,9 @@ from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
 from mgrpo.evaluation.runner import sample_batch
 from mgrpo.recipes.recipe import DataArguments
 from mgrpo.runs import metrics as names
+from mgrpo.training.checks import shards_weights
 from mgrpo.training.config import MGRPOConfig
 from mgrpo.training.sampling.momentum_model import MomentumModel
-from mgrpo.training.sharding import shards_weights
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,9 @@ from mgrpo.models.load import ModelSource, find_model, load_model, room_for_prom
 from mgrpo.recipes.data import load_data
 from mgrpo.recipes.recipe import Recipe
 from mgrpo.tasks.check import check_prompts
-from mgrpo.tasks.task import Task, is_known
+from mgrpo.tasks.task import Task, equivalent_to_gold, is_known
+from mgrpo.training.checks import uses_fsdp
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
-from mgrpo.training.labelling import equivalent_to_gold
-from mgrpo.training.sharding import uses_fsdp
 from mgrpo.training.trainer import MGRPOTrainer
 
 

@@ -39,7 +39,7 @@ PHASES = (
     Phase("loading the model", "weights", (("", "load_model"), ("commands/build_trainer.py", "build_trainer"))),
     Phase("evaluating", "evaluating", (("", "evaluate"),)),
     Phase("sampling the probe", "sampling", (("", "sample_probe"),)),
-    Phase("sampling from the momentum model", "sampling", (("", "_sample_momentum"),)),
+    Phase("sampling from the momentum model", "sampling", (("", "sample_momentum"),)),
     Phase("sampling from the policy", "sampling", (("", "_generate_single_turn"),)),
     Phase(
         "the reference model's pass", "learning", (("", "_anchor_log_probs"), ("", "_generate_and_score_completions"))

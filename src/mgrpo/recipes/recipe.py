@@ -16,9 +16,8 @@ from trl import ModelConfig, get_peft_config
 from mgrpo.errors import UserError
 from mgrpo.options import COMMAND_LINE, Range, check_choices, option, options_of, plain, read_value
 from mgrpo.runs.files import CONFIG_FILE, DEFAULTS_HEADING, write_whole
+from mgrpo.training.checks import check_sharding, check_vllm
 from mgrpo.training.config import MGRPOConfig
-from mgrpo.training.sharding import check_sharding_suits
-from mgrpo.training.vllm_check import check_vllm
 
 _NAMED_AS_PACKAGE = "clearml codecarbon comet_ml dagshub dvclive mlflow neptune swanlab tensorboard trackio wandb"
 REPORTERS = {name: name for name in _NAMED_AS_PACKAGE.split()} | {"azure_ml": "azureml", "flyte": "flytekit"}
@@ -193,7 +192,7 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
         )
     if config.share_prompts and model.use_peft:
         raise UserError("share_prompts is on, but the policy is an adapter (use_peft); set share_prompts to false.")
-    check_sharding_suits(config, is_adapter=model.use_peft)
+    check_sharding(config, is_adapter=model.use_peft)
     for name in ("load_in_4bit", "load_in_8bit"):
         if getattr(model, name):
             raise UserError(f"{name} is on, but quantized weights cannot be trained; set it to false.")

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mgrpo.answers.equivalence import equal_to
+from mgrpo.errors import UserError
+
 Columns = Mapping[str, Sequence[Any]]
 Scorer = Callable[[list[str | None], Any], list[bool]]
 
@@ -11,6 +14,19 @@ Scorer = Callable[[list[str | None], Any], list[bool]]
 def is_known(gold: Any) -> bool:
     """Whether there is a gold answer: any value but None and the empty text."""
     return gold is not None and gold != ""
+
+
+def equivalent_to_gold(answers: list[str | None], gold: Any, equivalence: str) -> list[bool]:
+    """The scorer of gold answers that are text or numbers.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if not isinstance(gold, str | int | float):
+        raise UserError(
+            f"a gold answer is {gold!r}, neither text nor a number; pass a gold_scorer, which knows what it means."
+        )
+    return equal_to(answers, str(gold), equivalence)
 
 
 @dataclass(frozen=True)

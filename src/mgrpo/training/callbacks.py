@@ -1,8 +1,9 @@
 """What happens around a training step: the momentum update, the guard against broken gradients, the files."""
 
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,16 +16,9 @@ from mgrpo.errors import UserError, reason_of
 from mgrpo.models.finite import broken_weight
 from mgrpo.runs import metrics as names
 from mgrpo.runs.checkpoints import checkpoints
-from mgrpo.runs.files import (
-    METRICS_FILE,
-    MetricsWriter,
-    Row,
-    drop_completions_after,
-    write_completions,
-)
-
-if TYPE_CHECKING:
-    from mgrpo.training.trainer import MGRPOTrainer
+from mgrpo.runs.files import METRICS_FILE, MetricsWriter, Row, drop_completions_after, write_completions
+from mgrpo.training.probe import Probe
+from mgrpo.training.sampling.momentum_model import MomentumModel
 
 MAX_SKIPPED_IN_A_ROW = 5
 MAX_WAITING_TABLES = 20
@@ -59,16 +53,8 @@ class FiniteGradients(TrainerCallback):
         self._losses: list[Tensor] = []
         self._scale = 0.0  # of fp16's losses, before the step
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **_: Any,
-    ) -> None:
+    def on_train_begin(self, _: Any, state: TrainerState, *__: Any, model: nn.Module, **___: Any) -> None:
         """Refuse a model that is broken already, by itself or as a checkpoint has it."""
-        assert model is not None
         broken = broken_weight(model.named_parameters())
         if self._anywhere(broken is not None):
             where = f"checkpoint of step {state.global_step}" if state.global_step else "model"
@@ -90,16 +76,8 @@ class FiniteGradients(TrainerCallback):
         self.num_skipped, self._in_a_row = state["num_skipped"], state["in_a_row"]
         self.stop_reason = state["stop_reason"]
 
-    def on_pre_optimizer_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **_: Any,
-    ) -> None:
+    def on_pre_optimizer_step(self, *_: Any, model: nn.Module, **__: Any) -> None:
         """Take the gradients away from the optimizer, which then leaves the weights and its own state alone."""
-        assert model is not None
         losses, self._losses = self._losses, []
         self.is_skipped = False
         if self._accelerator.scaler is not None:  # under fp16, which skips such steps by itself
@@ -113,15 +91,9 @@ class FiniteGradients(TrainerCallback):
                 parameter.grad = None
 
     def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **_: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: nn.Module, **_: Any
     ) -> None:
         """Stop when skipping does not help, or the step has broken the weights."""
-        assert model is not None
         scaler = self._accelerator.scaler
         # accelerate does not see it where the optimizer itself leaves a step out, as a fused one does
         self.is_skipped |= self._accelerator.optimizer_step_was_skipped
@@ -168,46 +140,66 @@ def _total_norm(gradients: list[Tensor]) -> Tensor:
 
 
 class MomentumUpdate(TrainerCallback):
-    """Starts the momentum model, and moves it after each optimizer step."""
+    """Moves the momentum model after each optimizer step, and logs where it and the probe are.
 
-    def __init__(self, trainer: "MGRPOTrainer", guard: FiniteGradients) -> None:
-        self._trainer = trainer
-        self._guard = guard
+    Args:
+        start: starts what a run needs, now that the parameters are final: wrapped, adapted, resumed.
+        guard: says which steps were skipped.
+        schedule: how m changes.
+        log: takes a metric's name and value, for the next row.
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Start it now that the parameters are final: wrapped, adapted, resumed."""
-        self._trainer.start_momentum_model()
-        self._trainer.start_probe()
-        self._trainer.restore_loop()
+    Attributes:
+        momentum_model: the one that is moved, or None; `start` sets it.
+        probe: the run's, or None; `start` sets it.
+    """
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Follow the policy, unless the policy stood still because its step was skipped."""
-        momentum_model = self._trainer.momentum_model
+    def __init__(
+        self, start: Callable[[], None], guard: FiniteGradients, schedule: str, log: Callable[[str, float], None]
+    ) -> None:
+        self.momentum_model: MomentumModel | None = None
+        self.probe: Probe | None = None
+        self._start, self._guard, self._schedule, self._log = start, guard, schedule, log
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Start the run."""
+        self._start()
+
+    def on_step_end(self, _: Any, state: TrainerState, control: TrainerControl, **__: Any) -> None:
+        """Follow the policy, unless its step was skipped."""
         if control.should_log:
-            self._trainer.log_metric(names.SKIPPED_STEPS, self._guard.num_skipped)
-            for name, value in self._trainer.probe_metrics().items():
-                self._trainer.log_metric(name, value)
-        if momentum_model is None:
+            self._log(names.SKIPPED_STEPS, self._guard.num_skipped)
+            for name, value in ({} if self.probe is None else self.probe.metrics()).items():
+                self._log(name, value)
+        if self.momentum_model is None:
             return
         # global_step counts this step already
-        schedule = self._trainer.args.momentum_schedule
-        m = scheduled_momentum(momentum_model.m, schedule, state.global_step - 1, state.max_steps)
+        m = scheduled_momentum(self.momentum_model.m, self._schedule, state.global_step - 1, state.max_steps)
         if not self._guard.is_skipped:
-            momentum_model.update(m)
+            self.momentum_model.update(m)
         if control.should_log:
-            self._trainer.log_metric(names.MOMENTUM, m)
-            self._trainer.log_metric(names.DISTANCE, momentum_model.distance())
+            self._log(names.MOMENTUM, m)
+            self._log(names.DISTANCE, self.momentum_model.distance())
 
 
 class RunFiles(TrainerCallback):
     """Writes each logged step to `metrics.jsonl`, and its completions to `completions/` where they are kept.
 
     What cannot be written is kept and tried again at the next row.
+
+    Args:
+        tell: takes a sentence for the user.
+
+    Attributes:
+        completion_rows: completions that are not in a table yet, on the main process.
+        resumed_row: the last row of the run that is resumed; a kill can damage it in the file.
     """
 
-    def __init__(self, trainer: "MGRPOTrainer") -> None:
-        self._trainer = trainer
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.completion_rows: list[dict] = []
+        self.resumed_row: Row | None = None
+        self._tell = tell
         self._writer: MetricsWriter | None = None
+        self._directory, self._tables_limit = Path(), None
         self._tables: deque[tuple[int, list[dict]]] = deque(maxlen=MAX_WAITING_TABLES)
         self._is_failing = False
 
@@ -216,40 +208,30 @@ class RunFiles(TrainerCallback):
         """The last row, where this process writes them."""
         return {} if self._writer is None else self._writer.last_row
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Begin the file, or go on behind the step that the run resumes from."""
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Begin the file, or continue it after the step that the run resumes from."""
         if not state.is_world_process_zero:
             return
-        directory = Path(args.output_dir)
-        last_row = self._trainer.resumed.last_row if self._trainer.resumed is not None else None
-        if not self._trainer.resumes_run_in(directory):
-            last_row = None  # another run's
-        self._writer = MetricsWriter(directory / METRICS_FILE, state.global_step, last_row)
-        drop_completions_after(directory, state.global_step)
+        self._directory, self._tables_limit = Path(args.output_dir), args.completions_total_limit
+        self._writer = MetricsWriter(self._directory / METRICS_FILE, state.global_step, self.resumed_row)
+        drop_completions_after(self._directory, state.global_step)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_log(self, _: Any, state: TrainerState, *__: Any, logs: dict[str, Any], **___: Any) -> None:
         """Write what was logged."""
         if self._writer is None:
             return
         del state.log_history[:-ROWS_IN_STATE]
-        if self._trainer.completion_rows:
-            self._tables.append((state.global_step, self._trainer.completion_rows))
-            self._trainer.completion_rows = []
+        if self.completion_rows:
+            self._tables.append((state.global_step, self.completion_rows))
+            self.completion_rows = []
         try:
-            self._writer.write({"step": state.global_step, **(logs or {})})
+            self._writer.write({"step": state.global_step, **logs})
             self._write_tables()
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
-                self._trainer.tell(
-                    f"step {state.global_step}: what was logged could not be written to {args.output_dir} "
+                self._tell(
+                    f"step {state.global_step}: what was logged could not be written to {self._directory} "
                     f"({reason_of(error)}); it is kept, and tried again at the next row."
                 )
             self._is_failing = True
@@ -257,8 +239,7 @@ class RunFiles(TrainerCallback):
     def _write_tables(self) -> None:
         while self._tables:
             step, rows = self._tables[0]
-            args = self._trainer.args
-            write_completions(rows, Path(args.output_dir), step, args.completions_total_limit)
+            write_completions(rows, self._directory, step, self._tables_limit)
             self._tables.popleft()
 
     def flush(self) -> None:
@@ -271,7 +252,7 @@ class RunFiles(TrainerCallback):
             self._write_tables()
             self._writer.flush()
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_end(self, *_: Any, **__: Any) -> None:
         """Close the file."""
         if self._writer is not None:
             self._writer.close()

@@ -1,43 +1,43 @@
-"""What an `MGRPOTrainer` refuses that its configuration alone cannot know."""
+"""Settings that do not suit the machine or TRL, refused before any model is loaded, and without importing vLLM."""
 
-from typing import TYPE_CHECKING, Any
+import os
+import warnings
+from typing import Any
 
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
+from trl.import_utils import is_vllm_available
 
 from mgrpo.errors import UserError
 from mgrpo.training.config import MGRPOConfig
-from mgrpo.training.sampling.shared_prompts import can_share_prompts
-from mgrpo.training.sharding import check_sharding_suits
-from mgrpo.training.vllm_check import check_vllm
 
-if TYPE_CHECKING:
-    from mgrpo.training.trainer import MGRPOTrainer
+ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks of adapters that vLLM reserves memory for."""
+INITS_BESIDE_THE_BASE = (True, False, "gaussian", "eva", "orthogonal")
+"""PEFT's `init_lora_weights` that leave the base as it is on disk, where vLLM reads it."""
 
 
-def check_without_vote(config: Any) -> None:
-    """Refuse what needs a vote, where there is none."""
-    num_momentum = getattr(config, "num_momentum_generations", 0)
-    if num_momentum:
+def check_trainer(answer_fn: Any, config: Any, given: dict[str, Any]) -> None:
+    """Refuse what `MGRPOTrainer` cannot work with.
+
+    Args:
+        answer_fn: as the trainer was given it.
+        config: its `args`.
+        given: TRL's arguments by name.
+
+    Raises:
+        UserError: for the first thing.
+    """
+    if answer_fn is None:
         raise UserError(
-            f"num_momentum_generations is {num_momentum}, but without answer_fn there is no vote to take part in; "
-            "pass answer_fn, or set num_momentum_generations to 0."
+            "answer_fn is missing, and without answers there is no vote; pass the function that reads an answer from "
+            "a completion, or train without a vote with TRL's own GRPOTrainer."
         )
-    if getattr(config, "kl_anchor", "initial") == "momentum":
-        raise UserError(
-            "kl_anchor is momentum, but without answer_fn there is no momentum model; pass answer_fn, or set "
-            "kl_anchor to initial."
-        )
-
-
-def check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:
-    """Refuse what the vote cannot work with, before TRL loads a model."""
     if not isinstance(config, MGRPOConfig):
-        raise UserError(
-            f"args is a {type(config).__name__}, but answer_fn needs the fields of an MGRPOConfig; pass one."
-        )
+        name = type(config).__name__
+        raise UserError(f"args is a {name}, but the vote needs the fields of an MGRPOConfig; pass one.")
     model = given["model"]
     adapter = model.active_peft_config if isinstance(model, PeftModel) else given.get("peft_config")
-    check_sharding_suits(config, is_adapter=adapter is not None)
+    check_sharding(config, is_adapter=adapter is not None)
     if config.use_vllm:
         check_vllm(config, adapter)
     for name in ("tools", "rollout_func", "environment_factory"):
@@ -45,13 +45,93 @@ def check_votable(config: MGRPOConfig, given: dict[str, Any]) -> None:
             raise UserError(f"{name} is given, but the vote samples single completions; leave it out.")
 
 
-def check_prompts_can_be_shared(trainer: "MGRPOTrainer") -> None:
-    """Refuse `share_prompts` where it cannot work; the model is loaded."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    reason = None
-    if hasattr(model, "peft_config"):
-        reason = "the policy is an adapter"
-    elif trainer._is_vlm or not can_share_prompts(model):
-        reason = f"{model.config.model_type} models keep more of a prompt than its keys and values"
-    if reason is not None:
-        raise UserError(f"share_prompts is on, but {reason}; set share_prompts to false.")
+def uses_fsdp(config: MGRPOConfig) -> bool:
+    """Whether FSDP trains, by `accelerate launch` or by the recipe."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" or bool(config.fsdp_plugin_args)
+
+
+def shards_weights(config: MGRPOConfig) -> bool:
+    """Whether each process holds a part of the weights alone: FSDP, DeepSpeed ZeRO-3."""
+    plugin = config.deepspeed_plugin
+    return uses_fsdp(config) or (plugin is not None and plugin.zero_stage == 3)
+
+
+def check_sharding(config: MGRPOConfig, *, is_adapter: bool) -> None:
+    """Refuse settings that need what FSDP or DeepSpeed splits over the processes.
+
+    Args:
+        config: the run's.
+        is_adapter: whether an adapter is trained.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    if config.share_prompts and (uses_fsdp(config) or config.deepspeed_plugin is not None):
+        raise UserError("share_prompts is on, but FSDP or DeepSpeed may shard the parameters; set it to false.")
+    if not shards_weights(config):
+        return
+    if config.momentum_cpu_offload:
+        raise UserError(
+            "momentum_cpu_offload is on, but FSDP or DeepSpeed ZeRO-3 shards the momentum model over the processes; "
+            "set it to false."
+        )
+    if is_adapter and config.use_vllm and config.vllm_mode == "colocate":
+        raise UserError(
+            "use_vllm is on with an adapter, but FSDP or DeepSpeed ZeRO-3 shards its weights, and vLLM needs them "
+            "whole; launch by DDP or ZeRO-2, or set use_vllm to false."
+        )
+
+
+def check_vllm(config: MGRPOConfig, adapter: PeftConfig | None) -> None:
+    """Refuse what cannot be sampled through vLLM.
+
+    Raises:
+        UserError: if vLLM is missing or of a version that TRL does not take, cannot be split as asked, or cannot take
+            the adapter.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if not is_vllm_available():
+            raise UserError(
+                "use_vllm is on, but vLLM is not installed: pip install 'mgrpo[vllm]', or set use_vllm to false."
+            )
+    if caught:  # TRL takes any version, and fails later
+        reason = str(caught[0].message).split(" We recommend")[0]
+        raise UserError(f"use_vllm is on, but {reason} pip install 'mgrpo[vllm]', or set use_vllm to false.")
+    if config.vllm_mode == "server":
+        if config.device.type != "cuda":
+            raise UserError(
+                f"vllm_mode is server, but training runs on {config.device.type}, and only a CUDA device can send "
+                "weights to a server; set vllm_mode to colocate."
+            )
+        return
+    if config.world_size % config.vllm_tensor_parallel_size:
+        raise UserError(
+            f"vllm_tensor_parallel_size is {config.vllm_tensor_parallel_size}, which does not divide the "
+            f"{config.world_size} process{'es' * (config.world_size > 1)}; set it to a divisor."
+        )
+    if adapter is None:
+        return
+    unfit = _unfit(adapter)
+    if unfit is not None:
+        raise UserError(f"use_vllm is on, but {unfit}; change the adapter, or set use_vllm to false.")
+    if config.vllm_enable_sleep_mode:
+        raise UserError(
+            "vllm_enable_sleep_mode is on, but vLLM then forgets the base model, which an adapter's run does not send "
+            "again; set it to false."
+        )
+
+
+def _unfit(adapter: PeftConfig) -> str | None:
+    if adapter.peft_type != "LORA":
+        return f"vLLM takes LoRA adapters alone, not {adapter.peft_type.value}"
+    if adapter.r > ENGINE_RANKS[-1]:
+        return f"the adapter's rank is {adapter.r} (lora_r), and vLLM takes {ENGINE_RANKS[-1]} at most"
+    for name in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "trainable_token_indices"):
+        if getattr(adapter, name):
+            return f"the adapter has {name}, which vLLM does not take"
+    if adapter.bias != "none":
+        return f"the adapter's bias is {adapter.bias}, and vLLM takes none"
+    if adapter.init_lora_weights not in INITS_BESIDE_THE_BASE:
+        return f"the adapter's init_lora_weights is {adapter.init_lora_weights}, which changes the base in memory"
+    return None

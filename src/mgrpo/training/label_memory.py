@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import gather_object
+
+from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
 
 FILE_NAME = "labels.json"
@@ -34,37 +37,37 @@ def key_of(prompt: Any) -> str:
 
 
 class LabelMemory:
-    """Labels by prompt. All processes hold the same one: what one of them saw is told to all."""
+    """Labels by prompt. All processes hold the same memory."""
 
     def __init__(self) -> None:
         self._seen: dict[str, PromptHistory] = {}
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, prompt: Any) -> bool:
         """Whether a prompt was seen."""
-        return key in self._seen
+        return key_of(prompt) in self._seen
 
-    def __getitem__(self, key: str) -> PromptHistory:
+    def __getitem__(self, prompt: Any) -> PromptHistory:
         """A prompt's last visit."""
-        return self._seen[key]
+        return self._seen[key_of(prompt)]
 
-    def visit(self, key: str, label: str | None, is_same: bool) -> PromptHistory:
-        """What a visit adds up to; nothing is remembered yet.
+    def visit(self, prompts: list[Any], labels: list[str | None], equivalence: str) -> list[PromptHistory]:
+        """Remember the labels that all processes' prompts have this time; to be called on all.
 
         Args:
-            key: of the prompt.
-            label: this time's; None (nobody voted) is no flip, and leaves the last label standing.
-            is_same: whether it equals the last label.
-        """
-        before = self._seen.get(key)
-        if before is None or before.label is None:
-            return PromptHistory(label)
-        if label is None:
-            return before
-        return PromptHistory(label, 0 if is_same else before.num_flips + 1, not is_same)
+            prompts: of this process.
+            labels: theirs; None (nobody voted) is no flip, and the last label is kept.
+            equivalence: when two labels are the same.
 
-    def remember(self, visits: list[tuple[str, PromptHistory]]) -> None:
-        """Take in the visits of all processes."""
-        self._seen |= dict(visits)
+        Returns:
+            What each visit adds up to.
+        """
+        keys = [key_of(prompt) for prompt in prompts]
+        before = [self._seen.get(key, PromptHistory(None)) for key in keys]
+        pairs = [[last.label, label] for last, label in zip(before, labels, strict=True)]
+        ids = number_answers(pairs, equivalence).ids
+        visits = [_next(last, label, x == y) for last, label, (x, y) in zip(before, labels, ids, strict=True)]
+        self._seen |= dict(gather_object(list(zip(keys, visits, strict=True))))
+        return visits
 
     def save(self, directory: Path) -> None:
         """Write it to `directory`."""
@@ -86,3 +89,11 @@ class LabelMemory:
                 f"{path} cannot be read ({type(error).__name__}), so labels of earlier epochs are lost; resume from "
                 "another checkpoint."
             ) from error
+
+
+def _next(last: PromptHistory, label: str | None, is_same: bool) -> PromptHistory:
+    if last.label is None:
+        return PromptHistory(label)
+    if label is None:
+        return last
+    return PromptHistory(label, 0 if is_same else last.num_flips + 1, not is_same)

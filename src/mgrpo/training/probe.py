@@ -1,19 +1,21 @@
 """The answers that the initial model mostly gave, kept to see whether the policy would still give them.
 
 Before the first step the initial model answers some prompts several times; the completions that agree with its
-majority are kept. From then on their log-probability under the policy is looked at now and then. Training that
+majority are kept. From then on their log-probability under the policy is measured at each logged step. Training that
 sharpens what the model knows leaves it about where it was; before a collapse it falls (docs/monitoring.md). No right
 answer is asked for, and nothing of it is learnt from.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import gather, gather_object
-from torch import Tensor
+from datasets import Dataset
+from torch import Tensor, nn
 
 from mgrpo.algorithm import trajectory_mean
 from mgrpo.answers.completions import Completion, read_answers
@@ -21,9 +23,7 @@ from mgrpo.answers.equivalence import number_answers
 from mgrpo.answers.extract import Extractor
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import write_whole
-
-if TYPE_CHECKING:
-    from mgrpo.training.trainer import MGRPOTrainer
+from mgrpo.training.sampling.sampler import Rollouts
 
 FILE_NAME = "probe.json"
 """In a run's directory, written when training begins: a list of `ProbeRow`."""
@@ -51,79 +51,92 @@ class ProbeRow:
     log_prob: float
 
 
-class Probe:
-    """The completions that are looked at; each process scores its share.
+class LogProbs:
+    """Scores completions under the policy.
 
     Args:
-        trainer: whose policy is looked at.
-        rows: of all processes; the main process writes them into the run's directory.
+        model: the policy.
+        score: log-probabilities of the last T tokens, (B, T), given token ids, attention mask and T.
+        pad_id: the padding token.
     """
 
-    def __init__(self, trainer: "MGRPOTrainer", rows: list[ProbeRow]) -> None:
-        if trainer.accelerator.is_main_process:
-            save_rows(rows, Path(trainer.args.output_dir))
-        self._trainer = trainer
-        self._rows = rows[trainer.accelerator.process_index :: trainer.accelerator.num_processes]
+    def __init__(self, model: nn.Module, score: Callable[[Tensor, Tensor, int], Tensor], pad_id: int) -> None:
+        self._model, self._score, self._pad_id = model, score, pad_id
+
+    def __call__(self, rows: list[ProbeRow]) -> Tensor:
+        """Mean log-probability of each completion, nats per token, (B,); to be called on all processes."""
+        device = PartialState().device
+        # on every process as many passes, since sharded weights are gathered by all of them together
+        most = int(gather(torch.tensor([len(rows)], device=device)).max())
+        if not most:
+            return torch.zeros(0, device=device)
+        filled = rows + [ProbeRow([self._pad_id], [self._pad_id], log_prob=0.0)] * (most - len(rows))
+        input_ids, attention_mask, completion_mask = (part.to(device) for part in padded(filled, self._pad_id))
+        was_training = self._model.training
+        self._model.eval()  # the initial model's dropout must not differ from today's
+        with torch.no_grad():
+            log_probs = self._score(input_ids, attention_mask, completion_mask.shape[1])
+        self._model.train(was_training)
+        return trajectory_mean(log_probs, completion_mask.sum(dim=1))[: len(rows)]
+
+
+class Probe:
+    """The completions that are measured; each process scores its share.
+
+    Args:
+        rows: of all processes.
+        log_probs_of: scores them.
+    """
+
+    def __init__(self, rows: list[ProbeRow], log_probs_of: Callable[[list[ProbeRow]], Tensor]) -> None:
+        state = PartialState()
+        self._rows, self._log_probs_of = rows[state.process_index :: state.num_processes], log_probs_of
 
     def metrics(self) -> dict[str, float]:
         """How the log-probabilities of all processes' completions changed; nothing where there are none."""
-        before = torch.tensor([row.log_prob for row in self._rows], device=self._trainer.accelerator.device)
-        changes = log_probs_of(self._trainer, self._rows) - before
+        after = self._log_probs_of(self._rows)
+        changes = after - torch.tensor([row.log_prob for row in self._rows], device=after.device)
         limited = changes.clamp(-LARGEST_CHANGE, LARGEST_CHANGE).sum()
         local = torch.stack([limited, (changes < FORGOTTEN_CHANGE).sum(), torch.ones_like(changes).sum()])
         change, forgotten, count = gather(local).view(-1, 3).sum(dim=0).tolist()
         return {names.PROBE: change / count, names.FORGOTTEN: forgotten / count} if count else {}
 
 
-def sample_probe(trainer: "MGRPOTrainer") -> list[ProbeRow]:
-    """Completions of all processes that agree with the majority of their prompt's, by the weights as they are."""
-    assert trainer.answer_fn is not None
-    size = len(trainer.train_dataset)
-    rank, num_processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
+def sample_probe(
+    dataset: Dataset,
+    num_prompts: int,
+    at_once: int,
+    sample: Callable[[list, int], Rollouts],
+    extractor: Extractor,
+    equivalence: str,
+    log_probs_of: Callable[[list[ProbeRow]], Tensor],
+) -> list[ProbeRow]:
+    """Completions of all processes that agree with the majority of their prompt's, by the weights as they are.
+
+    Args:
+        dataset: the prompts, of which `num_prompts` are taken at equal distances.
+        num_prompts: for all processes together.
+        at_once: most completions that a process samples together.
+        sample: some completions for each prompt, decoded.
+        extractor: reads an answer.
+        equivalence: when two answers are the same.
+        log_probs_of: scores completions.
+    """
+    state, size = PartialState(), len(dataset)
+    rank, num_processes = state.process_index, state.num_processes
     # on every process as many, since engines sample together
-    num_local = max(min(trainer.args.probe_prompts, size) // num_processes, 1)
+    num_local = max(min(num_prompts, size) // num_processes, 1)
     indices = [(rank + i * num_processes) * size // (num_local * num_processes) for i in range(num_local)]
-    prompts = trainer.train_dataset[indices]["prompt"]
-    # no more completions at once than in training
-    at_once = max(trainer.args.generation_batch_size // num_processes // NUM_GENERATIONS, 1)
+    prompts = dataset[indices]["prompt"]
+    prompts_at_once = max(at_once // NUM_GENERATIONS, 1)
     local: list[ProbeRow] = []
-    trainer.model.train()  # TRL counts completions by this mode
-    with trainer.without_trace():
-        for start in range(0, num_local, at_once):
-            sampled = trainer.sample(prompts[start : start + at_once], NUM_GENERATIONS)
-            kept = is_majority(sampled[-1], trainer.answer_fn, trainer.equivalence)
-            local += [
-                ProbeRow(prompt, completion, log_prob=0.0)
-                for prompt, completion, _, keep in zip(*sampled, kept, strict=True)
-                if keep and completion
-            ]
-    log_probs = log_probs_of(trainer, local).tolist()
-    local = [replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)]
-    return gather_object(local)
-
-
-def log_probs_of(trainer: "MGRPOTrainer", rows: list[ProbeRow]) -> Tensor:
-    """Mean log-probability of each completion under the policy, nats per token, (B,)."""
-    device = trainer.accelerator.device
-    # on every process as many passes, since sharded weights are gathered by all of them together
-    most = int(gather(torch.tensor([len(rows)], device=device)).max())
-    if not most:
-        return torch.zeros(0, device=device)
-    pad_id = trainer.processing_class.pad_token_id
-    filled = rows + [ProbeRow([pad_id], [pad_id], log_prob=0.0)] * (most - len(rows))
-    input_ids, attention_mask, completion_mask = (part.to(device) for part in padded(filled, pad_id))
-    was_training = trainer.model.training
-    trainer.model.eval()  # the initial model's dropout must not differ from today's
-    with torch.no_grad():
-        log_probs, _, _ = trainer._get_per_token_logps_and_entropies(
-            trainer.model,
-            input_ids,
-            attention_mask,
-            completion_mask.shape[1],
-            batch_size=trainer.args.per_device_train_batch_size,
-        )
-    trainer.model.train(was_training)
-    return trajectory_mean(log_probs, completion_mask.sum(dim=1))[: len(rows)]
+    for start in range(0, num_local, prompts_at_once):
+        sampled = sample(prompts[start : start + prompts_at_once], NUM_GENERATIONS)
+        kept = is_majority(sampled.completions, extractor, equivalence)
+        rows = zip(sampled.prompt_ids, sampled.completion_ids, sampled.completions, kept, strict=True)
+        local += [ProbeRow(prompt, ids, log_prob=0.0) for prompt, ids, text, keep in rows if keep and ids]
+    log_probs = log_probs_of(local).tolist()
+    return gather_object([replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)])
 
 
 def is_majority(completions: list[Completion], extractor: Extractor, equivalence: str) -> list[bool]:

@@ -25,7 +25,7 @@ def test_entropies_of_a_forward_pass(make_trainer, chain_data, source, with_lora
         )
     values = entropy if source == "exact" else -log_p
     expected = (values * output["completion_mask"]).sum(1) / output["completion_mask"].sum(1)
-    torch.testing.assert_close(trainer._batch.entropy.flatten()[:24], expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(trainer.batch.labels.entropy.flatten()[:24], expected, atol=1e-5, rtol=1e-4)
 
 
 class Scripted(nn.Module):

@@ -6,7 +6,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from mgrpo.training.sampling.momentum_model import MomentumModel
-from mgrpo.training.sampling.two_adapters import both_adapters, paired_layers, split_rows
+from mgrpo.training.sampling.two_adapters import both_adapters, paired_layers
 
 LORA = {"r": 4, "lora_alpha": 6, "target_modules": "all-linear"}
 PROMPTS = ["47+8*3-5=", "12+3=", "99-9+2-1+5-4="]
@@ -142,11 +142,6 @@ def test_full_fine_tuning_has_no_layers_to_pair(embedded):
     assert paired_layers(model, MomentumModel(model, m=0.5)) == []
 
 
-def test_rows_are_split():
-    assert split_rows(([1, 2, 3], None, torch.arange(3)[:, None]), 2)[0][:2] == ([1, 2], None)
-    assert split_rows(([1, 2, 3], torch.arange(3)), 2)[1][1].tolist() == [2]
-
-
 # In the trainer.
 
 
@@ -165,11 +160,11 @@ def calls_of_generate(trainer):
 
 def score_one_batch(trainer, chain_data):
     trainer.momentum_model = make_apart(trainer.model, scale=0.1)
-    trainer._paired_layers = paired_layers(trainer.model.get_base_model(), trainer.momentum_model)
+    trainer.sampler = trainer._make_sampler()
     trainer.model.train()
     rows = calls_of_generate(trainer)
     trainer._generate_and_score_completions([row for row in chain_data(4) for _ in range(6)])
-    return rows, trainer._batch
+    return rows, trainer.batch
 
 
 @torch.no_grad()
@@ -178,9 +173,9 @@ def entropies_alone(trainer, data, part, temperature):
     num = len(part.completions) // 4
     prompts = [row["prompt"] for row in data for _ in range(num)]
     values = []
-    for prompt, completion, num_tokens in zip(prompts, part.completions, part.num_tokens, strict=True):
+    for prompt, completion, tokens in zip(prompts, part.completions, part.completion_ids, strict=True):
         prompt_ids, ids = (trainer.processing_class(text)["input_ids"] for text in (prompt, completion))
-        ids = (ids + [trainer.processing_class.eos_token_id])[:num_tokens]
+        ids = (ids + [trainer.processing_class.eos_token_id])[: len(tokens)]
         logits = trainer.model(torch.tensor([prompt_ids + ids])).logits[0, len(prompt_ids) - 1 : -1] / temperature
         values.append(torch.distributions.Categorical(logits=logits).entropy().mean())
     return torch.stack(values).view(4, num)
@@ -196,9 +191,11 @@ def test_one_call_samples_both_and_keeps_their_entropies_apart(make_trainer, cha
     policy = entropies_alone(trainer, chain_data(4), batch.policy, 1.1)
     with trainer.momentum_model.in_place_of_policy():
         momentum = entropies_alone(trainer, chain_data(4), batch.momentum, momentum_temperature or 1.1)
-    torch.testing.assert_close(batch.entropy, torch.cat([policy, momentum], dim=1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(batch.labels.entropy, torch.cat([policy, momentum], dim=1), atol=1e-4, rtol=1e-4)
     # the momentum model's completions are no part of what is learnt from and counted
-    assert trainer._metrics["train"]["completions/mean_length"][-1] == pytest.approx(sum(batch.policy.num_tokens) / 24)
+    assert trainer._metrics["train"]["completions/mean_length"][-1] == pytest.approx(
+        sum(map(len, batch.policy.completion_ids)) / 24
+    )
 
 
 def test_a_run_sees_one_adapter(make_trainer, tmp_path):

@@ -11,7 +11,8 @@ from trl.generation.vllm_client import VLLMClient
 
 from mgrpo.errors import UserError
 from mgrpo.training.sampling.entropy import entropy_from_top_log_probs
-from mgrpo.training.sampling.vllm import sampled_alone, server_errors_in_a_sentence
+from mgrpo.training.sampling.vllm import sampled_alone
+from mgrpo.training.sampling.vllm_server import clear_server_errors
 
 
 def test_entropies_of_the_likeliest_tokens():
@@ -88,7 +89,7 @@ def test_a_server_that_fails_is_told_in_a_sentence(monkeypatch, make_config, fai
         try:
             with (
                 pytest.raises(UserError, match=rf"the vLLM server at {url} failed: .*{said}.* last checkpoint by "),
-                server_errors_in_a_sentence(config, client),
+                clear_server_errors(config, client),
             ):
                 client.generate([[1, 2]])
         finally:
@@ -102,7 +103,7 @@ def test_a_server_that_is_not_there(monkeypatch, make_config):
     config.vllm_mode, config.vllm_server_base_url = "server", "http://127.0.0.1:9"
     with (
         pytest.raises(UserError, match="127.0.0.1:9 failed: The vLLM server can't be reached at .* See its log"),
-        server_errors_in_a_sentence(config),
+        clear_server_errors(config),
     ):
         VLLMClient(base_url="http://127.0.0.1:9")
 
@@ -123,7 +124,7 @@ def test_the_end_of_its_log_is_shown(tmp_path, make_config, written, said):
     config.vllm_mode = "server"
     if written is not None:
         (tmp_path / "log").write_text(written)
-    with pytest.raises(UserError, match=f"(?s)failed: gone. {said}"), server_errors_in_a_sentence(config):
+    with pytest.raises(UserError, match=f"(?s)failed: gone. {said}"), clear_server_errors(config):
         raise ConnectionError("gone.")
 
 
@@ -131,5 +132,5 @@ def test_other_errors_stay_what_they_are(make_config):
     config = make_config()
     for mode, error in (("server", TypeError("a bug")), ("colocate", ConnectionError("of something else"))):
         config.vllm_mode = mode
-        with pytest.raises(type(error)), server_errors_in_a_sentence(config):
+        with pytest.raises(type(error)), clear_server_errors(config):
             raise error

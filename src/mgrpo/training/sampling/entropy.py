@@ -1,35 +1,16 @@
-"""What was sampled for one batch of groups, and how its trajectory entropies are read off while sampling."""
+"""Trajectory entropies, read off the logits while sampling, or made of an engine's log-probabilities."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mgrpo.algorithm import token_entropy, token_self_certainty, trajectory_mean
-from mgrpo.answers.completions import Completion
 from mgrpo.errors import UserError
 from mgrpo.models.finite import check_logits
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """Completions of one model for one batch of prompts, prompt by prompt.
-
-    Attributes:
-        completions: `num_per_prompt` for each prompt.
-        num_tokens: of each completion, end-of-text included.
-        entropy: trajectory entropies in nats per token, shape (B,), or None if nobody asked for them.
-        self_certainty: mean self-certainty in nats per token, shape (B,), or None if nobody asked for it.
-    """
-
-    completions: list[Completion]
-    num_tokens: list[int]
-    entropy: Tensor | None
-    self_certainty: Tensor | None = None
+from mgrpo.training.patches import watched
 
 
 class EntropyRecorder:
@@ -47,15 +28,10 @@ class EntropyRecorder:
         self._last_log_p: Tensor | None = None
         self._num_passes = 0
 
-    @contextmanager
-    def watch(self, model: nn.Module) -> Iterator[None]:
+    def watch(self, model: nn.Module) -> AbstractContextManager:
         """Record the forward passes of `model` (the one whose output has the logits) within the block."""
         self._steps, self._certainty_steps, self._last_log_p, self._num_passes = [], [], None, 0
-        handle = model.register_forward_hook(self._on_forward, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
+        return watched(model, self._on_forward)
 
     def _on_forward(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         logits = output.logits[:, -1].detach()

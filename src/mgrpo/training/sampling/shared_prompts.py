@@ -5,14 +5,17 @@ row goes on from those of its prompt, and gradients flow back into them. The num
 rounding.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
+
+from mgrpo.errors import UserError
+from mgrpo.training.patches import replaced
 
 
 def can_share_prompts(model: PreTrainedModel) -> bool:
@@ -22,8 +25,22 @@ def can_share_prompts(model: PreTrainedModel) -> bool:
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
 
 
-@contextmanager
-def generate_with_shared_prompts(model: PreTrainedModel) -> Iterator[None]:
+def check_prompts_can_be_shared(model: PreTrainedModel, *, is_vlm: bool) -> None:
+    """Refuse `share_prompts` where it cannot work.
+
+    Raises:
+        UserError: for an adapter, or a model that keeps more of a prompt than keys and values.
+    """
+    reason = None
+    if hasattr(model, "peft_config"):
+        reason = "the policy is an adapter"
+    elif is_vlm or not can_share_prompts(model):
+        reason = f"{model.config.model_type} models keep more of a prompt than its keys and values"
+    if reason is not None:
+        raise UserError(f"share_prompts is on, but {reason}; set share_prompts to false.")
+
+
+def generate_with_shared_prompts(model: PreTrainedModel) -> AbstractContextManager:
     """Within the block `model.generate` is given the keys and values of the prompts, up to their last token."""
     generate = model.generate
 
@@ -32,11 +49,7 @@ def generate_with_shared_prompts(model: PreTrainedModel) -> Iterator[None]:
         cache = prefill(model, input_ids[:, :-1], attention_mask[:, :-1], positions[:, :-1])
         return generate(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **settings)
 
-    model.generate = generate_on
-    try:
-        yield
-    finally:
-        del model.generate  # the class's shows again
+    return replaced(model, "generate", generate_on)
 
 
 def score_with_shared_prompts(model: Callable[..., Any], bare_model: PreTrainedModel, num_tokens: int) -> Callable:

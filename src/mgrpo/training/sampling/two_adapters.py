@@ -19,7 +19,34 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
+from mgrpo.training.patches import replaced, watched
 from mgrpo.training.sampling.momentum_model import MomentumModel
+from mgrpo.training.sampling.sampler import PromptRows, Rollouts
+from mgrpo.training.sampling.transformers_sampler import TransformersSampler
+
+
+class TwoAdapterSampler(TransformersSampler):
+    """Samples both models in one batch.
+
+    Args:
+        layers: of `paired_layers`.
+        *args: as in `TransformersSampler`.
+        **kwargs: as in `TransformersSampler`.
+    """
+
+    def __init__(self, layers: list[Linear], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.layers = layers
+
+    def sample(self, policy: PromptRows, momentum: PromptRows | None = None) -> tuple[Rollouts, Rollouts | None]:
+        """Sample the policy's rows and, in the same batch, the momentum model's."""
+        if momentum is None:
+            return super().sample(policy)
+        assert self.momentum_model is not None
+        scale = self.generation_config.temperature / self.momentum_temperature
+        sizes = len(policy.ids), len(momentum.ids)
+        both = both_adapters(self.model, self.layers, self.momentum_model, *sizes, scale)
+        return self.sample_together(policy, momentum, both)
 
 
 def paired_layers(model: nn.Module, momentum_model: MomentumModel) -> list[Linear]:
@@ -62,14 +89,14 @@ def both_adapters(
     """
     momentum_weights = dict(momentum_model.pairs)
 
-    def scale_logits(_: nn.Module, __: tuple, output: Any) -> None:
+    def scale_logits(_: nn.Module, __: tuple, ___: dict, output: Any) -> None:
         logits = output.logits.float()  # as `generate` has them before it divides by its temperature
         logits[num_policy:] *= momentum_scale
         output.logits = logits
 
     with ExitStack() as around, torch.no_grad():
         if momentum_scale != 1:
-            around.callback(model.register_forward_hook(scale_logits).remove)
+            around.enter_context(watched(model, scale_logits))
         for layer in layers:
             a_q, b_q = _matrices(layer)
             a = torch.cat([a_q, momentum_weights[a_q].to(a_q)])
@@ -77,16 +104,8 @@ def both_adapters(
             rank = len(a_q)
             mask = a.new_zeros(num_policy + num_momentum, 1, 2 * rank)
             mask[:num_policy, :, :rank] = mask[num_policy:, :, rank:] = layer.scaling[_active(layer)]
-            layer.forward = _forward(layer, a, b, mask)
-            around.callback(delattr, layer, "forward")  # the class's shows again
+            around.enter_context(replaced(layer, "forward", _forward(layer, a, b, mask)))
         yield
-
-
-def split_rows(parts: tuple, num_policy: int) -> tuple[tuple, tuple]:
-    """The policy's rows of each part, and the momentum model's behind them; a part that is None has none."""
-    policy = tuple(None if part is None else part[:num_policy] for part in parts)
-    momentum = tuple(None if part is None else part[num_policy:] for part in parts)
-    return policy, momentum
 
 
 def _forward(layer: Linear, a: Tensor, b: Tensor, mask: Tensor) -> Callable[..., Tensor]:

@@ -12,15 +12,14 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
 from accelerate.utils import set_seed
 from peft import PeftModel, get_peft_model_state_dict
-from requests.adapters import HTTPAdapter
 from safetensors.torch import save_file
 from torch import Tensor
 from trl.generation import vllm_generation
@@ -28,16 +27,17 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
 from mgrpo.errors import UserError
+from mgrpo.training.checks import ENGINE_RANKS
 from mgrpo.training.config import MGRPOConfig
+from mgrpo.training.patches import replaced
 from mgrpo.training.sampling.entropy import entropy_from_log_probs, entropy_from_top_log_probs
 from mgrpo.training.sampling.momentum_model import MomentumModel
-from mgrpo.training.vllm_check import ENGINE_RANKS
+from mgrpo.training.sampling.sampler import PromptRows, Rollouts, Sampler
+from mgrpo.training.sampling.vllm_server import clear_server_errors
 
 NUM_TOP = 20
 """The most log-probabilities a token that vLLM gives unless it is told otherwise."""
 RAM = Path("/dev/shm")
-LAST_LINES, MOST_OF_LOG = 20, 8192
-"""Of a server's log: lines, and bytes, that are shown."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def engines_for(config: MGRPOConfig) -> Iterator[None]:
     if config.world_size == 1 and config.vllm_mode == "colocate":
         # TRL's is the first of a few that is free now, and so another run's that starts at the same time, too
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
-    with _replaced(grpo_trainer, "VLLMGeneration", make):
+    with replaced(grpo_trainer, "VLLMGeneration", make):
         yield
 
 
@@ -70,6 +70,61 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class VLLMSampler(Sampler):
+    """Samples through vLLM: two adapters in one batch, full weights one model after the other.
+
+    Args:
+        generate: as in `Sampler`.
+        momentum_model: as in `Sampler`.
+        momentum_temperature: as in `Sampler`.
+        engine: one of the two below.
+        config: the run's.
+        forget_weights: makes TRL hand over the weights in the model before it samples next.
+    """
+
+    def __init__(
+        self,
+        generate: Callable[[PromptRows], tuple[list[list[int]], list | None]],
+        momentum_model: MomentumModel | None,
+        momentum_temperature: float,
+        engine: "EntropyGeneration",
+        config: MGRPOConfig,
+        forget_weights: Callable[[], None],
+    ) -> None:
+        super().__init__(generate, momentum_model, momentum_temperature)
+        self.engine, self.config, self.forget_weights = engine, config, forget_weights
+
+    def sample(self, policy: PromptRows, momentum: PromptRows | None = None) -> tuple[Rollouts, Rollouts | None]:
+        """Sample in one batch where the engine holds both adapters."""
+        # a frozen model's votes are seldom sampled, and then alone
+        if momentum is None or not isinstance(self.engine, AdapterGeneration) or self.config.label_source == "frozen":
+            return super().sample(policy, momentum)
+        assert self.momentum_model is not None
+        both = self.engine.both(self.momentum_model, len(momentum.ids), self.momentum_temperature)
+        return self.sample_together(policy, momentum, both)
+
+    def sample_momentum(self, rows: PromptRows) -> Rollouts:
+        """Sample from the momentum model alone; the engine takes over its weights, and the policy's next time."""
+        self.forget_weights()
+        try:
+            return super().sample_momentum(rows)
+        finally:
+            self.forget_weights()
+
+    def run(self, rows: PromptRows) -> Rollouts:
+        """Sample from the weights in the engine, with entropies."""
+        started = time.perf_counter()
+        client = getattr(self.engine, "vllm_client", None)  # on the main process, in server mode
+        with clear_server_errors(self.config, client):
+            ids, log_probs = self.generate(rows)
+        seconds = time.perf_counter() - started
+        return Rollouts(ids, self.engine.entropy, None, rows.ids, log_probs, seconds)
+
+    def at_temperature(self, temperature: float) -> AbstractContextManager:
+        """Within the block the engine samples at a temperature."""
+        return replaced(self.engine, "temperature", temperature)
 
 
 class EntropyGeneration(VLLMGeneration):
@@ -123,7 +178,7 @@ class AdapterGeneration(EntropyGeneration):
             return build(enable_lora=True, max_loras=2, max_lora_rank=rank, **settings)
 
         build: Callable[..., Any] = vllm_generation.LLM
-        with _replaced(vllm_generation, "LLM", engine):
+        with replaced(vllm_generation, "LLM", engine):
             super().__init__(model=model, **kwargs)
 
     def sync_weights(self) -> None:
@@ -164,7 +219,7 @@ class AdapterGeneration(EntropyGeneration):
                 **options,
             )
 
-        with _replaced(self.llm, "generate", generate_with_adapters):
+        with replaced(self.llm, "generate", generate_with_adapters):
             return super().generate(prompts, *args, **kwargs)
 
     def _hand_over(self, before: Any) -> Any:
@@ -197,65 +252,3 @@ def _room_for(weights: dict) -> Path | None:
     """A directory in memory if there is one with room, else None, for the usual one."""
     num_bytes = sum(weight.numel() * weight.element_size() for weight in weights.values())
     return RAM if RAM.is_dir() and shutil.disk_usage(RAM).free > 2 * num_bytes else None
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Within the block `owner.name` is `value`."""
-    kept = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, kept)
-
-
-@contextmanager
-def server_errors_in_a_sentence(config: MGRPOConfig, client: Any = None) -> Iterator[None]:
-    """Within the block a vLLM server that is gone, silent or out of order ends the run with a sentence.
-
-    Args:
-        config: which says whether there is one, and where.
-        client: TRL's, once there is one; its requests then wait for `ddp_timeout` at most, which is as long as other
-            processes wait for this one, where TRL's wait for ever.
-
-    Raises:
-        UserError: for what TRL's client raises.
-    """
-    if config.vllm_mode != "server":
-        yield
-        return
-    if client is not None:
-        _limit_waiting(client.session, config.ddp_timeout)
-    try:
-        yield
-    except Exception as error:
-        # TRL raises a bare Exception for an answer that is not 200
-        if not isinstance(error, requests.RequestException | ConnectionError) and type(error) is not Exception:
-            raise
-        where = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
-        raise UserError(
-            f"the vLLM server at {where} failed: {str(error).rstrip('.'):.500}. {_end_of_log(config.vllm_server_log)}"
-            "Start it anew, and go on from the last checkpoint by the same command."
-        ) from error
-
-
-def _end_of_log(path: str | None) -> str:
-    """A log's last lines, to stand within a message."""
-    if path is None:
-        return "See its log. "
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - MOST_OF_LOG, 0))
-            lines = file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
-    except OSError as error:
-        return f"Its log {path} cannot be read ({error.strerror}). "
-    return "\n".join([f"The last lines of {path}:", *lines, ""]) if lines else f"Its log {path} is empty. "
-
-
-def _limit_waiting(session: requests.Session, seconds: float) -> None:
-    for adapter in session.adapters.values():
-        assert isinstance(adapter, HTTPAdapter)
-        adapter.max_retries = adapter.max_retries.new(read=0)  # else a silent server is asked 5 times more
-    send = requests.Session.request
-    session.request = lambda *args, **kwargs: send(session, *args, **{"timeout": seconds, **kwargs})
