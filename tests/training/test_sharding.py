@@ -37,7 +37,7 @@ VLLM = {"use_vllm": True, "vllm_mode": "colocate"}
         ("zero-2", {"share_prompts": True}, False, "share_prompts is on, but FSDP or DeepSpeed may shard"),
         ("fsdp", OFFLOAD, False, "momentum_cpu_offload is on, but FSDP or DeepSpeed ZeRO-3 shards"),
         ("zero-3", OFFLOAD, False, "momentum_cpu_offload is on, but FSDP or DeepSpeed ZeRO-3 shards"),
-        ("fsdp", VLLM, True, "use_vllm is on with an adapter whose weights FSDP"),
+        ("fsdp", VLLM, True, "use_vllm is on with an adapter.* FSDP"),
         ("zero-3", VLLM, True, "launch by DDP or ZeRO-2, or set use_vllm to false"),
         ("zero-2", OFFLOAD, False, None),
         ("zero-2", VLLM, True, None),

@@ -66,7 +66,7 @@ def test_adapters_that_vllm_does_not_take(monkeypatch, vllm_config, settings, sa
     ("fields", "adapter", "said"),
     [
         ({}, IA3Config(), "vLLM takes LoRA adapters alone, not IA3"),
-        ({"vllm_enable_sleep_mode": True}, LoraConfig(**LORA), "lets vLLM forget the base.*set it to false"),
+        ({"vllm_enable_sleep_mode": True}, LoraConfig(**LORA), "vllm_enable_sleep_mode is on.*set it to false"),
         (
             {"vllm_tensor_parallel_size": 2},
             None,
