@@ -60,9 +60,8 @@ def _add_train(commands: Any) -> None:
         "train",
         help="train a model from a recipe",
         usage="mgrpo train --config RECIPE [RECIPE ...] [--quiet] [--FIELD VALUE ...]",
-        description="Train a model from a recipe. Any of its fields can be set on the command line, which overrides "
-        f"the recipe. Built-in recipes: {built_in}. Methods to combine with them: {presets}. docs/recipes.md lists "
-        "the fields.",
+        description="Train a model from a recipe; the command line overrides its fields (docs/recipes.md lists them). "
+        f"Built-in recipes: {built_in}. Methods to combine with them: {presets}.",
         allow_abbrev=False,
     )
     train.add_argument("--config", required=True, **CONFIG)
@@ -111,8 +110,7 @@ def _show_task(arguments: argparse.Namespace, rest: list[str]) -> None:
     if arguments.config is None and name is None:
         raise UserError("there is nothing to show; write mgrpo tasks show NAME, or --config RECIPE")
     fields, source, overrides = read_command(arguments.config, rest)
-    if name is not None:
-        overrides["task"] = name
+    overrides |= {} if name is None else {"task": name}
 
     from mgrpo.commands.show_task import show_task
 
@@ -139,8 +137,7 @@ def _add_plan(commands: Any) -> None:
 
 def _plan(arguments: argparse.Namespace, rest: list[str]) -> None:
     fields, source, overrides = read_command(arguments.config, rest)
-    if arguments.model is not None:
-        overrides["model_name_or_path"] = arguments.model
+    overrides |= {} if arguments.model is None else {"model_name_or_path": arguments.model}
 
     from rich.console import Console
 
