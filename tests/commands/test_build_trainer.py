@@ -5,7 +5,7 @@ import pytest
 from mgrpo.cli import main
 from mgrpo.commands.build_trainer import check_launch
 from mgrpo.errors import UserError
-from mgrpo.models.load import ModelSource
+from mgrpo.models.source import ModelSource
 
 PLAIN, GGUF = ModelSource("directory", "/models/a"), ModelSource("gguf", "/models/a.gguf")
 

@@ -20,7 +20,8 @@ from mgrpo.answers import get_extractor, import_function
 from mgrpo.commands.benchmark_callback import BenchmarkEvaluation, BenchmarkPlan, plan_benchmarks
 from mgrpo.errors import UserError
 from mgrpo.models.cpu_allocator import keep_freed_memory
-from mgrpo.models.load import ModelSource, find_model, load_model, room_for_prompt
+from mgrpo.models.load import load_model, room_for_prompt
+from mgrpo.models.source import ModelSource, find_model
 from mgrpo.recipes.data import load_data
 from mgrpo.recipes.recipe import Recipe
 from mgrpo.tasks.check import check_prompts

@@ -21,7 +21,8 @@ from mgrpo.evaluation.results import EVALUATION_DIRECTORY, INITIAL, MOMENTUM_SUF
 from mgrpo.evaluation.runner import evaluate
 from mgrpo.evaluation.table_rows import read_lines
 from mgrpo.evaluation.tables import benchmark_grid, metric_grid
-from mgrpo.models.load import DTYPES, find_model, load_config, load_model, load_tokenizer
+from mgrpo.models.load import DTYPES, load_config, load_model, load_tokenizer
+from mgrpo.models.source import find_model
 from mgrpo.runs.checkpoints import checkpoints as checkpoints_of
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
 

