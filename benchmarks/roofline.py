@@ -28,8 +28,8 @@ import transformers
 from step_time import OURS, add_size_options, clock, load, model_and_data, side_by_side
 from trl import ModelConfig
 
-from mgrpo.commands.gpu_memory import Shape, cache_bytes
-from mgrpo.commands.plan import read_shape
+from mgrpo.commands.gpu_memory import cache_bytes
+from mgrpo.commands.model_shape import Shape, read_shape
 from mgrpo.models.cpu_allocator import keep_freed_memory
 from mgrpo.models.load import load_config
 from mgrpo.recipes.data import load_data

@@ -6,13 +6,15 @@ A test asks that what is committed is what this script writes.
 """
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from transformers import Qwen3Config
 from trl import ModelConfig
 
-from mgrpo.commands.gpu_memory import GIB, Plan, Setting, Shape, plan
-from mgrpo.commands.plan import read_shape
+from mgrpo.commands.gpu_memory import Plan, plan
+from mgrpo.commands.memory_setting import GIB, Setting
+from mgrpo.commands.model_shape import Shape, read_shape
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
 BEGIN, END = "<!-- python benchmarks/scaling.py writes what follows -->\n", "<!-- up to here -->\n"
@@ -67,6 +69,7 @@ LAUNCHES = {
 }
 
 
+@cache
 def shape_of(size: str) -> Shape:
     """A Qwen3's measures."""
     hidden_size, intermediate_size, num_layers, num_heads, is_tied = QWEN3[size]

@@ -137,11 +137,16 @@ def test_gold_that_the_task_scores(show):
     assert output.endswith("--- row 1: 4 tokens\n3-1=\n")
 
 
-def test_whether_a_vote_means_something(show):
+@pytest.mark.parametrize(
+    ("generator", "vote"),
+    # each starts a process that imports the package: 6 s
+    [("leg_counting", "yes\n"), pytest.param("countdown", "no: many right answers", marks=pytest.mark.slow)],
+)
+def test_whether_a_vote_means_something(show, generator, vote):
     pytest.importorskip("reasoning_gym", reason="needs pip install 'mgrpo[tasks]'")
-    output = show("reasoning_gym:leg_counting", "--dataset_size", "5")
-    assert "extractor    tag\n" in output and "vote         yes\n" in output
-    assert "vote         no: many right answers" in show("reasoning_gym:countdown", "--dataset_size", "5")
+    output = show(f"reasoning_gym:{generator}", "--dataset_size", "5")
+    assert f"vote         {vote}" in output
+    assert ("extractor    tag\n" in output) == (generator == "leg_counting")
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,18 @@
-"""How much memory a run needs on each GPU: arithmetic alone, with the standard library alone.
+"""How much memory a run needs on each GPU: arithmetic, with the standard library alone.
 
 Weights, gradients, optimizer, reference and momentum model, and the keys and values of sampling are counted; tests
-hold them to the bytes of live tensors. Activations, logits and what a sharding engine gathers are estimates, and what
-vLLM takes is what it is given. docs/scaling.md says how far the estimates are off.
+compare them with the bytes of live tensors. Activations, logits and what a sharding engine gathers are estimates, and
+vLLM takes what it is given. docs/scaling.md says how far the estimates are off.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-GIB = 2**30
-Sharding = Literal["ddp", "fsdp2", "zero-2", "zero-3"]
-SHARDINGS: tuple[Sharding, ...] = ("ddp", "fsdp2", "zero-2", "zero-3")
-Sampler = Literal["transformers", "vllm colocate", "vllm server"]
+from mgrpo.commands.memory_setting import GIB, Setting
+
+if TYPE_CHECKING:
+    from mgrpo.commands.model_shape import Shape
 
 PHASES = ("policy samples", "momentum samples", "learning")
 """When memory is needed. The policy's and the momentum model's completions are sampled one after the other."""
@@ -25,149 +25,6 @@ ZERO_BUCKET, ZERO_LIVE = 5e8, 1e9
 """DeepSpeed's defaults, in parameters: reduce_bucket_size, and stage3_max_live_parameters."""
 BLOCK_SCALES = 4 / 256
 """Bytes a parameter of the float32 scales in an 8-bit optimizer state: one for each 256 parameters."""
-LEAST_SAVING = 0.1 * GIB
-"""A change that saves less is not worth a line."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A decoder's measures, as its config.json says.
-
-    Attributes:
-        parameters: of the whole model, tied ones counted once.
-        adapter: trainable parameters of its LoRA adapter.
-        embeddings: parameters of its input embedding and its head, once if they are tied.
-        hidden_size: width.
-        num_layers: decoder layers.
-        num_heads: attention heads.
-        num_kv_heads: heads with keys and values of their own.
-        head_dim: width of a head.
-        intermediate_size: width inside the MLP.
-        vocab_size: entries of the vocabulary.
-        has_query_norm: whether queries and keys are normalised (Qwen3).
-    """
-
-    parameters: int
-    adapter: int
-    embeddings: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    intermediate_size: int
-    vocab_size: int
-    has_query_norm: bool = False
-
-    @property
-    def layer(self) -> float:
-        """Parameters of a decoder layer."""
-        return (self.parameters - self.embeddings) / self.num_layers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What of a recipe and its launch decides about memory. Names are the recipe's where it has one.
-
-    Attributes:
-        gpus: how many there are, one process on each.
-        gpu_memory: of each, bytes.
-        sharding: how the processes share the model.
-        dtype_bytes: of a weight as it is loaded.
-        mixed_precision: whether it is computed in 16 bits (bf16, fp16).
-        use_peft: whether an adapter is trained.
-        has_momentum: whether there is a momentum model.
-        has_reference: whether there is a KL to the initial model.
-        optim: the optimizer's name.
-        gradient_checkpointing: whether activations are computed again in the backward pass.
-        per_device_train_batch_size: completions in a forward and backward pass.
-        num_sampled: the policy's completions that a process samples at once.
-        num_voting: the momentum model's.
-        max_prompt_length: in tokens.
-        max_completion_length: in tokens.
-        sampler: the engine that samples.
-        vllm_gpu_memory_utilization: vLLM's share of the GPU, where it is colocated.
-        vllm_tensor_parallel_size: GPUs over which vLLM splits the model.
-        vllm_enable_sleep_mode: whether vLLM gives its memory back while the model learns.
-        momentum_cpu_offload: whether the momentum model is to lie in the CPU's memory.
-    """
-
-    gpus: int
-    gpu_memory: float
-    sharding: Sharding
-    dtype_bytes: int
-    mixed_precision: bool
-    use_peft: bool
-    has_momentum: bool
-    has_reference: bool
-    optim: str
-    gradient_checkpointing: bool
-    per_device_train_batch_size: int
-    num_sampled: int
-    num_voting: int
-    max_prompt_length: int
-    max_completion_length: int
-    sampler: Sampler = "transformers"
-    vllm_gpu_memory_utilization: float = 0.3
-    vllm_tensor_parallel_size: int = 1
-    vllm_enable_sleep_mode: bool = False
-    momentum_cpu_offload: bool = False
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether DeepSpeed trains."""
-        return self.sharding in ("zero-2", "zero-3")
-
-    @property
-    def samples_together(self) -> bool:
-        """Whether transformers samples both models in one batch: two adapters over one base."""
-        return self.use_peft and self.has_momentum and self.weight_shards == 1
-
-    @property
-    def has_momentum_on_cpu(self) -> bool:
-        """Whether the momentum model lies in the CPU's memory, which one in shards does not."""
-        return self.has_momentum and self.momentum_cpu_offload and self.weight_shards == 1
-
-    @property
-    def weight_shards(self) -> int:
-        """GPUs over which the weights, the reference's and the momentum model's are split."""
-        return self.gpus if self.sharding in ("fsdp2", "zero-3") else 1
-
-    @property
-    def optimizer_shards(self) -> int:
-        """GPUs over which gradients and the optimizer's state are split."""
-        return 1 if self.sharding == "ddp" else self.gpus
-
-    @property
-    def frozen_bytes(self) -> int:
-        """Of a weight that is not trained: the reference's, an adapter's base. DeepSpeed casts what it is given."""
-        return 2 if self.is_zero and self.mixed_precision else self.dtype_bytes
-
-    @property
-    def trained_bytes(self) -> int:
-        """Of a weight that is trained. PEFT keeps adapters in float32, and accelerate's FSDP2 what it mixes."""
-        is_kept_whole = self.use_peft or (self.sharding == "fsdp2" and self.mixed_precision)
-        return 4 if is_kept_whole and not self.is_zero else self.frozen_bytes
-
-    @property
-    def compute_bytes(self) -> int:
-        """Of what matrix products read and write."""
-        return 2 if self.mixed_precision else self.dtype_bytes
-
-    @property
-    def autocasts(self) -> bool:
-        """Whether float32 weights are cast, product by product: the residual stream then stays float32."""
-        return self.sharding == "ddp" and self.mixed_precision and self.dtype_bytes == 4
-
-    @property
-    def residual_bytes(self) -> int:
-        """Of the residual stream between layers."""
-        return 4 if self.autocasts else self.compute_bytes
-
-    @property
-    def max_length(self) -> int:
-        """Tokens of the longest sequence."""
-        return self.max_prompt_length + self.max_completion_length
 
 
 @dataclass(frozen=True)
@@ -188,38 +45,10 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Change:
-    """What could be set otherwise.
-
-    Attributes:
-        text: as fields of a recipe or options of the command.
-        fields: of the setting.
-    """
-
-    text: str
-    fields: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Saving:
-    """A change and what it is worth.
-
-    Attributes:
-        text: the change.
-        saved: bytes on each GPU where most is needed.
-        plan: what is then needed.
-    """
-
-    text: str
-    saved: float
-    plan: "Plan"
-
-
-@dataclass(frozen=True)
 class Plan:
     """What a setting needs on each GPU."""
 
-    shape: Shape
+    shape: "Shape"
     setting: Setting
     items: tuple[Item, ...]
 
@@ -237,8 +66,7 @@ class Plan:
     def vllm_tokens(self) -> float:
         """Tokens whose keys and values a colocated vLLM holds at once; negative: not even its weights fit."""
         setting = self.setting
-        given = setting.vllm_gpu_memory_utilization * setting.gpu_memory
-        left = given - 2 * self.shape.parameters / setting.vllm_tensor_parallel_size
+        left = setting.vllm_bytes - 2 * self.shape.parameters / setting.vllm_tensor_parallel_size
         return left / (cache_bytes(self.shape, 4) / setting.vllm_tensor_parallel_size)
 
     @property
@@ -247,9 +75,14 @@ class Plan:
         setting = self.setting
         if not setting.has_momentum_on_cpu:
             return 0
-        trained = self.shape.adapter if setting.use_peft else self.shape.parameters
-        # while 16-bit weights change places, they are rounded there too
-        return (4 if setting.trained_bytes == 4 else 4 + setting.trained_bytes) * trained
+        # 16-bit weights are also rounded there when they change places with the policy's
+        return (4 if setting.trained_bytes == 4 else 4 + setting.trained_bytes) * setting.trained(self.shape)
+
+    @property
+    def largest(self) -> list[Item]:
+        """The items of the phase that needs most, the largest first."""
+        phase = self.totals.index(self.peak)
+        return sorted((item for item in self.items if item.needs[phase]), key=lambda item: -item.needs[phase])
 
     @property
     def problem(self) -> str | None:
@@ -265,60 +98,37 @@ class Plan:
         return None
 
 
-def plan(shape: Shape, setting: Setting) -> Plan:
+def plan(shape: "Shape", setting: Setting) -> Plan:
     """What a setting needs on each GPU."""
-    kept = (*_kept_items(shape, setting), Item("CUDA, NCCL, fragmentation", 1, _always(RESERVED)))
-    passing = (*_sampling_items(shape, setting), *_learning_items(shape, setting))
-    return Plan(shape, setting, tuple(item for item in (*kept, *passing) if any(item.needs)))
-
-
-def savings(planned: Plan) -> list[Saving]:
-    """Each change that helps, by itself, the one that saves most first."""
-    made = []
-    for change in _changes(planned.shape, planned.setting):
-        other = plan(planned.shape, replace(planned.setting, **change.fields))
-        made.append(Saving(change.text, planned.peak - other.peak, other))
-    return sorted((s for s in made if s.saved > LEAST_SAVING), key=lambda saving: -saving.saved)
-
-
-def way_to_fit(planned: Plan) -> list[Saving]:
-    """Changes one after the other, each the one that then saves most, until it fits or nothing helps."""
-    steps: list[Saving] = []
-    while planned.problem is not None and len(steps) < 8 and (best := savings(planned)):
-        steps.append(best[0])
-        planned = best[0].plan
-    return steps
+    items = (*_kept_items(shape, setting), *_sampling_items(shape, setting), *_learning_items(shape, setting))
+    return Plan(shape, setting, tuple(item for item in items if any(item.needs)))
 
 
 # What is there all the time.
 
 
-def _kept_items(shape: Shape, setting: Setting) -> Iterator[Item]:
-    shards, parameters = setting.weight_shards, shape.parameters
-    trained = shape.adapter if setting.use_peft else parameters
+def _kept_items(shape: "Shape", setting: Setting) -> Iterator[Item]:
+    shards, optimizer_shards, trained = setting.weight_shards, setting.optimizer_shards, setting.trained(shape)
+    frozen_bytes, trained_bytes = setting.frozen_bytes * shape.parameters, setting.trained_bytes * trained
     if setting.use_peft:
-        yield Item("policy, frozen base", shards, _always(setting.frozen_bytes * parameters / shards), True)
-    trained_bytes = setting.trained_bytes * trained
+        yield Item("policy, frozen base", shards, _always(frozen_bytes / shards), True)
     name = "policy, adapter" if setting.use_peft else "policy"
     yield Item(name, shards, _always(trained_bytes / shards), True)
-    yield Item(
-        f"optimizer, {setting.optim}",
-        setting.optimizer_shards,
-        _always(_optimizer_bytes(shape, setting, trained) / setting.optimizer_shards),
-        "8bit" not in setting.optim,
-    )
-    if setting.has_reference and not setting.use_peft:  # under an adapter, the policy without it
-        yield Item("reference model", shards, _always(setting.frozen_bytes * parameters / shards), True)
+    optimizer = _optimizer_bytes(shape, setting) / optimizer_shards
+    yield Item(f"optimizer, {setting.optim}", optimizer_shards, _always(optimizer), "8bit" not in setting.optim)
+    if setting.has_reference and not setting.use_peft:  # an adapter's reference is its base
+        yield Item("reference model", shards, _always(frozen_bytes / shards), True)
     if setting.has_momentum and not setting.has_momentum_on_cpu:
         yield Item("momentum model, float32", shards, _always(4 * trained / shards), True)
-        if setting.trained_bytes < 4:  # float32 weights stand in the policy's place themselves
+        if setting.trained_bytes < 4:  # float32 weights are sampled from as they are
             yield Item("momentum weights, rounded", shards, (0, trained_bytes / shards, 0), True)
     if setting.sharding == "ddp" and setting.gpus > 1:
         yield Item("DDP's gradient buckets", 1, _always(trained_bytes))
+    yield Item("CUDA, NCCL, fragmentation", 1, _always(RESERVED))
 
 
-def _optimizer_bytes(shape: Shape, setting: Setting, trained: int) -> float:
-    optim = setting.optim
+def _optimizer_bytes(shape: "Shape", setting: Setting) -> float:
+    optim, trained = setting.optim, setting.trained(shape)
     num_states = 0 if "sgd" in optim or "adafactor" in optim else 1 if "lion" in optim or "rmsprop" in optim else 2
     state_bytes = 4 if setting.is_zero else setting.trained_bytes
     main_copy = 4 * trained if setting.is_zero else 0  # the float32 weights that DeepSpeed steps
@@ -331,19 +141,18 @@ def _optimizer_bytes(shape: Shape, setting: Setting, trained: int) -> float:
 # What sampling needs.
 
 
-def cache_bytes(shape: Shape, of_key_and_value: int) -> float:
+def cache_bytes(shape: "Shape", of_key_and_value: int) -> float:
     """Of the keys and values of a token."""
     return shape.num_layers * shape.num_kv_heads * shape.head_dim * of_key_and_value
 
 
-def _sampling_items(shape: Shape, setting: Setting) -> Iterator[Item]:
+def _sampling_items(shape: "Shape", setting: Setting) -> Iterator[Item]:
     sampled, voting = setting.num_sampled, setting.num_voting if setting.has_momentum else 0
     if setting.samples_together:
         sampled = voting = sampled + voting
     if setting.sampler == "vllm colocate":
-        given = setting.vllm_gpu_memory_utilization * setting.gpu_memory
-        while_learning = 0 if setting.vllm_enable_sleep_mode else given
-        yield Item("vLLM, its weights included", 1, (given, given, while_learning))
+        given = setting.vllm_bytes
+        yield Item("vLLM, its weights included", 1, (given, given, 0 if setting.vllm_enable_sleep_mode else given))
     if setting.sampler != "transformers":
         return
     # rotary embeddings of a float32 stream make float32 keys, and transformers gives the values the keys' type
@@ -361,7 +170,7 @@ def _sampling_items(shape: Shape, setting: Setting) -> Iterator[Item]:
 # What learning needs.
 
 
-def saved_by_layer(shape: Shape, setting: Setting) -> float:
+def saved_by_layer(shape: "Shape", setting: Setting) -> float:
     """Bytes that a decoder layer keeps of a token for its backward pass: RMSNorm, SDPA and a gated MLP.
 
     Of a norm, its input in float32, what it makes of it, and what the products after it read (in autocast each has a
@@ -376,8 +185,8 @@ def saved_by_layer(shape: Shape, setting: Setting) -> float:
     return saved
 
 
-def _learning_items(shape: Shape, setting: Setting) -> Iterator[Item]:
-    trained = shape.adapter if setting.use_peft else shape.parameters
+def _learning_items(shape: "Shape", setting: Setting) -> Iterator[Item]:
+    trained = setting.trained(shape)
     gradients = setting.trained_bytes * trained / setting.optimizer_shards
     yield Item("gradients", setting.optimizer_shards, _learning(gradients), True)
 
@@ -414,55 +223,3 @@ def _always(needed: float) -> tuple[float, float, float]:
 
 def _learning(needed: float) -> tuple[float, float, float]:
     return 0, 0, needed
-
-
-# What could be set otherwise.
-
-
-def _changes(shape: Shape, setting: Setting) -> Iterator[Change]:
-    if not setting.use_peft:
-        text = "--use_peft true --lora_target_modules all-linear: an adapter, at a higher learning_rate"
-        yield Change(text, {"use_peft": True})
-    elif setting.dtype_bytes == 4:
-        yield Change("--dtype bfloat16: the frozen base in 16 bits", {"dtype_bytes": 2})
-    if setting.gpus > 1:
-        for sharding in SHARDINGS[1:]:
-            if sharding != setting.sharding:
-                yield Change(f"--sharding {sharding}: docs/scaling.md says how to launch it", {"sharding": sharding})
-    if setting.sharding != "ddp" or setting.gpus == 1:
-        sharded = setting.sharding if setting.gpus > 1 else "fsdp2"
-        yield Change(
-            f"--gpus {2 * setting.gpus} --sharding {sharded}: more GPUs to share it",
-            {"gpus": 2 * setting.gpus, "sharding": sharded},
-        )
-    if not setting.gradient_checkpointing:
-        yield Change("--gradient_checkpointing true (needs share_prompts: false)", {"gradient_checkpointing": True})
-    if setting.has_reference and not setting.use_peft:
-        other = "--kl_anchor momentum, or --beta 0" if setting.has_momentum else "--beta 0"
-        yield Change(f"{other}: no reference model", {"has_reference": False})
-    if setting.has_momentum and not setting.has_momentum_on_cpu and setting.weight_shards == 1:
-        text = "--momentum_cpu_offload true: the momentum model in the CPU's memory"
-        yield Change(text, {"momentum_cpu_offload": True})
-    if setting.optim.startswith("adamw") and "8bit" not in setting.optim and not setting.is_zero:
-        yield Change("--optim adamw_bnb_8bit (package bitsandbytes)", {"optim": "adamw_bnb_8bit"})
-    if setting.per_device_train_batch_size % 2 == 0:
-        half = setting.per_device_train_batch_size // 2
-        yield Change(
-            f"--per_device_train_batch_size {half}, and twice the gradient_accumulation_steps",
-            {"per_device_train_batch_size": half},
-        )
-    if setting.max_completion_length > 1:
-        half = setting.max_completion_length // 2
-        yield Change(f"--max_completion_length {half}", {"max_completion_length": half})
-    if setting.sampler == "transformers":
-        yield Change(
-            "--use_vllm true --vllm_enable_sleep_mode true --entropy_source sampled: vLLM on the same GPUs",
-            {"sampler": "vllm colocate", "vllm_enable_sleep_mode": True},
-        )
-    if setting.sampler != "vllm server":
-        yield Change(
-            "--use_vllm true --vllm_mode server --entropy_source sampled: vLLM on GPUs of its own",
-            {"sampler": "vllm server"},
-        )
-    if setting.sampler == "vllm colocate" and not setting.vllm_enable_sleep_mode:
-        yield Change("--vllm_enable_sleep_mode true", {"vllm_enable_sleep_mode": True})

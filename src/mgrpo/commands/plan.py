@@ -4,27 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import get_peft_model
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from transformers import AutoModelForCausalLM, PreTrainedConfig
-from trl import ModelConfig, get_peft_config
+from transformers import PreTrainedConfig
+from trl import ModelConfig
 
-from mgrpo.commands.gpu_memory import (
-    GIB,
-    PHASES,
-    Plan,
-    Sampler,
-    Saving,
-    Setting,
-    Shape,
-    Sharding,
-    plan,
-    savings,
-    way_to_fit,
-)
+from mgrpo.commands.gpu_memory import PHASES, Plan, plan
+from mgrpo.commands.memory_setting import GIB, Sampler, Setting, Sharding
+from mgrpo.commands.model_shape import read_shape
 from mgrpo.errors import UserError
 from mgrpo.models.load import load_config
 from mgrpo.recipes.recipe import DataArguments, load_fields, part_of
@@ -73,16 +62,15 @@ def plan_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any], l
     # Checked as `mgrpo train` does, before the Hub is asked.
     data = part_of(DataArguments, fields, source)
     config = part_of(MGRPOConfig, fields | WITHOUT_A_GPU | {"output_dir": fields["output_dir"] or "unused"}, source)
-    model = part_of(ModelConfig, fields | {"use_peft": True}, source)
+    model = part_of(ModelConfig, fields, source)
     _check_launch(config, launch)
     revision = None if fields["model_revision"] == "main" else fields["model_revision"]
     model_config = load_config(
         fields["model_name_or_path"], revision=revision, trust_remote_code=fields["trust_remote_code"]
     )
-    if not fields["use_peft"] and model.lora_target_modules is None:
-        model.lora_target_modules = "all-linear"  # as the plan proposes an adapter
-    shape = read_shape(model_config, model)
-    return plan(shape, _setting(fields, config, model_config, data.max_prompt_length, launch))
+    return plan(
+        read_shape(model_config, model), _setting(fields, config, model_config, data.max_prompt_length, launch)
+    )
 
 
 def _check_launch(config: MGRPOConfig, launch: Launch) -> None:
@@ -98,57 +86,6 @@ def _check_launch(config: MGRPOConfig, launch: Launch) -> None:
         )
 
 
-def read_shape(config: PreTrainedConfig, adapter: ModelConfig) -> Shape:
-    """A model's measures, its parameters counted without memory for them.
-
-    Args:
-        config: the model's.
-        adapter: the LoRA adapter that it would have.
-
-    Raises:
-        UserError: if transformers has no causal language model for it, or the adapter does not fit it.
-    """
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    except (ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"no causal language model can be made of the model's config.json ({_first_line(error)}); give another "
-            "model"
-        ) from error
-    parameters = sum(p.numel() for p in model.parameters())
-    embeddings = {p for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
-    num_embeddings = sum(p.numel() for p in embeddings)
-    has_query_norm = any(name.endswith("q_norm") for name, _ in model.named_modules())
-    try:
-        with torch.device("meta"):
-            adapted = get_peft_model(model, get_peft_config(adapter))
-    except ValueError as error:
-        raise UserError(
-            f"lora_target_modules is {adapter.lora_target_modules}, which does not fit the model "
-            f"({_first_line(error)}); set it to all-linear, or to names of its modules"
-        ) from error
-    measures = config.get_text_config()
-    num_heads = measures.num_attention_heads
-    return Shape(
-        parameters=parameters,
-        adapter=sum(p.numel() for p in adapted.parameters() if p.requires_grad),
-        embeddings=num_embeddings,
-        hidden_size=measures.hidden_size,
-        num_layers=measures.num_hidden_layers,
-        num_heads=num_heads,
-        num_kv_heads=getattr(measures, "num_key_value_heads", None) or num_heads,
-        head_dim=getattr(measures, "head_dim", None) or measures.hidden_size // num_heads,
-        intermediate_size=getattr(measures, "intermediate_size", None) or 4 * measures.hidden_size,
-        vocab_size=measures.vocab_size,
-        has_query_norm=has_query_norm,
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
 def _setting(
     fields: dict[str, Any],
     config: MGRPOConfig,
@@ -157,6 +94,8 @@ def _setting(
     launch: Launch,
 ) -> Setting:
     assert config.num_generations is not None and config.max_completion_length is not None
+    stored = model_config.dtype or torch.float32
+    dtype = stored if fields["dtype"] == "auto" else getattr(torch, fields["dtype"] or "float32")
     per_process = config.per_device_train_batch_size * config.steps_per_generation
     sampler: Sampler = "transformers"
     if config.use_vllm:
@@ -165,7 +104,7 @@ def _setting(
         gpus=launch.gpus,
         gpu_memory=launch.gpu_memory * GIB,
         sharding=launch.sharding,
-        dtype_bytes=_dtype(fields["dtype"] or "float32", model_config).itemsize,
+        dtype_bytes=dtype.itemsize,
         # TRL takes bfloat16 where neither is set
         mixed_precision=bool(fields["fp16"] or fields["bf16"] or fields["bf16"] is None),
         use_peft=fields["use_peft"],
@@ -184,11 +123,6 @@ def _setting(
         vllm_tensor_parallel_size=config.vllm_tensor_parallel_size,
         vllm_enable_sleep_mode=config.vllm_enable_sleep_mode,
     )
-
-
-def _dtype(name: str, config: PreTrainedConfig) -> torch.dtype:
-    stored = config.dtype or torch.float32
-    return stored if name == "auto" else getattr(torch, name)
 
 
 # What is printed.
@@ -238,23 +172,13 @@ def _conclusions(planned: Plan) -> list[str]:
         lines.append(
             f"The CPU's memory holds the momentum model: {_gib(planned.cpu_bytes)} GiB a process, one for each GPU."
         )
+    phase = planned.totals.index(planned.peak)
+    largest = ", ".join(f"{item.name} {_gib(item.needs[phase])}" for item in planned.largest[:3])
+    lines.append(f"Largest ({PHASES[phase]}): {largest} GiB.")
     if problem is None:
         free = (setting.gpu_memory - planned.peak) / GIB
         return [*lines, f"It fits: {free:.1f} GiB of {setting.gpu_memory / GIB:g} are free where most is needed."]
-    lines.append(f"It does not fit: {problem}.")
-    if helpful := savings(planned):
-        lines += ["", "What helps, each by itself:", *map(_told, helpful)]
-    if any(saving.plan.problem is None for saving in helpful):
-        return lines
-    steps = way_to_fit(planned)
-    if steps and steps[-1].plan.problem is None:
-        return [*lines, "", "One after the other, until it fits:", *map(_told, steps)]
-    return [*lines, "", "No list of these makes it fit: take a smaller model, or larger GPUs."]
-
-
-def _told(saving: Saving) -> str:
-    verdict = "fits" if saving.plan.problem is None else ""
-    return f"{-saving.saved / GIB:8.1f} GiB, to {saving.plan.peak / GIB:6.1f}  {verdict:4}  {saving.text}"
+    return [*lines, f"It does not fit: {problem}."]
 
 
 def _gib(needed: float) -> str:
