@@ -54,11 +54,24 @@ def test_an_answer_without_end_of_text_does_not_count(model, tokenizer, monkeypa
     assert metrics["greedy_accuracy"] == 0
 
 
-def test_majority_leaves_the_unanswered_out():
-    assert module._most_common([None, None, "07"]) == "07"
-    assert module._most_common([None, None]) is None
-    # a tie goes to the answer that was sampled first
-    assert module._most_common(["12", "07", "07", "12"]) == "12"
+def test_the_accuracies_of_given_answers(model, tokenizer, monkeypatch):
+    problem = Chain(40, (("+", 2),))  # 42
+    samples = ["42", None, "41", "42", "41", "41", None, None]
+    # of the greedy answers one is right, the other is missing
+    monkeypatch.setattr(module, "_answers", lambda *_, do_sample, **__: samples if do_sample else ["42", None])
+    assert evaluate(model, tokenizer, [problem] * 2, num_samples=4, seed=0) == {
+        "greedy_accuracy": 0.5,
+        "sampled_accuracy": 0.25,  # 2 of 8
+        "no_answer_rate": 0.375,  # 3 of 8
+        "majority_accuracy": 0.5,  # those without an answer have no vote: 42 wins, and 41
+    }
+
+
+def test_a_tie_counts_with_its_right_share(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(module, "_answers", lambda *_, do_sample, **__: ["42", "41"] if do_sample else ["42"])
+    assert evaluate(model, tokenizer, [Chain(40, (("+", 2),))], num_samples=2, seed=0)["majority_accuracy"] == 0.5
+    monkeypatch.setattr(module, "_answers", lambda *_, do_sample, **__: [None, None] if do_sample else [None])
+    assert evaluate(model, tokenizer, [Chain(40, (("+", 2),))], num_samples=2, seed=0)["majority_accuracy"] == 0
 
 
 def test_mistakes_are_named(model, tokenizer):

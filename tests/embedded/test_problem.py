@@ -12,8 +12,8 @@ each_task = pytest.mark.parametrize("kind", [Chain, Swaps])
 
 @each_task
 def test_splits_are_disjoint(kind):
-    train = {problem.prompt for problem in draw_problems(kind, 30_000, seed=0, split="train")}
-    test = {problem.prompt for problem in draw_problems(kind, 30_000, seed=0, split="test")}
+    train = {problem.prompt for problem in draw_problems(kind, 8_000, seed=0, split="train")}
+    test = {problem.prompt for problem in draw_problems(kind, 8_000, seed=0, split="test")}
     assert not train & test
     assert {split_of(prompt) for prompt in test} == {"test"}
 

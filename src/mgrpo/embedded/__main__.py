@@ -16,11 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     build = commands.add_parser("build", help="warm up a fresh model and save it", description=__doc__)
     names = ", ".join(f"{EMBEDDED}:{name}" for name in STARTS if name != SHIPPED)
     build.add_argument("name", nargs="?", default=EMBEDDED, help=f"{EMBEDDED}, {names}; default: %(default)s")
-    build.add_argument(
-        "--output_dir",
-        type=Path,
-        help="default: where recipes that name the model look for it; runs/embedded for the one that comes along",
-    )
+    directory = "default: where recipes that name the model look for it; runs/embedded for the shipped one"
+    build.add_argument("--output_dir", type=Path, help=directory)
     build.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     build.add_argument("--steps", type=_positive, help="optimizer steps; default: the whole warm-up")
     options = parser.parse_args(arguments)
@@ -32,22 +29,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _build(options: argparse.Namespace) -> None:
     name = start_name(options.name)
-    start, comes_along = STARTS[name], name == SHIPPED
+    start, is_shipped = STARTS[name], name == SHIPPED
     is_own = options.seed != 0 or options.steps is not None
-    if is_own and not comes_along and options.output_dir is None:
+    if is_own and not is_shipped and options.output_dir is None:
         raise UserError(
             f"what recipes find as {options.name} has seed 0 and {start.num_steps} steps; "
             "give an --output_dir for one with a --seed or --steps of its own"
         )
 
-    # torch and transformers take seconds to import; --help need not wait for them
+    # torch and transformers take seconds to import; --help does not need them
     from transformers.utils import logging
 
     from mgrpo.embedded.build import build_and_report, report
     from mgrpo.embedded.cache import ensure_built
 
     logging.disable_progress_bar()  # one file is written and read in no time
-    if options.output_dir is None and not comes_along:
+    if options.output_dir is None and not is_shipped:
         report(ensure_built(options.name), start.task)
         return
     if options.steps is not None:

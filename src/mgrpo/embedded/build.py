@@ -1,7 +1,7 @@
 """The supervised warm-up that makes a start.
 
-The demonstrations are noisy on purpose: the model that comes out answers half of its samples rightly, and three
-quarters by majority vote. That gap is the room in which label-free training can learn, or collapse.
+The demonstrations are noisy on purpose: half of the resulting model's samples are right, and three quarters of its
+majority votes. In that gap label-free training can learn, or collapse.
 """
 
 import time
@@ -66,7 +66,7 @@ def build(start: Start, output_dir: Path, *, seed: int = 0) -> "Qwen3ForCausalLM
 
 
 def build_and_report(start: Start, output_dir: Path, *, seed: int = 0) -> None:
-    """Build a checkpoint, and print how long it took and how it does."""
+    """Build a checkpoint, and print the time it took and its accuracy."""
     began = time.perf_counter()
     build(start, output_dir, seed=seed)
     print(f"{start.num_steps} steps in {time.perf_counter() - began:.0f} s, saved in {output_dir}")
@@ -74,7 +74,7 @@ def build_and_report(start: Start, output_dir: Path, *, seed: int = 0) -> None:
 
 
 def report(checkpoint: Path, task: str) -> None:
-    """Print how a checkpoint does on held-out problems of a task, greedy and sampled at temperature 1."""
+    """Print a checkpoint's accuracy on held-out problems of a task, greedy and sampled at temperature 1."""
     held_out = draw_problems(PROBLEMS[task], NUM_HELD_OUT, seed=HELD_OUT_SEED, split="test")
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)

@@ -1,17 +1,15 @@
-"""Where a start's checkpoint lies, and building it there when it is first asked for.
+"""Where a start's checkpoint is, and building it there on its first use.
 
 `MGRPO_CACHE`, else `XDG_CACHE_HOME/mgrpo`, else `~/.cache/mgrpo`. The directory's name ends in a checksum of how the
-start is made, so that a start whose making changes is built anew beside the old one.
+start is made: a start whose settings change is built again, next to the old one.
 """
 
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from mgrpo.embedded.model import CHECKPOINT
 from mgrpo.embedded.starts import EMBEDDED, SHIPPED, STARTS, start_name
@@ -20,7 +18,7 @@ from mgrpo.runs.files import put_in_place
 
 
 def checkpoint_of(model: str) -> Path:
-    """The directory of a start's checkpoint, which need not be built yet.
+    """The directory of a start's checkpoint, whether it is built yet or not.
 
     Args:
         model: `embedded` or `embedded:NAME`.
@@ -33,7 +31,7 @@ def checkpoint_of(model: str) -> Path:
 
 
 def ensure_built(model: str) -> Path:
-    """Build a start's checkpoint where there is none yet; of processes that ask together one builds, the rest wait.
+    """Build a start's checkpoint if there is none. Of several processes that ask at once one builds, the others wait.
 
     Returns:
         The checkpoint's directory.
@@ -46,7 +44,7 @@ def ensure_built(model: str) -> Path:
         return directory
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(directory.with_name(f"{directory.name}.lock"), model):
+        with _lock(directory.with_name(f"{directory.name}.lock"), model):
             if not directory.is_dir():
                 _build(model, directory)
     except OSError as error:
@@ -57,18 +55,13 @@ def ensure_built(model: str) -> Path:
     return directory
 
 
-@contextmanager
-def _locked(path: Path, model: str) -> Iterator[None]:
+def _lock(path: Path, model: str) -> AcquireReturnProxy:
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         print(f"another process is building {model}: waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _build(model: str, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""Chained arithmetic modulo 100, worked from left to right: `47+8*3-5=` wants `556560#60$`.
+"""Chained arithmetic modulo 100, solved from left to right: `47+8*3-5=` wants `556560#60$`.
 
 The completion writes every running result with two digits. The task is hard enough that a model of 103 thousand
 parameters stays unsure, and easy enough that its majority vote is mostly right.

@@ -1,19 +1,23 @@
-"""How well a model works its task, measured against gold answers that training never sees."""
+"""How well a model solves its task, measured against gold answers that training never sees."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from mgrpo.embedded.problem import Problem
 from mgrpo.embedded.task import extract_answer
+from mgrpo.evaluation import metrics
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _BATCH_SIZE = 512
+# top_k=0 and top_p=1 switch off the truncation that a generation config may ask for: pass@1 is of the model's whole
+# distribution.
+_SAMPLING = {"do_sample": True, "top_k": 0, "top_p": 1.0, "min_p": None}
 
 
 def evaluate(
@@ -28,7 +32,7 @@ def evaluate(
     """Measure a model on problems; the model's mode and the global random state are left as they were.
 
     Args:
-        model: Any causal language model that speaks the tokenizer's vocabulary.
+        model: Any causal language model with the tokenizer's vocabulary.
         tokenizer: The tokenizer of the problems' task.
         problems: Of one task, usually from the test split.
         temperature: Of the sampled completions.
@@ -36,10 +40,9 @@ def evaluate(
         seed: Of the sampling.
 
     Returns:
-        Shares between 0 and 1: `greedy_accuracy`; `sampled_accuracy`, pass@1 at the temperature;
-        `no_answer_rate`, the sampled completions that did not end in an answer and end-of-text; and, with more than
-        one sample, `majority_accuracy`. A tied vote goes to the tied answer that was sampled first; a problem that
-        nobody answered counts as wrong.
+        Shares between 0 and 1: `greedy_accuracy`; `sampled_accuracy`, pass@1 at the temperature; `no_answer_rate`,
+        the sampled completions that did not end in an answer and end-of-text; and, with more than one sample,
+        `majority_accuracy`, with ties as in `evaluation.metrics.majority`.
 
     Raises:
         ValueError: If there are no problems, no samples, or the temperature is not positive.
@@ -52,29 +55,23 @@ def evaluate(
         raise ValueError(f"temperature={temperature}: sampling needs a positive temperature")
 
     prompts = [problem.prompt for problem in problems]
-    gold = [problem.answer for problem in problems]
-    generation = {"max_new_tokens": problems[0].max_completion_tokens}
+    length = problems[0].max_completion_tokens
     with _undisturbed(model, seed):
-        greedy = _answers(model, tokenizer, prompts, **generation, do_sample=False)
+        greedy = _answers(model, tokenizer, prompts, max_new_tokens=length, do_sample=False)
         repeated = [prompt for prompt in prompts for _ in range(num_samples)]
-        # top_k=0 and top_p=1 switch off the truncation that a generation config may ask for: pass@1 is of the
-        # model's whole distribution.
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0, "min_p": None}
-        flat = _answers(model, tokenizer, repeated, **generation, **sampling)
-    groups = [flat[first : first + num_samples] for first in range(0, len(flat), num_samples)]
-
-    metrics = {
-        "greedy_accuracy": _mean(answer == right for answer, right in zip(greedy, gold, strict=True)),
-        "sampled_accuracy": _mean(
-            answer == right for group, right in zip(groups, gold, strict=True) for answer in group
-        ),
-        "no_answer_rate": _mean(answer is None for answer in flat),
+        sampled = _answers(model, tokenizer, repeated, max_new_tokens=length, temperature=temperature, **_SAMPLING)
+    gold = np.array([problem.answer for problem in problems])[:, None]
+    ids = {answer: index for index, answer in enumerate(sorted(set(filter(None, sampled))))}
+    answer_ids = np.array([-1 if answer is None else ids[answer] for answer in sampled]).reshape(-1, num_samples)
+    is_right = np.array(sampled).reshape(-1, num_samples) == gold
+    found = {
+        "greedy_accuracy": np.array(greedy)[:, None] == gold,
+        "sampled_accuracy": is_right,
+        "no_answer_rate": metrics.no_answer_rate(answer_ids),
     }
     if num_samples > 1:
-        metrics["majority_accuracy"] = _mean(
-            _most_common(group) == right for group, right in zip(groups, gold, strict=True)
-        )
-    return metrics
+        found["majority_accuracy"] = metrics.majority(is_right, answer_ids)
+    return {name: float(of_problems.mean()) for name, of_problems in found.items()}
 
 
 def _answers(
@@ -111,13 +108,3 @@ def _undisturbed(model: "PreTrainedModel", seed: int) -> Iterator[None]:
             yield
         finally:
             model.train(was_training)
-
-
-def _most_common(answers: Sequence[str | None]) -> str | None:
-    votes = Counter(answer for answer in answers if answer is not None)
-    return votes.most_common(1)[0][0] if votes else None
-
-
-def _mean(outcomes: Iterator[bool]) -> float:
-    values = list(outcomes)
-    return sum(values) / len(values)

@@ -21,7 +21,7 @@ MAX_LENGTH = 64
 def build_tokenizer(alphabet: str = Chain.alphabet) -> "PreTrainedTokenizerFast":
     """Build the character tokenizer of a task: end of text `$`, padding on the left.
 
-    There is no token for the unknown: a character outside the task's alphabet raises when it is encoded.
+    There is no unknown token: encoding a character outside the task's alphabet raises.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

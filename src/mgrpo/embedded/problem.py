@@ -1,4 +1,4 @@
-"""What the embedded tasks share: a problem is worked step by step, and a completion writes the state after each step.
+"""What the embedded tasks share: a problem is solved step by step, and a completion writes the state after each step.
 
 A completion is every state, then `#`, the last state again, which is the answer, and the end-of-text `$`. A task is a
 subclass of `Problem`: what its states and steps are, how they are written, and how its problems are drawn.
@@ -8,7 +8,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, count, islice
 from typing import ClassVar, Generic, Self, TypeVar
 
 from mgrpo.tasks.split import Split, split_of
@@ -65,11 +65,7 @@ class Problem(ABC, Generic[State, Step]):
     @property
     def states(self) -> tuple[State, ...]:
         """The right states, one after each step."""
-        state, states = self.start, []
-        for step in self.steps:
-            state = self.take(state, step)
-            states.append(state)
-        return tuple(states)
+        return tuple(accumulate(self.steps, self.take, initial=self.start))[1:]
 
     @property
     def answer(self) -> str:
@@ -77,16 +73,16 @@ class Problem(ABC, Generic[State, Step]):
         return self.write_state(self.states[-1])
 
     def noisy_states(self, rng: random.Random, *, noise: float = DEMONSTRATION_NOISE) -> tuple[State, ...]:
-        """Work the problem with slips: each step goes wrong with probability `noise`.
+        """Solve the problem with slips: each step goes wrong with probability `noise`.
 
-        Later steps go on from the slipped state, as a person would. Demonstrations like these leave the warmed-up
-        model unsure at every step, which is what a majority vote can mend.
+        Later steps continue from the slipped state, as a person would. Demonstrations like these leave the warmed-up
+        model unsure at every step, which is what a majority vote can correct.
 
         Raises:
             ValueError: If `noise` is not a probability.
         """
         if not 0 <= noise <= 1:
-            raise ValueError(f"noise={noise}: a probability lies between 0 and 1")
+            raise ValueError(f"noise={noise}: a probability is between 0 and 1")
         state, states = self.start, []
         for step in self.steps:
             state = self.take(state, step)
@@ -137,9 +133,5 @@ def stream_problems(kind: type[AnyProblem], *, seed: int, split: Split) -> Itera
     if split not in ("train", "test"):
         raise ValueError(f"split={split!r}: choose 'train' or 'test'")
     rng = random.Random(f"{split} {seed}")
-    return (problem for problem in _draws(kind, rng) if split_of(problem.prompt) == split)
-
-
-def _draws(kind: type[AnyProblem], rng: random.Random) -> Iterator[AnyProblem]:
-    while True:
-        yield kind.draw(rng)
+    problems = (kind.draw(rng) for _ in count())
+    return (problem for problem in problems if split_of(problem.prompt) == split)

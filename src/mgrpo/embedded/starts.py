@@ -1,6 +1,6 @@
-"""The starts by name: which task and size, and how the warm-up goes (standard library alone).
+"""The starts by name: task, size and warm-up of each (standard library alone).
 
-`embedded` is the checkpoint that comes along; the others are built when they are first asked for (`cache.py`).
+`embedded` is the shipped checkpoint; the others are built on their first use (`cache.py`).
 """
 
 import hashlib
@@ -93,7 +93,7 @@ class Start:
 
     @property
     def key(self) -> str:
-        """A checksum that is another one when a setting changes, or what the demonstrations look like."""
+        """A checksum of the settings and the first demonstrations."""
         settings = asdict(self)
         del settings["minutes"]
         first = list(islice(self.demonstrations(seed=0), self.batch_size))
@@ -124,7 +124,7 @@ def is_embedded(model: str) -> bool:
 
 
 def start_name(model: str) -> str:
-    """The start that a model's name stands for: `embedded` alone is the one that comes along.
+    """The start that a model's name stands for: `embedded` alone is the shipped one.
 
     Raises:
         UserError: If there is no such start.

@@ -1,8 +1,8 @@
 """Four letters that change places: `dbca:xyr=` wants `bdcabcdaadcb#adcb$`.
 
 The moves x, y and z swap the letters in places 1 and 2, 2 and 3, 3 and 4; the rare move r reverses all four. The
-completion writes the arrangement after every move. Nothing is reckoned here: each move copies, which a model does by
-looking back at where a letter stood.
+completion writes the arrangement after every move. Nothing is calculated: each move copies letters, which a model
+does by attending to where a letter was.
 """
 
 import random

@@ -37,7 +37,7 @@ def chains(num: int, *, seed: int, split: Split) -> list[Chain]:
 
 
 def extract_answer(text: str) -> str | None:
-    """Read what stands after the last `#` of a completion's text, special tokens left out.
+    """Read what follows the last `#` of a completion's text without special tokens.
 
     Returns:
         The answer, or None where the text does not end in `#` and two digits or four letters.
