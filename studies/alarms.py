@@ -48,8 +48,11 @@ def gather(directories: list[Path]) -> pd.DataFrame:
 
 def rows_of(of_run: pd.DataFrame) -> list[dict[str, Any]]:
     """A run's metric rows, from its part of a tidy table."""
-    steps = of_run.pivot(index="step", columns="metric", values="value").sort_index()
-    return [{"step": int(step), **row.dropna().to_dict()} for step, row in steps.iterrows()]
+    rows: dict[int, dict[str, Any]] = {}
+    columns = (of_run[name].tolist() for name in ("step", "metric", "value"))
+    for step, metric, value in zip(*columns, strict=True):
+        rows.setdefault(step, {"step": step})[metric] = value
+    return [rows[step] for step in sorted(rows)]
 
 
 @cache

@@ -10,7 +10,7 @@ import pytest
 
 from mgrpo.cli import main
 from mgrpo.runs.files import read_rows
-from mgrpo.study.demo import _conclusion
+from mgrpo.study import demo
 
 HELD = [0.5, 0.55, 0.6, 0.6, 0.6]
 FELL = [0.5, 0.5, 0.3, 0.1, 0.1, 0.1, 0.1]
@@ -31,7 +31,7 @@ def rows(accuracies):
     ],
 )
 def test_says_what_happened_also_when_it_is_not_what_we_hoped(srt, anchored, said):
-    assert said in _conclusion({"SRT": rows(srt), "M-GRPO": rows(anchored)})
+    assert said in demo._conclusion({"SRT": rows(srt), "M-GRPO": rows(anchored)})
 
 
 @pytest.mark.parametrize("with_filter", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -40,33 +40,50 @@ def test_runs_side_by_side(tmp_path, capsys, with_filter):
     command = ["demo", "--max_steps", "2", "--output_dir", str(output_dir), *["--filter"][: int(with_filter)]]
     assert main(command) == 0
     labels = {"SRT": "srt", "M-GRPO": "m-grpo", **({"M-GRPO + filter": "m-grpo-filter"} if with_filter else {})}
-    assert {path.name for path in output_dir.iterdir()} == {*labels.values(), "curves.png"}
+    assert {path.name for path in output_dir.iterdir()} == {*labels.values(), "curves.png", ".lock"}
+    assert all((output_dir / variant / "seed-0" / "metrics.jsonl").exists() for variant in labels.values())
     assert (output_dir / "curves.png").stat().st_size > 20_000
     said = capsys.readouterr().out
     for label in labels:
         assert f"{label}: held-out accuracy began at 0." in said
 
 
-@pytest.mark.slow
-def test_shows_why_a_run_failed(tmp_path, capsys):
-    assert main(["demo", "--max_steps", "-5", "--output_dir", str(tmp_path / "demo")]) == 1
-    assert "failed" in capsys.readouterr().err
+def test_refuses_what_no_run_can_do(tmp_path, capsys):
+    assert main(["demo", "--max_steps", "-5", "--output_dir", str(tmp_path / "demo")]) == 2
+    assert "max_steps is -5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [1, 130, 143])
+def test_ends_as_its_runs_end(tmp_path, capsys, monkeypatch, code):
+    """A failed or interrupted run is reported by the study; nothing is drawn."""
+    monkeypatch.setattr(demo, "run_all", lambda *_, **__: code)
+    assert main(["demo", "--output_dir", str(tmp_path / "demo")]) == code
+    assert not (tmp_path / "demo" / "curves.png").exists() and "began at" not in capsys.readouterr().out
+
+
+def test_takes_a_directory_that_does_not_exist(tmp_path, monkeypatch):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    taken = []
+    monkeypatch.setattr(demo, "run_all", lambda study, directory, **_: taken.append(directory) or 1)
+    main(["demo", "--output_dir", str(tmp_path / "demo")])
+    assert taken == [tmp_path / "demo-3"]
 
 
 @pytest.mark.slow
 def test_a_signal_ends_its_runs_too(tmp_path):
     command = [sys.executable, "-m", "mgrpo", "demo", "--output_dir", "demo"]
     with (tmp_path / "said").open("w") as said:
-        demo = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
-    logged = [tmp_path / "demo" / name / "metrics.jsonl" for name in ("srt", "m-grpo")]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
+    logged = [tmp_path / "demo" / name / "seed-0" / "metrics.jsonl" for name in ("srt", "m-grpo")]
     deadline = time.monotonic() + 200
     while not any(path.exists() and read_rows(path) for path in logged):
-        assert demo.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
-    children = psutil.Process(demo.pid).children(recursive=True)
-    demo.send_signal(signal.SIGTERM)
-    assert demo.wait(timeout=60) == 143
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
     assert children and not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
     text = (tmp_path / "said").read_text()
-    assert "SIGTERM: every run finishes its step first; a second signal stops at once" in text
-    assert text.endswith("mgrpo: interrupted; what was logged is in demo.\n") and "Traceback" not in text
+    assert "SIGTERM: every run finishes its step" in text and "a second signal stops at once" in text
+    assert text.endswith("interrupted with 2 runs to do; what was logged is in demo\n") and "Traceback" not in text

@@ -22,7 +22,6 @@ STARTS_PROCESSES = {
     "answers/worker.py": "Python and a module of ours; text goes through its pipe as JSON",
     "sandbox/sandbox.py": "Python and the sandbox's launcher; a program goes through its pipe",
     "sandbox/launcher.py": "a program, once nothing is left that it could reach",
-    "study/demo.py": "`mgrpo train` with our own recipes and numbers",
     "commands/train.py": "`git rev-parse HEAD` in our own directory",
 }
 """Files that start a process, and what they give it."""

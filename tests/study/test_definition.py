@@ -103,7 +103,7 @@ def test_variants_at_each_point_of_a_grid(read):
         ("baseline: plain", "baseline: plan", r"sets baseline to 'plan' \(did you mean 'plain'\?\), which is no"),
         ("{beta: 0.1}", "0.1", "study.yaml, fields is 0.1; write a mapping"),
         ("{beta: 0.1}", "{seed: 1}", "study.yaml, fields sets seed, which the study itself sets for each run"),
-        ("{beta: 0.1}", "{recipe: base}", "study.yaml, fields sets recipe, which a variant may; put it under base"),
+        ("{beta: 0.1}", "{recipe: base}", "study.yaml, fields sets recipe.*put it under base"),
         ("momentum: 0.5", "output_dir: x", "variant over sets output_dir, which the study itself sets"),
         ("momentum: 0.5", "env: {A: 1}", "over has {'OMP_NUM_THREADS': '1', 'A': '1'}, but the runs of a study share"),
         ("  plain:\n", "  a/b: {}\n  plain:\n", "a variant is called 'a/b', which cannot name a directory"),

@@ -17,7 +17,7 @@ class Clock:
 
 @pytest.fixture
 def watched(tmp_path):
-    """A study of four runs of 100 steps: a is finished, b goes on at step 50."""
+    """A study of four runs of 100 steps: a is finished, b resumes at step 50."""
 
     def make(is_terminal):
         clock, output = Clock(), io.StringIO()
@@ -25,7 +25,7 @@ def watched(tmp_path):
         steps = {"b/seed-0": 50, "c/seed-0": 0, "d/seed-0": 0}
         max_steps = dict.fromkeys(steps, 100)
         progress = StudyProgress(max_steps, num_runs=4, start_steps=steps, clock=clock, console=console)
-        runs = [StudyRun(name[0], 0, tmp_path / name, {}) for name in steps]
+        runs = [StudyRun(name[0], 0, tmp_path / name, {}, name) for name in steps]
         for run in runs:
             run.directory.mkdir(parents=True)
         return progress, clock, output, runs
@@ -58,7 +58,7 @@ def test_off_a_terminal_a_line_a_run(watched):
         progress.ended(d, 3)
     assert progress.num_failed == 1
     assert output.getvalue().splitlines() == [
-        "4 runs: 3 to do, 1 go on from a checkpoint, 1 finished already",
+        "4 runs: 3 to do, 1 of them from a checkpoint, 1 finished already",
         "2/4  b/seed-0 done in 60 s  60 runs/h  0:02:00 left",
         f"3/4  c/seed-0 failed: ValueError: broken (its output is in {c.log})  72 runs/h  0:00:50 left",
         "4/4  d/seed-0 stopped itself: gradients  90 runs/h  0:00:00 left",
@@ -72,13 +72,17 @@ def test_on_a_terminal_one_line(watched):
         progress.started(c)
         write_step(b, 75)  # of 50 to 100: half a run
         clock.seconds = 30
-        assert str(progress._line()) == "1/4 done  60 runs/h  0:02:30 left  b/seed-0 75/100  c/seed-0 0/100"
+        assert str(progress._view()).splitlines() == [
+            "1/4 done  60 runs/h  0:02:30 left",
+            "  b/seed-0  75/100  agreement 0.50",
+            "  c/seed-0  0/100",
+        ]
         progress.show()
         progress.ended(b, 0)
         progress.ended(c, -9)
-        assert str(progress._line()).startswith("2/4 done  1 failed  ")
-        progress.interrupted()
+        assert str(progress._view()).startswith("2/4 done  1 failed  ")
+        progress.interrupted("the same command resumes them")
     said = output.getvalue()
     assert "c/seed-0 failed, killed by signal 9: no output (its output is in" in said
     assert "b/seed-0 done" not in said
-    assert "interrupted with 1 runs to do; the same command goes on with them" in said
+    assert "interrupted with 1 runs to do; the same command resumes them" in said

@@ -19,7 +19,7 @@ import yaml
 from mgrpo.cli import main
 from mgrpo.errors import UserError
 from mgrpo.runs.files import read_rows
-from mgrpo.study.pool import Pool, use_gpus
+from mgrpo.study.processes import Pool, use_gpus
 from mgrpo.study.runner import run_study
 
 pytest.importorskip("matplotlib")
@@ -116,7 +116,7 @@ def test_finished_runs_are_skipped(copied, capsys):
     assert "4 runs: 0 to do, 4 finished already" in capsys.readouterr().err
 
 
-def test_goes_on_with_what_was_interrupted(copied, capsys):
+def test_resumes_what_was_interrupted(copied, capsys):
     """One run's second checkpoint was damaged, one has none."""
     study, out = copied
     resumed, anew = out / "m-grpo" / "seed-0", out / "srt" / "seed-1"
@@ -128,7 +128,7 @@ def test_goes_on_with_what_was_interrupted(copied, capsys):
     for step in (2, 4):
         shutil.rmtree(anew / f"checkpoint-{step}")
     assert run(study, out) == 0
-    assert "4 runs: 2 to do, 1 go on from a checkpoint, 2 finished already" in capsys.readouterr().err
+    assert "4 runs: 2 to do, 1 of them from a checkpoint, 2 finished already" in capsys.readouterr().err
     assert (resumed / "final").exists() and (anew / "final").exists()
     assert [numbers(resumed), numbers(anew)] == before
     log = resumed.with_name("seed-0.log").read_text()
@@ -139,7 +139,7 @@ def test_goes_on_with_what_was_interrupted(copied, capsys):
 def test_a_run_with_other_settings_is_not_touched(copied):
     study, out = copied
     write_study(Path(study).parent, fields={**FIELDS, "beta": 0.5})
-    with pytest.raises(UserError, match=r"srt/seed-0 holds a run with other settings .*\(beta: 0.005, now 0.5\)"):
+    with pytest.raises(UserError, match=r"srt/seed-0 .*other settings.*beta: 0.005, now 0.5.*--output_dir"):
         run(study, out)
 
 
@@ -152,7 +152,7 @@ def test_tables_only(copied, capsys):
         run(study, out.parent / "elsewhere", tables_only=True)
 
 
-def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys):
+def test_a_run_that_fails_is_reported_and_the_others_continue(tmp_path, capsys):
     fields = {**FIELDS, "eval_strategy": "no", "max_steps": 1}
     study = write_study(
         tmp_path, fields=fields, seeds=[0], variants={"lost": {"task": "file:nowhere.jsonl"}, "srt": SRT}
@@ -198,7 +198,7 @@ def test_interrupted(tmp_path, capsys, sent, code, request):
         assert f"mgrpo: stopped: SIGTERM after step {last}" in log
     said = capsys.readouterr().err
     assert f"{sent.name}: every run finishes its step and saves it first; a second signal stops at once" in said
-    assert "interrupted with 2 runs to do; the same command goes on with them" in said and "failed" not in said
+    assert "interrupted with 2 runs to do; the same command resumes" in said and "failed" not in said
 
 
 @pytest.mark.slow
@@ -222,7 +222,7 @@ def test_a_second_signal_ends_runs_that_are_stuck(tmp_path):
     assert study.wait(timeout=30) == 130
     assert len(children) >= 3 and not psutil.wait_procs(children, timeout=20)[1]
     last = (tmp_path / "said").read_text().splitlines()[-1]
-    assert last == "mgrpo: SIGINT: stopped at once; the same command goes on with what is unfinished."
+    assert last.startswith("mgrpo: SIGINT: stopped at once; the same command resumes")
 
 
 def test_one_study_at_a_time_in_a_directory(tmp_path):

@@ -1,4 +1,4 @@
-"""`mgrpo tasks show`: a task's prompts as a model will see them, and how its answers are read, before any training."""
+"""`mgrpo tasks show`: a task's prompts as a model will see them, and how its answers are read."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ from mgrpo.tasks.load import Prompt, last_text
 from mgrpo.tasks.task import Task, is_known
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 NUM_SHOWN = 5
@@ -28,7 +27,7 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
         overrides: fields from the command line, which win.
 
     Raises:
-        UserError: if the task cannot be loaded, or not be asked of the model.
+        UserError: if the task cannot be loaded, or the model's tokenizer cannot encode a prompt or a conversation.
     """
     fields = load_fields(given, source, overrides)
     data = part_of(DataArguments, fields, source)
@@ -41,29 +40,7 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
         tokenizer = load_tokenizer(
             fields["model_name_or_path"], revision=revision, trust_remote_code=fields["trust_remote_code"]
         )
-    return describe(data, task, dataset, tokenizer, fields["chat_template_kwargs"])
-
-
-def describe(
-    data: DataArguments,
-    task: Task,
-    dataset: "Dataset",
-    tokenizer: "PreTrainedTokenizerBase | None",
-    chat_template_kwargs: dict[str, Any] | None = None,
-) -> str:
-    """Describe a task that was loaded.
-
-    Args:
-        data: the recipe's fields that it was loaded by.
-        task: the task.
-        dataset: its prompts.
-        tokenizer: of the model that is to be asked; None shows the prompts as they are before a model's tokens.
-        chat_template_kwargs: what the chat template is given beside the messages.
-
-    Raises:
-        UserError: if the tokenizer cannot encode a prompt, or has no chat template for conversations.
-    """
-    seen = _as_seen(list(dataset["prompt"]), tokenizer, chat_template_kwargs)
+    seen = _as_seen(list(dataset["prompt"]), tokenizer, fields["chat_template_kwargs"])
     unit, limit = ("characters", None) if tokenizer is None else ("tokens", data.max_prompt_length)
     filled = {row: prompt for row, prompt in enumerate(seen) if prompt is not None}
     kept = {row: prompt for row, prompt in filled.items() if limit is None or prompt[1] <= limit}

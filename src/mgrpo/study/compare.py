@@ -1,4 +1,4 @@
-"""`mgrpo compare`: the tables and the figure of a study, and benchmarks, for runs that exist, whoever started them."""
+"""`mgrpo compare`: the tables and the figure of a study, and benchmarks, for runs that exist."""
 
 import json
 import re
@@ -13,10 +13,10 @@ from mgrpo.errors import UserError, did_you_mean
 from mgrpo.evaluation.render import show_grids, write_grids
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
 from mgrpo.evaluation.store import SETTINGS_FILE
-from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED, read_run
+from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED
 from mgrpo.study.benchmarks import compare_benchmarks
-from mgrpo.study.report import GOLD, show_summary, write_report
-from mgrpo.study.tables import StudiedRun, at_evaluations, summarize
+from mgrpo.study.report import show_summary, write_report
+from mgrpo.study.tables import read_studied_run, summarize
 
 SEEDS = ("seed", "dataset_seed")
 """Runs of one variant may differ in these."""
@@ -48,7 +48,7 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
     base_models = {str(configs[run].get("model_name_or_path")) for run in found}
     benchmarks = compare_benchmarks(variants, list(evaluations), base_models, baseline)
     runs = [
-        StudiedRun(variant, seed, at_evaluations(read_run(directory)), configs[directory].get("label_source") == GOLD)
+        read_studied_run(variant, seed, directory, configs[directory])
         for variant, of_seeds in variants.items()
         for seed, directory in of_seeds.items()
     ]

@@ -22,12 +22,14 @@ class StudyRun:
         seed: of the run and of its data.
         directory: its output_dir.
         fields: its whole recipe.
+        source: what to call the recipe in a message.
     """
 
     variant: str
     seed: int
     directory: Path
     fields: dict[str, Any]
+    source: str
 
     @property
     def name(self) -> str:
@@ -45,11 +47,12 @@ class Study:
     """A study that was read; its recipes are not checked yet.
 
     Attributes:
-        source: the file, as it was named.
+        source: what to call it in a message.
         variants: each variant's fields, in the file's order.
         seeds: each variant is run with each of them.
         baseline: the variant that the others are compared with, or None.
         env: environment variables; the runs share them, since some are read when a process starts.
+        file: what it was read from, or None.
     """
 
     source: str
@@ -57,20 +60,16 @@ class Study:
     seeds: list[int]
     baseline: str | None
     env: dict[str, str]
-
-    def source_of(self, variant: str) -> str:
-        """What to call a variant's recipe in a message."""
-        return f"{self.source}, variant {variant}"
+    file: Path | None = None
 
     def runs(self, output_directory: Path) -> list[StudyRun]:
         """All runs, the first seed of every variant before the second, so that early tables compare something."""
-        return [self.run(variant, seed, output_directory) for seed in self.seeds for variant in self.variants]
+        return [self._run(variant, seed, output_directory) for seed in self.seeds for variant in self.variants]
 
-    def run(self, variant: str, seed: int, output_directory: Path) -> StudyRun:
-        """One run."""
+    def _run(self, variant: str, seed: int, output_directory: Path) -> StudyRun:
         directory = output_directory / variant / f"seed-{seed}"
         fields = self.variants[variant] | {"seed": seed, "dataset_seed": seed, "output_dir": str(directory)}
-        return StudyRun(variant, seed, directory, fields)
+        return StudyRun(variant, seed, directory, fields, f"{self.source}, variant {variant}")
 
 
 def read_study(name: str) -> Study:
@@ -79,7 +78,8 @@ def read_study(name: str) -> Study:
     Raises:
         UserError: if there is none, or it does not say what is to be run.
     """
-    if not Path(name).expanduser().is_file():
+    file = Path(name).expanduser()
+    if not file.is_file():
         raise UserError(f"there is no study {name}; name a YAML file.")
     given = read_recipe_file(name)
     for key in given:
@@ -88,23 +88,30 @@ def read_study(name: str) -> Study:
                 f"{name} sets {key}{did_you_mean(str(key), KEYS)}, but a study consists of {', '.join(KEYS)}; what "
                 "all runs share goes under fields."
             )
-    base = given.get("base")
-    bases = [base] if isinstance(base, str) else base
-    if not isinstance(bases, list) or not bases or not all(isinstance(recipe, str) for recipe in bases):
-        raise UserError(f"{name} sets base to {base!r}; name a recipe, or a list of recipes of which later ones win.")
-    shared = _fields(given.get("fields"), f"{name}, fields")
-    below = _laid_over(read_recipe_files(bases), shared)
-    variants = {
-        variant: _variant(fields, below, f"{name}, variant {variant}")
-        for variant, fields in _variants(given, name).items()
-    }
+    shared = _checked_fields(given.get("fields"), f"{name}, fields")
+    below = _laid_over(read_recipe_files(_recipes(given, "base", name)), shared)
+    variants = {}
+    for variant, own in _variants(given, name).items():
+        source = f"{name}, variant {variant}"
+        fields = _laid_over(below, read_recipe_files(_recipes(own, "recipe", source) if own.get("recipe") else []))
+        own_fields = {field: value for field, value in own.items() if field != "recipe"}
+        variants[variant] = _laid_over(fields, own_fields, source)
     baseline = given.get("baseline")
     if baseline is not None and baseline not in variants:
         raise UserError(
             f"{name} sets baseline to {baseline!r}{did_you_mean(str(baseline), variants)}, which is no variant; name "
             f"one of {', '.join(variants)}."
         )
-    return Study(name, variants, _seeds(given, name), baseline, _shared_environment(variants, name))
+    return Study(name, variants, _seeds(given, name), baseline, _shared_environment(variants, name), file)
+
+
+def _recipes(given: Mapping[str, Any], key: str, source: str) -> list[str]:
+    recipes = [given[key]] if isinstance(given.get(key), str) else given.get(key)
+    if not isinstance(recipes, list) or not recipes or not all(isinstance(recipe, str) for recipe in recipes):
+        raise UserError(
+            f"{source} sets {key} to {given.get(key)!r}; name a recipe, or a list of recipes of which later ones win."
+        )
+    return recipes
 
 
 def _variants(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]]:
@@ -113,17 +120,14 @@ def _variants(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]
     if named is not None and (not isinstance(named, dict) or not named):
         raise UserError(f"{source} sets variants to {named!r}; write a mapping of names to fields.")
     grid = given.get("grid")
-    if grid is not None and (
-        not isinstance(grid, dict)
-        or not grid
-        or not all(isinstance(values, list) and values for values in grid.values())
-    ):
+    is_grid = isinstance(grid, dict) and grid and all(isinstance(values, list) and values for values in grid.values())
+    if grid is not None and not is_grid:
         raise UserError(f"{source} sets grid to {grid!r}; write a mapping of fields to lists of values.")
     if named is None and grid is None:
         raise UserError(f"{source} has neither variants nor a grid, so there is nothing to run; add one.")
     variants: dict[str, dict[str, Any]] = {}
     for name, fields in (named or {"": {}}).items():
-        own = _fields(fields, f"{source}, variant {name}", "recipe")
+        own = _checked_fields(fields, f"{source}, variant {name}", "recipe")
         for point in product(*(grid or {}).values()):
             values = dict(zip(grid or {}, point, strict=True))
             at_point = [f"{field}={_word(value)}" for field, value in values.items()]
@@ -134,18 +138,18 @@ def _variants(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]
                 )
             if variant in variants:
                 raise UserError(f"{source} has two variants called {variant}; a grid's values must differ.")
-            variants[variant] = _fields(own | values, f"{source}, variant {variant}", "recipe")
+            variants[variant] = _checked_fields(own | values, f"{source}, variant {variant}", "recipe")
     return variants
 
 
 def _word(value: Any) -> str:
-    """A value as it stands in a variant's name, which is a directory's."""
+    """A value as part of a variant's name, which is also a directory's."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return str(value).replace("/", "-")
 
 
-def _fields(fields: Any, source: str, *more: str) -> dict[str, Any]:
+def _checked_fields(fields: Any, source: str, *more: str) -> dict[str, Any]:
     if fields is None:
         return {}
     if not isinstance(fields, dict):
@@ -154,17 +158,8 @@ def _fields(fields: Any, source: str, *more: str) -> dict[str, Any]:
         if field in SET_BY_STUDY:
             raise UserError(f"{source} sets {field}, which the study itself sets for each run; remove it.")
         if field == "recipe" and field not in more:
-            raise UserError(f"{source} sets recipe, which a variant may; put it under base.")
+            raise UserError(f"{source} sets recipe, which only a variant may set; put it under base.")
     return fields
-
-
-def _variant(own: dict[str, Any], below: dict[str, Any], source: str) -> dict[str, Any]:
-    recipes = own.get("recipe") or []
-    recipes = [recipes] if isinstance(recipes, str) else recipes
-    if not isinstance(recipes, list) or not all(isinstance(recipe, str) for recipe in recipes):
-        raise UserError(f"{source} sets recipe to {own['recipe']!r}; name a recipe, or a list of recipes.")
-    fields = _laid_over(below, read_recipe_files(recipes))
-    return _laid_over(fields, {field: value for field, value in own.items() if field != "recipe"}, source)
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any], source: str = "fields") -> dict[str, Any]:

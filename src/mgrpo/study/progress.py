@@ -1,4 +1,4 @@
-"""Where a study is: one line for the whole on a terminal, one line a finished run elsewhere."""
+"""How far a study is: a few lines that are kept up to date on a terminal, one line for each ended run elsewhere."""
 
 import json
 import sys
@@ -13,21 +13,21 @@ from rich.live import Live
 from rich.text import Text
 
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED
-from mgrpo.monitoring.display import visible
-from mgrpo.runs.files import METRICS_FILE
+from mgrpo.monitoring.display import summary_line, visible
+from mgrpo.runs.files import METRICS_FILE, Row
 from mgrpo.study.definition import StudyRun
 
 TAIL_BYTES = 65536
-"""Of a metrics file, enough for its last row (about 3 kB)."""
+"""Of a metrics file, enough for its last rows (about 3 kB each)."""
 
 
 class StudyProgress:
-    """Counts the runs of a study and says how they end.
+    """Counts the runs of a study and reports how they end.
 
     Args:
         max_steps: the last step of each run that is still to be done, by its name; below 1 where it is not known.
         num_runs: all runs, finished ones included.
-        start_steps: the steps of the checkpoints that they go on from.
+        start_steps: the steps of the checkpoints that they resume from.
         clock: seconds.
         console: where to show it; None: stderr.
     """
@@ -52,36 +52,37 @@ class StudyProgress:
         self._num_runs = num_runs
         self._num_skipped = num_runs - len(max_steps)
         self._num_done = 0
-        self._going: dict[str, tuple[StudyRun, float]] = {}
+        self._running: dict[str, tuple[StudyRun, float]] = {}
         self.num_failed = 0
 
     def __enter__(self) -> "StudyProgress":
-        """Say how much is to be done, and put the line up."""
-        waiting = len(self._max_steps)
-        there = f", {self._num_skipped} finished already" if self._num_skipped else ""
+        """Say how much is to be done, and start the live view."""
+        skipped = f", {self._num_skipped} finished already" if self._num_skipped else ""
         resumed = sum(step > 0 for step in self._start_steps.values())
-        going_on = f", {resumed} go on from a checkpoint" if resumed else ""
-        self.say(f"{self._num_runs} runs: {waiting} to do{going_on}{there}")
-        if self._console.is_terminal and waiting:
-            self._live = Live(self._line(), console=self._console, transient=True)
+        resuming = f", {resumed} of them from a checkpoint" if resumed else ""
+        self.say(f"{self._num_runs} runs: {len(self._max_steps)} to do{resuming}{skipped}")
+        if self._console.is_terminal and self._max_steps:
+            self._live = Live(self._view(), console=self._console, transient=True)
             self._live.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Take the line down; it hides the cursor for as long as it is up."""
+        """End the live view; it hides the cursor while it is shown."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def started(self, run: StudyRun) -> None:
         """Count a run that was started."""
-        self._going[run.name] = (run, self._clock())
+        self._running[run.name] = (run, self._clock())
 
     def ended(self, run: StudyRun, exit_code: int) -> None:
         """Count a run that ended, and say how."""
-        _, began = self._going.pop(run.name)
+        _, began = self._running.pop(run.name)
+        is_quiet = False
         if exit_code in (0, EXIT_STOPPED, EXIT_COLLAPSED):
             self._num_done += 1
+            is_quiet = exit_code == 0 and self._live is not None
             how = f"done in {self._clock() - began:.0f} s"
             if exit_code:
                 how = f"stopped itself: {_last_line(run.log).removeprefix('mgrpo: stopped: ')}"
@@ -89,39 +90,39 @@ class StudyProgress:
             self.num_failed += 1
             killed = f", killed by signal {-exit_code}" if exit_code < 0 else ""
             how = f"failed{killed}: {_last_line(run.log) or 'no output'} (its output is in {run.log})"
-        count = self._num_skipped + self._num_done + self.num_failed
-        if self._live is None or how[:4] != "done":
+        if not is_quiet:
+            count = self._num_skipped + self._num_done + self.num_failed
             self.say(f"{count}/{self._num_runs}  {run.name} {how}  {self._pace()}".rstrip())
 
-    def interrupted(self) -> None:
-        """Say that what is unfinished can go on."""
+    def interrupted(self, resume_hint: str) -> None:
+        """Say how many runs are left and what can be done about them."""
         left = len(self._max_steps) - self._num_done - self.num_failed
-        self.say(f"interrupted with {left} runs to do; the same command goes on with them")
+        self.say(f"interrupted with {left} runs to do; {resume_hint}")
 
     def show(self) -> None:
-        """Bring the line up to date."""
+        """Bring the live view up to date."""
         if self._live is not None:
-            self._live.update(self._line())
+            self._live.update(self._view())
 
     def say(self, text: str) -> None:
-        """Say something above the line."""
+        """Print a line above the live view."""
         self._console.print(visible(text), soft_wrap=True, highlight=False, markup=False)
 
-    def _line(self) -> Text:
-        done = self._num_skipped + self._num_done
+    def _view(self) -> Text:
+        """A line for the study, and one for each run with its step and its latest numbers."""
         failed = f"  {self.num_failed} failed" if self.num_failed else ""
-        steps = {run.name: (_last_step(run.directory), self._max_steps[run.name]) for run, _ in self._going.values()}
-        going = "  ".join(
-            f"{name} {step}/{last}" if last > 0 else f"{name} {step}" for name, (step, last) in steps.items()
-        )
-        line = f"{done}/{self._num_runs} done{failed}  {self._pace()}  {going}"
-        return Text(line, no_wrap=True, overflow="ellipsis")
+        lines = [f"{self._num_skipped + self._num_done}/{self._num_runs} done{failed}  {self._pace()}"]
+        for name, (run, _) in self._running.items():
+            row, last = _latest(run.directory), self._max_steps[name]
+            step = f"{row['step']}/{last}" if last > 0 else str(row["step"])
+            lines.append(f"  {name}  {step}  {summary_line(row)}")
+        return Text("\n".join(map(str.rstrip, lines)), no_wrap=True, overflow="ellipsis")
 
     def _pace(self) -> str:
         """Runs an hour, parts of unfinished ones included, and the time that is left at this rate."""
-        parts = [self._part(run) for run, _ in self._going.values()]
         ended = self._num_done + self.num_failed
-        amount, hours = ended + sum(parts), (self._clock() - self._begun) / 3600
+        amount = ended + sum(self._part(run) for run, _ in self._running.values())
+        hours = (self._clock() - self._begun) / 3600
         if not amount or not hours:
             return ""
         seconds_left = (len(self._max_steps) - amount) / amount * hours * 3600
@@ -129,20 +130,23 @@ class StudyProgress:
 
     def _part(self, run: StudyRun) -> float:
         first, last = self._start_steps[run.name], self._max_steps[run.name]
-        return max(0.0, (_last_step(run.directory) - first) / (last - first)) if last > first else 0.0
+        return max(0.0, (_latest(run.directory)["step"] - first) / (last - first)) if last > first else 0.0
 
 
-def _last_step(directory: Path) -> int:
-    """The step of the last row that was written; 0 before there is one."""
+def _latest(directory: Path) -> Row:
+    """The last step that a run wrote (0 before there is one), and each metric's latest value."""
     try:
         with (directory / METRICS_FILE).open("rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - TAIL_BYTES))
             lines = file.read().splitlines(keepends=True)
     except OSError:
-        return 0
-    whole = [line for line in lines if line.endswith(b"\n")]
-    return json.loads(whole[-1])["step"] if whole else 0
+        lines = []
+    latest: Row = {"step": 0}
+    for line in lines:
+        if line.startswith(b"{") and line.endswith(b"}\n"):  # whole: neither cut by the tail nor being written
+            latest |= {name: value for name, value in json.loads(line).items() if value is not None}
+    return latest
 
 
 def _last_line(log: Path) -> str:

@@ -10,21 +10,19 @@ from rich.console import Console
 from rich.table import Table
 
 from mgrpo.evaluation.render import markdown_table
-from mgrpo.runs.files import FINAL_DIRECTORY, read_run
+from mgrpo.runs.files import FINAL_DIRECTORY
 from mgrpo.study.definition import Study
 from mgrpo.study.figure import draw_study
 from mgrpo.study.tables import (
     StudiedRun,
-    at_evaluations,
     best_signal,
+    read_studied_run,
     signal_table,
     summarize,
     tidy_table,
     write_table,
 )
 
-GOLD = "gold"
-"""The label source of a run that learns from right answers."""
 HEADINGS = {
     "start": "start",
     "peak": "peak",
@@ -46,14 +44,12 @@ CAPTION = (
 
 def read_finished(study: Study, output_directory: Path) -> list[StudiedRun]:
     """The finished runs of a study, variant by variant."""
-    runs = [study.run(variant, seed, output_directory) for variant in study.variants for seed in study.seeds]
-    return [
-        StudiedRun(
-            run.variant, run.seed, at_evaluations(read_run(run.directory)), run.fields.get("label_source") == GOLD
-        )
-        for run in runs
+    runs = [
+        read_studied_run(run.variant, run.seed, run.directory, run.fields)
+        for run in study.runs(output_directory)
         if (run.directory / FINAL_DIRECTORY).exists()
     ]
+    return sorted(runs, key=lambda run: list(study.variants).index(run.variant))
 
 
 def write_report(runs: Sequence[StudiedRun], directory: Path, baseline: str | None) -> None:
@@ -80,13 +76,10 @@ def summary_markdown(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> str:
         lines.append([line["variant"], *cells, _collapsed(line), _wins(line)])
     text = [_caption(runs), ""]
     text += markdown_table(["variant", *HEADINGS.values(), "collapsed", "won-lost"], lines)
-    signals = signal_table(runs)
-    if not signals.empty:
-        picked = [[line.signal, f"{line.accuracy:.3f}", str(line.runs)] for line in signals.itertuples()]
-        text += [
-            "",
-            *markdown_table(["checkpoint picked by", "mean held-out accuracy", "runs that logged it"], picked),
-        ]
+    picked = [[line.signal, f"{line.accuracy:.3f}", str(line.runs)] for line in signal_table(runs).itertuples()]
+    if picked:
+        head = ["checkpoint picked by", "mean held-out accuracy", "runs that logged it"]
+        text += ["", *markdown_table(head, picked)]
     return "\n".join(text) + "\n"
 
 
@@ -112,7 +105,7 @@ def _caption(runs: Sequence[StudiedRun]) -> str:
     signal = best_signal(runs)
     caption = "Nothing was evaluated." if signal is None else CAPTION.format(signal=signal)
     gold = dict.fromkeys(run.variant for run in runs if run.learns_from_gold)
-    return f"{caption} Not label-free, learns from right answers: {', '.join(gold)}." if gold else caption
+    return f"{caption} Not label-free, trained on right answers: {', '.join(gold)}." if gold else caption
 
 
 def _number(value: float, digits: int) -> str:

@@ -1,22 +1,26 @@
-"""The runs of a study, side by side: what is finished is skipped, what was interrupted goes on."""
+"""The runs of a study, side by side: finished ones are skipped, interrupted ones are resumed."""
 
-import contextlib
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
+from filelock import FileLock, Timeout
 
 from mgrpo.errors import EXIT_TERMINATED, UserError
 from mgrpo.guard.signals import StopSignals
 from mgrpo.monitoring.plot import require_matplotlib
+from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY
 from mgrpo.study.definition import Study, StudyRun, read_study
-from mgrpo.study.pool import Pool, make_pool, use_gpus
+from mgrpo.study.processes import Pool, make_pool, use_gpus
 from mgrpo.study.progress import StudyProgress
 from mgrpo.study.report import read_finished, write_report
 
 if TYPE_CHECKING:
-    from mgrpo.study.directory import RunState
+    from mgrpo.recipes.recipe import Recipe
 
 STUDY_FILE = "study.yaml"
 EXIT_FAILED = 1
@@ -39,12 +43,9 @@ def run_study(name: str, output_directory: Path | None, *, workers: int | None, 
     if workers is not None and workers < 1:
         raise UserError(f"--workers is {workers}; set it to 1 or more.")
     output_directory = output_directory or Path("runs") / Path(name).stem
-    if tables_only:
-        code = 0
-    else:
-        output_directory.mkdir(parents=True, exist_ok=True)
-        with _alone_in(output_directory):
-            code = _run(study, output_directory, workers)
+    code = 0
+    if not tables_only:
+        code = run_all(study, output_directory, workers, resume_hint="the same command resumes what is unfinished")
     finished = read_finished(study, output_directory)
     if finished:
         write_report(finished, output_directory, study.baseline)
@@ -53,63 +54,82 @@ def run_study(name: str, output_directory: Path | None, *, workers: int | None, 
     return code
 
 
-def _run(study: Study, output_directory: Path, workers: int | None) -> int:
-    """Check every recipe and every run that is there, then run what is left."""
+def run_all(study: Study, output_directory: Path, workers: int | None, *, resume_hint: str) -> int:
+    """Run what is not finished of a study; returns the exit code.
+
+    Args:
+        study: the study.
+        output_directory: where its runs go.
+        workers: how many runs at a time; None: one a core, or one a GPU.
+        resume_hint: what can be done after an interruption.
+
+    Raises:
+        UserError: for a mistake in a recipe, a run with other settings, or another process that runs a study there.
+    """
+    output_directory.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(output_directory / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"another process is running a study in {output_directory}; wait for it, or give another --output_dir."
+        ) from None
+    with lock:
+        return _run_all(study, output_directory, workers, resume_hint)
+
+
+def _run_all(study: Study, output_directory: Path, workers: int | None, resume_hint: str) -> int:
     on_cpu = all(fields.get("use_cpu") is True for fields in study.variants.values())
     pool = make_pool(study.env, workers, on_cpu=on_cpu)
     # Only now, with the environment set; the process that runs are forked from imports the same at the same time.
     from mgrpo.recipes.recipe import load_recipe
-    from mgrpo.study.directory import find_state
 
-    recipes = {
-        variant: load_recipe(study.run(variant, study.seeds[0], output_directory).fields, study.source_of(variant))
-        for variant in study.variants
-    }
+    runs = study.runs(output_directory)
+    recipes = {run.variant: load_recipe(run.fields, run.source) for run in runs[: len(study.variants)]}
     if not on_cpu:
         use_gpus(pool, workers)
-    runs = study.runs(output_directory)
-    states = {run.name: find_state(run, recipes[run.variant]) for run in runs}
-    shutil.copyfile(Path(study.source).expanduser(), output_directory / STUDY_FILE)
-    to_do = [run for run in runs if not states[run.name].is_finished]
+    steps = {run.name: find_step(run, recipes[run.variant]) for run in runs}
+    if study.file is not None:
+        shutil.copyfile(study.file, output_directory / STUDY_FILE)
+    start_steps = {name: step for name, step in steps.items() if step is not None}
+    to_do = [run for run in runs if run.name in start_steps]
     progress = StudyProgress(
         {run.name: recipes[run.variant].config.max_steps for run in to_do},
         num_runs=len(runs),
-        start_steps={run.name: states[run.name].step for run in to_do},
+        start_steps=start_steps,
     )
     with progress, StopSignals() as signals:
         signals.tell = progress.say
-        signals.nothing_to_finish(lambda: "the same command goes on with what is unfinished")
+        signals.nothing_to_finish(lambda: resume_hint)
         signals.finish_first("every run finishes its step and saves it first")
         try:
-            _watch(study, to_do, states, pool, progress, signals)
+            _watch(to_do, start_steps, pool, progress, signals)
         finally:
             pool.stop()
     if signals.asked is not None:
-        progress.interrupted()
+        progress.interrupted(resume_hint)
         return signals.exit_code
     return EXIT_FAILED if progress.num_failed else 0
 
 
 def _watch(
-    study: Study,
     to_do: Sequence[StudyRun],
-    states: Mapping[str, "RunState"],
+    start_steps: Mapping[str, int],
     pool: Pool,
     progress: StudyProgress,
     signals: StopSignals,
 ) -> None:
-    """Keep the pool full until all runs have ended, or those that are going when a signal comes."""
+    """Keep the pool full until all runs have ended; after a signal, until those that are running have."""
     waiting = list(to_do)
-    while waiting or pool.going:
+    while waiting or pool.running:
         if signals.asked is not None:
             waiting.clear()
             pool.interrupt()
         while waiting and not pool.is_full:
             run = waiting.pop(0)
             run.directory.mkdir(parents=True, exist_ok=True)
-            if not states[run.name].step:
+            if not start_steps[run.name]:
                 run.log.unlink(missing_ok=True)
-            pool.start(run, run.fields, study.source_of(run.variant))
+            pool.start(run)
             progress.started(run)
         for run, exit_code in pool.ended(timeout=progress.POLL_SECONDS):
             if signals.asked is None or exit_code not in (EXIT_TERMINATED, -signal.SIGTERM):
@@ -117,16 +137,29 @@ def _watch(
         progress.show()
 
 
-@contextlib.contextmanager
-def _alone_in(output_directory: Path) -> Iterator[None]:
-    """Refuse to run where another process runs a study, for as long as this one does."""
-    import fcntl
+def find_step(run: StudyRun, recipe: "Recipe") -> int | None:
+    """How far a run is; its directory is not changed. Where it really resumes, it decides itself (commands/resume.py).
 
-    with (output_directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    Returns:
+        The optimizer step of its last complete checkpoint; 0 without one; None if nothing is left to do.
+
+    Raises:
+        UserError: if it holds a run with other settings.
+    """
+    from mgrpo.commands.resume import described, differing_fields
+    from mgrpo.runs.checkpoints import checkpoints, fault_of
+
+    config = run.directory / CONFIG_FILE
+    if config.exists():
+        stored = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        seeds = {"seed": run.seed, "dataset_seed": run.seed}
+        changed = differing_fields(replace(recipe, resolved=recipe.resolved | seeds), stored)
+        if changed:
             raise UserError(
-                f"another process is running a study in {output_directory}; wait for it, or give another --output_dir."
-            ) from None
-        yield
+                f"{run.directory} holds a run with other settings than the study's ({described(changed)}); give "
+                "another --output_dir, or remove that run."
+            )
+    if (run.directory / FINAL_DIRECTORY).exists():
+        return None
+    complete = (step for step, path in checkpoints(run.directory) if fault_of(path, with_checksums=False) is None)
+    return next(complete, 0)

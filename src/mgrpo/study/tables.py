@@ -7,6 +7,7 @@ since the evaluation before.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from mgrpo.evaluation.statistics import estimate
 from mgrpo.monitoring.stability import WINDOW, stability
 from mgrpo.runs import metrics as names
-from mgrpo.runs.files import Row, series
+from mgrpo.runs.files import Row, read_run, series
 from mgrpo.runs.metrics import HELD_OUT_ACCURACY
 
 TABLE_COLUMNS = ["variant", "seed", "step", "metric", "value"]
@@ -26,7 +27,7 @@ SIGNALS = {
     "momentum agreement, highest": (names.MOMENTUM_AGREEMENT, 1),
     "KL, lowest": (names.KL, -1),
 }
-"""What a checkpoint can be picked by without a right answer: a training metric, and the sign of what is wanted."""
+"""What picks a checkpoint without right answers: a training metric, and 1 where high is good or -1 where low is."""
 LAST = "last"
 """No signal: the last checkpoint."""
 
@@ -42,7 +43,7 @@ _HELD_OUT = [names.EVAL_PREFIX + name for name in _METRICS if name.startswith("g
 
 @dataclass(frozen=True)
 class StudiedRun:
-    """A run as the tables see it: whose it is, its metric rows at evaluations, and whether it learnt right answers."""
+    """A run as the tables see it: its metric rows at evaluations, and whether it is trained on right answers."""
 
     variant: str
     seed: int
@@ -50,42 +51,51 @@ class StudiedRun:
     learns_from_gold: bool = False
 
 
+def read_studied_run(variant: str, seed: int, directory: Path, fields: Mapping[str, Any]) -> StudiedRun:
+    """Read a run; `fields` is its recipe."""
+    return StudiedRun(variant, seed, at_evaluations(read_run(directory)), fields.get("label_source") == "gold")
+
+
+def by_variant(runs: Sequence[StudiedRun]) -> dict[str, list[StudiedRun]]:
+    """The runs of each variant, in the order of the runs."""
+    variants: dict[str, list[StudiedRun]] = {}
+    for run in runs:
+        variants.setdefault(run.variant, []).append(run)
+    return variants
+
+
 def at_evaluations(rows: Sequence[Row]) -> list[Row]:
     """One row an evaluation: its own metrics, and the means of the training metrics since the one before.
 
     The evaluation before training has no training metrics. Without any evaluation the rows stay as they were logged.
-    Times, what TRL logs beside, and held-out metrics that know no right answer are left out. Values are rounded to
-    float32, so that the table, which is written in it, gives the same summary again.
+    Times, TRL's own metrics, and held-out metrics other than `gold/` are left out. Values are rounded to float32, as
+    in the written table, so that the table gives the same summary again.
     """
     kept = [{name: row[name] for name in _METRICS + _HELD_OUT if row.get(name) is not None} for row in rows]
-    with_step = list(zip((row["step"] for row in rows), kept, strict=True))
+    with_step = [{"step": row["step"], **of_row} for row, of_row in zip(rows, kept, strict=True)]
     if not any(HELD_OUT_ACCURACY in row for row in kept):
-        return [{"step": step, **_rounded(row)} for step, row in with_step if row]
+        return [_rounded(row) for row in with_step if len(row) > 1]
     evaluations: list[Row] = []
     since: list[Row] = []
-    for step, row in with_step:
+    for row in with_step:
         since.append(row)
         if HELD_OUT_ACCURACY in row:
-            means = {name: _mean_of(since, name) for name in _METRICS if any(name in earlier for earlier in since)}
+            logged = {name: series(since, name)[1] for name in _METRICS}
+            means = {name: sum(values) / len(values) for name, values in logged.items() if values}
             held_out = {name: value for name, value in row.items() if name.startswith(names.EVAL_PREFIX)}
-            evaluations.append({"step": step, **_rounded(means | held_out)})
+            evaluations.append(_rounded({"step": row["step"], **means, **held_out}))
             since = []
     return evaluations
 
 
 def _rounded(row: Row) -> Row:
-    return {name: float(np.float32(value)) for name, value in row.items()}
-
-
-def _mean_of(rows: Sequence[Row], name: str) -> float:
-    values = [row[name] for row in rows if name in row]
-    return sum(values) / len(values)
+    return {name: value if name == "step" else float(np.float32(value)) for name, value in row.items()}
 
 
 def tidy_table(runs: Sequence[StudiedRun]) -> pd.DataFrame:
     """One line a value: variant, seed, step, metric, value; sorted.
 
-    A metric that is 0 in every run, as the filter's where none is used, is left out.
+    A metric that is 0 in every run, such as the filter's without a filter, is left out.
     """
     values = [
         (run.variant, run.seed, row["step"], name, value)
@@ -142,7 +152,7 @@ def best_signal(runs: Sequence[StudiedRun]) -> str | None:
 
 
 def measures(run: StudiedRun, signal: str | None) -> dict[str, float]:
-    """What the summary says about one run; nan where it does not apply."""
+    """The summary's measures of one run; nan where one does not apply."""
     outcome = stability(run.rows)
     found = dict.fromkeys(MEASURES, np.nan)
     for measure, name in (
@@ -150,8 +160,8 @@ def measures(run: StudiedRun, signal: str | None) -> dict[str, float]:
         ("final_agreement", names.AGREEMENT),
         ("final_kl", names.KL),
     ):
-        values = series(run.rows, name)[1][-WINDOW:]
-        found[measure] = float(np.mean(values)) if values else np.nan
+        if values := series(run.rows, name)[1]:
+            found[measure] = float(np.mean(values[-WINDOW:]))
     if outcome is not None:
         steps, accuracies = series(run.rows, HELD_OUT_ACCURACY)
         found |= {
@@ -189,9 +199,11 @@ def summarize(runs: Sequence[StudiedRun], baseline: str | None) -> pd.DataFrame:
     accuracy is above and below the baseline's; they are empty for the baseline and without one.
     """
     signal = best_signal(runs)
-    of_variants: dict[str, dict[int, dict[str, float]]] = {}
-    for run in runs:
-        of_variants.setdefault(run.variant, {})[run.seed] = measures(run, signal)
+    of_variants = {
+        variant: {run.seed: measures(run, signal) for run in of_variant}
+        for variant, of_variant in by_variant(runs).items()
+    }
+    of_baseline = of_variants.get(baseline or "", {})
     lines = []
     for variant, of_seeds in of_variants.items():
         line: dict[str, object] = {"variant": variant, "seeds": len(of_seeds)}
@@ -202,16 +214,9 @@ def summarize(runs: Sequence[StudiedRun], baseline: str | None) -> pd.DataFrame:
             line |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
             if measure == "collapse_step":
                 line["collapsed"] = len(values)
-        wins, losses = _wins_and_losses(of_seeds, of_variants.get(baseline or "", {}), is_baseline=variant == baseline)
-        lines.append(line | {"wins": wins, "losses": losses})
+        shared = [seed for seed in of_seeds if seed in of_baseline and variant != baseline]
+        gains = [of_seeds[seed]["final"] - of_baseline[seed]["final"] for seed in shared]
+        line["wins"] = sum(gain > 0 for gain in gains) if shared else None
+        line["losses"] = sum(gain < 0 for gain in gains) if shared else None
+        lines.append(line)
     return pd.DataFrame(lines).astype({"wins": "Int64", "losses": "Int64"})
-
-
-def _wins_and_losses(
-    of_seeds: Mapping[int, dict[str, float]], baseline: Mapping[int, dict[str, float]], *, is_baseline: bool
-) -> tuple[int | None, int | None]:
-    shared = [] if is_baseline else [seed for seed in of_seeds if seed in baseline]
-    if not shared:
-        return None, None
-    differences = [of_seeds[seed]["final"] - baseline[seed]["final"] for seed in shared]
-    return sum(difference > 0 for difference in differences), sum(difference < 0 for difference in differences)
