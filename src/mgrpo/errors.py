@@ -40,6 +40,11 @@ def reason_of(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message without a full stop, or its type's name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The nearest known name as a question in brackets, or nothing."""
     nearest = difflib.get_close_matches(name, list(known), n=1)

@@ -7,7 +7,7 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 from trl import ModelConfig, get_peft_config
 
-from mgrpo.errors import UserError
+from mgrpo.errors import UserError, first_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def read_shape(config: PreTrainedConfig, adapter: ModelConfig) -> Shape:
             model = AutoModelForCausalLM.from_config(config)
     except (ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
         raise UserError(
-            f"no causal language model can be made of the model's config.json ({_first_line(error)}); give another "
+            f"no causal language model can be made of the model's config.json ({first_line(error)}); give another "
             "model"
         ) from error
     num_parameters = sum(p.numel() for p in model.parameters())
@@ -90,10 +90,6 @@ def _adapter_size(model: torch.nn.Module, adapter: ModelConfig) -> int:
     except ValueError as error:
         raise UserError(
             f"lora_target_modules is {adapter.lora_target_modules}, which does not fit the model "
-            f"({_first_line(error)}); set it to all-linear, or to names of its modules"
+            f"({first_line(error)}); set it to all-linear, or to names of its modules"
         ) from error
     return sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

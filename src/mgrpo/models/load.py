@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mgrpo.embedded.cache import ensure_built
 from mgrpo.embedded.starts import is_embedded
-from mgrpo.errors import UserError
+from mgrpo.errors import UserError, first_line
 from mgrpo.models.plain_copy import is_copy_of, origin_of, write_copy
 from mgrpo.models.source import ModelSource, find_model
 
@@ -81,12 +81,7 @@ def load_model(
 def load_tokenizer(
     name: str, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> "PreTrainedTokenizerBase":
-    """Load a model's tokenizer alone, as it is stored.
-
-    Args:
-        name: See `find_model`.
-        revision: Branch, tag or commit of a Hub name.
-        trust_remote_code: Whether to run code that comes with it.
+    """Load a model's tokenizer alone, as it is stored; the arguments are `load_model`'s.
 
     Raises:
         UserError: If it cannot be found or read.
@@ -98,12 +93,7 @@ def load_tokenizer(
 
 
 def load_config(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> "PreTrainedConfig":
-    """Load a model's configuration alone; of an adapter, its base's.
-
-    Args:
-        name: See `find_model`.
-        revision: Branch, tag or commit of a Hub name.
-        trust_remote_code: Whether to run code that comes with it.
+    """Load a model's configuration alone, an adapter's base's; the arguments are `load_model`'s.
 
     Raises:
         UserError: If it cannot be found or read, or does not give the model's size.
@@ -186,7 +176,7 @@ def _user_errors(name: str, source: ModelSource) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # safetensors, tokenizers, gguf and peft have types of their own, some a bare Exception
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error)
         if source.kind == "hub":
             raise UserError(
                 f"the model {name!r} is neither a directory here nor loadable from the Hub ({reason}); correct the "
