@@ -1,6 +1,5 @@
 """Studies as they are run: real runs of the embedded model, forked side by side."""
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -19,7 +18,6 @@ import yaml
 from mgrpo.cli import main
 from mgrpo.errors import UserError
 from mgrpo.runs.files import read_rows
-from mgrpo.study.processes import Pool, use_gpus
 from mgrpo.study.runner import run_study
 
 pytest.importorskip("matplotlib")
@@ -38,6 +36,7 @@ FIELDS = {
     "log_completions": False,
 }
 SRT = {"num_generations": 8, "num_momentum_generations": 0, "per_device_train_batch_size": 16}
+OTHER_SIGNALS = [(signal.SIGTERM, 143), (signal.SIGUSR1, 75)]
 OF_A_SESSION = ("time", "runtime", "per_second")
 """Numbers that a resumed run does not share: its seconds."""
 
@@ -174,7 +173,7 @@ def test_recipes_are_checked_before_anything_is_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("sent", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), pytest.param(signal.SIGUSR1, 75, marks=pytest.mark.slow)],
+    [(signal.SIGINT, 130), *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHER_SIGNALS)],
 )
 def test_interrupted(tmp_path, capsys, sent, code, request):
     # a shell starts what it runs in the background with SIGINT ignored
@@ -233,22 +232,6 @@ def test_one_study_at_a_time_in_a_directory(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process is running a study in .*out; wait for it"):
             run(write_study(tmp_path), tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("visible", "workers", "gpus", "at_a_time"), [(None, None, ["0", "1"], 2), ("3,5", 4, ["3", "5"], 4)]
-)
-def test_one_run_a_gpu(monkeypatch, visible, workers, gpus, at_a_time):
-    """How GPUs are handed out; no run is started on one."""
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    pool = Pool(multiprocessing.get_context("forkserver"), 16)
-    use_gpus(pool, workers)
-    assert (pool.gpus, pool.workers, pool.context.get_start_method()) == (gpus, at_a_time, "spawn")
 
 
 def test_workers(tmp_path):
