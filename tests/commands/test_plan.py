@@ -60,7 +60,7 @@ def test_the_embedded_model_fits(planned):
     assert output.startswith("102,912 parameters on 1 x 80 GiB, ddp: GiB on each GPU")
     # the paper's 24 x 8 and 8 x 8 completions; 512 tokens are assumed for a prompt
     assert "transformers samples 192, then 64 sequences of 526 tokens at once." in output
-    assert "Largest (policy samples): CUDA, NCCL, fragmentation 3.00, " in output and "It fits: " in output
+    assert "Largest (policy samples): CUDA, NCCL, fragmentation 3.00; " in output and "It fits: " in output
 
 
 def test_a_recipe_and_fields_that_win(planned):
@@ -95,7 +95,7 @@ def test_what_does_not_fit_says_what_is_largest(planned):
     # keys and values of 192 x 3584 tokens: 2 layers x 2 heads x 16 x 2 x 4 bytes each, 0.33 GiB
     output = planned("--model", "model", "--gpus", "2", "--gpu_memory", "3.4")
     assert "It does not fit: " in output and "GiB a GPU are missing" in output
-    assert "Largest (policy samples): CUDA, NCCL, fragmentation 3.00, keys and values 0.33, " in output
+    assert "Largest (policy samples): CUDA, NCCL, fragmentation 3.00; keys and values 0.33; " in output
 
 
 def test_a_recipe_for_gpus_is_planned_where_there_is_none(planned):

@@ -173,7 +173,7 @@ def _conclusions(planned: Plan) -> list[str]:
             f"The CPU's memory holds the momentum model: {_gib(planned.cpu_bytes)} GiB a process, one for each GPU."
         )
     phase = planned.totals.index(planned.peak)
-    largest = ", ".join(f"{item.name} {_gib(item.needs[phase])}" for item in planned.largest[:3])
+    largest = "; ".join(f"{item.name} {_gib(item.needs[phase])}" for item in planned.largest[:3])
     lines.append(f"Largest ({PHASES[phase]}): {largest} GiB.")
     if problem is None:
         free = (setting.gpu_memory - planned.peak) / GIB
