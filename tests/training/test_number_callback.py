@@ -208,7 +208,7 @@ def test_a_float16_model_whose_logits_overflow_says_so_on_the_command_line(save_
     assert "Traceback" not in told
     assert line.startswith("mgrpo: the model's logits are not finite (token 1 of ")
     assert line.endswith(
-        "set dtype to float32 or bfloat16, or go on from an earlier checkpoint with a lower learning_rate."
+        "set dtype to float32 or bfloat16, or resume from an earlier checkpoint with a lower learning_rate."
     )
 
 

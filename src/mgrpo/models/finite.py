@@ -12,13 +12,13 @@ from mgrpo.models.shards import local_part
 def broken_weight(parameters: Iterable[tuple[str, Tensor]]) -> str | None:
     """Name of the first parameter that holds nan or an infinity; None where all are finite.
 
-    Of sharded parameters this process's part is looked at. Those of less than 16 bits, or of whole numbers, are not.
+    Of sharded parameters this process's part is checked. Those of less than 16 bits and whole numbers are skipped.
     """
     named = [(name, local_part(p)) for name, p in parameters if p.is_floating_point() and p.itemsize > 1]
     parts = {name: part for name, part in named if part.numel()}
     if not parts:
         return None
-    # The largest size in each is nan where one of its numbers is: no copy is made, and one answer is waited for.
+    # A parameter's largest magnitude is nan if one of its numbers is: no copy is made, and the GPU is waited for once.
     largest = [size.float() for size in torch._foreach_norm(list(parts.values()), torch.inf)]
     is_finite = torch.stack([size.to(largest[0].device) for size in largest]).isfinite().tolist()
     return next((name for name, finite in zip(parts, is_finite, strict=True) if not finite), None)
@@ -36,7 +36,7 @@ def check_weights(model: nn.Module, name: str) -> None:
 
 
 def check_logits(per_completion: Tensor, token: int) -> None:
-    """Refuse to sample where the distribution of a token is none.
+    """Refuse to sample a token from logits that give no distribution.
 
     Args:
         per_completion: of each completion's next token a number that is nan where a logit is nan or +inf, (B,).
@@ -50,12 +50,12 @@ def check_logits(per_completion: Tensor, token: int) -> None:
         raise UserError(
             f"the model's logits are not finite (token {token} of {int(is_broken.sum())} of {len(is_broken)} "
             "completions), so nothing can be sampled from it: its numbers overflow; set dtype to float32 or "
-            "bfloat16, or go on from an earlier checkpoint with a lower learning_rate"
+            "bfloat16, or resume from an earlier checkpoint with a lower learning_rate"
         )
 
 
 def check_rewards(rewards: Tensor, names: Sequence[str]) -> None:
-    """Refuse infinite rewards, which would take the signal of their whole group with them, without a word.
+    """Refuse infinite rewards, which would silently destroy the signal of their whole group.
 
     Args:
         rewards: (B, R); nan where a function has no reward to give.

@@ -1,7 +1,7 @@
 """The part of a parameter that a process holds: whole, an FSDP2 `DTensor`, or a DeepSpeed ZeRO-3 shard read as one.
 
-ZeRO-3 flattens a parameter, pads it, and cuts it into equal parts, one a process: but for the padding, the parts of a
-`DTensor` sharded on its first dimension. DeepSpeed itself is not imported: all that is needed hangs on its parameters.
+ZeRO-3 flattens a parameter, pads it, and cuts it into equal parts, one a process: except for the padding, those of a
+`DTensor` sharded on its first dimension. DeepSpeed is not imported: its parameters have all that is needed.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, Shard
 
 
 def is_sharded(parameter: Tensor) -> bool:
-    """Whether ZeRO-3 has it."""
+    """Whether ZeRO-3 has sharded it."""
     return hasattr(parameter, "ds_id")
 
 
@@ -24,14 +24,14 @@ def shard_of(parameter: Any) -> DTensor:
     """The flattened parameter; its local part shares memory with what this process holds of it."""
     size, padded = parameter.ds_numel, parameter.ds_tensor.detach()
     start = dist.get_rank() * padded.numel()
-    assert padded.numel() == -(-size // dist.get_world_size()), "parameters are shared out among all processes"
+    assert padded.numel() == -(-size // dist.get_world_size()), "parameters are divided among all processes"
     part = padded[: max(min(size - start, padded.numel()), 0)]
     mesh, shape = _mesh(part.device.type), torch.Size([size])
     return DTensor.from_local(part, mesh, [Shard(0)], run_check=False, shape=shape, stride=(1,))
 
 
 def gather_again(parameters: Iterable[Any]) -> None:
-    """Have those that stand whole on each process (small ones do) gathered anew, since their parts were written to."""
+    """Gather again those that are whole on each process (small ones are), since their parts were written to."""
     whole = [p for p in parameters if is_sharded(p) and p.ds_status.name == "AVAILABLE"]
     if whole:
         whole[0].partition(whole)

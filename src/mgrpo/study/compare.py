@@ -44,7 +44,7 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
         )
     unfinished = [str(run) for run in found if not (run / FINAL_DIRECTORY).exists()]
     if unfinished:
-        print(f"mgrpo: unfinished, and counted as far as they are: {', '.join(unfinished)}", file=sys.stderr)
+        print(f"mgrpo: unfinished, and counted as far as they have run: {', '.join(unfinished)}", file=sys.stderr)
     base_models = {str(configs[run].get("model_name_or_path")) for run in found}
     benchmarks = compare_benchmarks(variants, list(evaluations), base_models, baseline)
     runs = [

@@ -1,4 +1,4 @@
-"""A study in one picture: a row a variant, a column a metric, so that twelve variants are as readable as two."""
+"""A study in one picture, a row for each variant and a column for each metric: twelve variants fit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from mgrpo.study.tables import StudiedRun, by_variant
 
 COLUMNS = (names.HELD_OUT_ACCURACY, names.AGREEMENT, names.ENTROPY, names.KL)
 SMALLEST_KL = 1e-4
-"""The logarithmic axis begins here, and smaller ones lie on it: KL is 0 at the start and above 1 in a collapse."""
+"""The logarithmic axis begins here, with smaller values on it: KL is 0 at the start and above 1 in a collapse."""
 
 
 def draw_study(runs: Sequence[StudiedRun], output: Path, baseline: str | None) -> None:
