@@ -27,7 +27,7 @@ def compare_benchmarks(
         baseline: the variant that the others are compared with, or None.
 
     Returns:
-        No table where nothing was measured; one, or two where samples are there.
+        No table if nothing was measured; a second one if there are samples.
 
     Raises:
         UserError: if results cannot be read.
@@ -35,30 +35,20 @@ def compare_benchmarks(
     measured = {
         variant: {seed: _read_labels(run) for seed, run in of_seeds.items()} for variant, of_seeds in variants.items()
     }
-    others = [read_measured(directory) for directory in evaluations]
-    bases = [Line(BASE, {None: other}) for other in others if other.results.model.name in base_models]
-    if not bases:
-        initial = [
-            labels[INITIAL] for of_seeds in measured.values() for labels in of_seeds.values() if INITIAL in labels
-        ]
-        bases = [Line(BASE, {None: initial[0]})] if initial and len(base_models) == 1 else []
-    if len(bases) > 1:  # several models, or several protocols
-        bases = [Line(_model_name(base), base.runs) for base in bases]
-    rest = [
-        Line(other.results.model.name, {None: other})
-        for other in others
-        if other.results.model.name not in base_models
-    ]
+    others = [Line(other.results.model.name, {None: other}) for other in map(read_measured, evaluations)]
+    bases = [line for line in others if line.name in base_models]
+    rest = [line for line in others if line.name not in base_models]
+    if len(bases) == 1:  # several models, or several protocols, keep their names
+        bases = [Line(BASE, bases[0].runs)]
+    elif not bases and len(base_models) == 1:
+        runs = [labels for of_seeds in measured.values() for labels in of_seeds.values()]
+        bases = [Line(BASE, {None: labels[INITIAL]}) for labels in runs if INITIAL in labels][:1]
     of_variants = {variant: _lines(variant, of_seeds) for variant, of_seeds in measured.items()}
     lines = [*bases, *rest, *(line for of_variant in of_variants.values() for line in of_variant)]
     if not lines:
         return []
     differences = difference_grid(_pairs(bases, rest, of_variants, baseline))
     return [benchmark_grid(lines), *([] if differences is None else [differences])]
-
-
-def _model_name(line: Line) -> str:
-    return next(iter(line.runs.values())).results.model.name
 
 
 def _read_labels(run: Path) -> dict[str, Measured]:
@@ -68,8 +58,7 @@ def _read_labels(run: Path) -> dict[str, Measured]:
 
 def _lines(variant: str, of_seeds: Mapping[int, Mapping[str, Measured]]) -> list[Line]:
     """A variant's best checkpoint, where it is not the last one, its final model, and its final momentum model."""
-    found = {label: _of_seeds(of_seeds, label) for label in (FINAL_DIRECTORY, FINAL_DIRECTORY + MOMENTUM_SUFFIX)}
-    finals, momentum = found.values()
+    finals, momentum = (_of_seeds(of_seeds, FINAL_DIRECTORY + suffix) for suffix in ("", MOMENTUM_SUFFIX))
     best: dict[int | None, Measured] = {
         seed: of_run for seed, labels in of_seeds.items() if (of_run := _best(labels)) is not None
     }
@@ -108,9 +97,9 @@ def _best(labels: Mapping[str, Measured]) -> Measured | None:
 def _pairs(
     bases: Sequence[Line], rest: Sequence[Line], of_variants: Mapping[str, Sequence[Line]], baseline: str | None
 ) -> list[tuple[Line, Line]]:
-    """Models with the base model (else the first one that is no run's), and with the baseline's; with momentum models.
+    """Which lines are compared: of each variant its final model, with three others.
 
-    Of a variant it is the final model that is compared.
+    These are the base model (else the first one that is no run's), the baseline's, and its own momentum model.
     """
     finals = {
         variant: line
