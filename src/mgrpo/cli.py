@@ -284,7 +284,6 @@ def _add_studies(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from mgrpo.study.demo import run_demo
 
-    warnings.simplefilter("ignore", FutureWarning)
     return run_demo(arguments.output_dir, seed=arguments.seed, max_steps=arguments.max_steps, filter=arguments.filter)
 
 

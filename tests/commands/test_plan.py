@@ -1,6 +1,7 @@
 """`mgrpo plan`: what a user reads, from a config.json alone."""
 
 import json
+import re
 
 import pytest
 from transformers import AutoModelForCausalLM, GPT2Config, Qwen3Config
@@ -117,37 +118,37 @@ def test_the_momentum_model_in_the_cpus_memory(planned):
     [
         (
             "--gpus 2 --model model --sharding fsdp2 --momentum_cpu_offload",
-            "momentum_cpu_offload is on, but fsdp2 shards the momentum model over the GPUs; set it to false",
+            "momentum_cpu_offload .*fsdp2.*false",
         ),
-        ("--gpus 0 --model model", "gpus is 0; set it to 1 or more"),
-        ("--gpus 1 --gpu_memory 0 --model model", "gpu_memory is 0 GiB; set it above 0"),
-        ("--gpus 1", "there is no model to plan for; pass --model MODEL"),
-        ("--gpus 1 --model ./nowhere", "the model directory './nowhere' does not exist"),
-        ("--gpus 1 --model owner/unknown", "the model 'owner/unknown' is neither a directory here nor loadable"),
+        ("--gpus 0 --model model", "gpus is 0.*1 or more"),
+        ("--gpus 1 --gpu_memory 0 --model model", "gpu_memory is 0 .*above 0"),
+        ("--gpus 1", "no model.*--model MODEL"),
+        ("--gpus 1 --model ./nowhere", "'./nowhere' does not exist"),
+        ("--gpus 1 --model owner/unknown", "'owner/unknown'.*neither.*Hub"),
         ("--gpus 1 --model embedded:nothing", "there is no model 'embedded:nothing'"),
-        ("--gpus 1 --model model --learning_rat 1", "sets learning_rat, but there is no such field; did you mean"),
-        ("--gpus 1 --model model --max_completion_length x", "sets max_completion_length to 'x', but it must be"),
-        ("--gpus 1 --model model --per_device_train_batch_size 5", "which splits a group of num_generations"),
+        ("--gpus 1 --model model --learning_rat 1", "learning_rat.*no such field.*did you mean"),
+        ("--gpus 1 --model model --max_completion_length x", "max_completion_length.*'x'"),
+        ("--gpus 1 --model model --per_device_train_batch_size 5", "group.*num_generations"),
         (
             "--gpus 1 --model model --use_peft --lora_target_modules nope",
-            "lora_target_modules is nope, which does not",
+            "lora_target_modules.*nope.*all-linear",
         ),
         (
             "--gpus 3 --model model --use_vllm --entropy_source sampled --vllm_tensor_parallel_size 2",
-            "vllm_tensor_parallel_size is 2, which does not divide 3 GPUs",
+            "vllm_tensor_parallel_size is 2.*3 GPUs.*divisor",
         ),
         ("--gpus 1 --config nowhere", "there is no recipe nowhere"),
         ("--gpus 1 stray --model model", "'stray' without a field"),
     ],
 )
 def test_mistakes(refused, arguments, message):
-    assert message in refused(*arguments.split())
+    assert re.search(message, refused(*arguments.split()))
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "qwen3"}, "does not say hidden_size, num_hidden_layers, num_attention_heads, vocab_size;"),
+        ({"model_type": "qwen3"}, "hidden_size, num_hidden_layers, num_attention_heads, vocab_size;"),
         ({"model_type": "qwen3", **MEASURES, "hidden_size": None}, "the model model cannot be loaded from model ("),
         ({"hidden_size": 64}, "the model model cannot be loaded from model (Unrecognized model"),
         ({"model_type": "bert", **MEASURES, "architectures": ["T5"], "num_hidden_layers": "two"}, "the model model"),

@@ -1,6 +1,7 @@
 """`mgrpo tasks show`: what a user reads before training."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -152,30 +153,30 @@ def test_whether_a_vote_means_something(show, generator, vote):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "there is nothing to show; write mgrpo tasks show NAME, or --config RECIPE"),
-        ("--conversational true", "there is nothing to show"),
-        ("embedded:chain", "the embedded model has no task 'chain'"),
-        ("gsm8", "there is no task 'gsm8' (did you mean 'gsm8k'?)"),
-        ("file:data.jsonl --prompt_template Solve.", "put {prompt} where the prompt belongs"),
-        ("file:data.jsonl --answer_extractor boxd", "answer_extractor is 'boxd'; set it to one of"),
-        ("file:data.jsonl --answer_equivalence maths", "answer_equivalence is 'maths'; set it to one of"),
+        ("", "tasks show NAME, or --config RECIPE"),
+        ("--conversational true", "tasks show NAME"),
+        ("embedded:chain", "no task 'chain'"),
+        ("gsm8", r"'gsm8' \(did you mean 'gsm8k'\?\)"),
+        ("file:data.jsonl --prompt_template Solve.", "{prompt}"),
+        ("file:data.jsonl --answer_extractor boxd", "answer_extractor.*'boxd'.*one of"),
+        ("file:data.jsonl --answer_equivalence maths", "answer_equivalence.*'maths'.*one of"),
         (
             "file:data.jsonl --prompt_colum a",
-            "sets prompt_colum, but there is no such field; did you mean prompt_column",
+            "prompt_colum.*did you mean prompt_column",
         ),
-        ("file:data.jsonl --task_options 3", "sets task_options to '3', but it must be a mapping"),
-        ("file:data.jsonl --model_name_or_path embedded --conversational true", "has no chat template; set conversat"),
-        ("file:data.jsonl --model_name_or_path ./nowhere", "the model directory './nowhere' does not exist"),
-        ("file:mine.yaml", "give a file ending in .jsonl, .json, .parquet or .csv"),
+        ("file:data.jsonl --task_options 3", "task_options.*'3'.*mapping"),
+        ("file:data.jsonl --model_name_or_path embedded --conversational true", "no chat template.*conversational"),
+        ("file:data.jsonl --model_name_or_path ./nowhere", "'./nowhere' does not exist"),
+        ("file:mine.yaml", "file ending in .jsonl, .json, .parquet or .csv"),
         ('mine:scored --model_name_or_path embedded --task_options {"last":"x"}', "cannot encode the prompt in row 1"),
         ("--config nowhere", "there is no recipe nowhere"),
         ("mine:right", "whose function does not take split"),
     ],
 )
 def test_mistakes(refused, arguments, message):
-    assert message in refused(*arguments.split())
+    assert re.search(message, refused(*arguments.split()))
 
 
 def test_a_recipe_without_a_task(refused, workplace):
     (workplace / "empty.yaml").write_text("seed: 1\n")
-    assert "empty.yaml does not set task; add it there, or pass --task NAME" in refused("--config", "empty.yaml")
+    assert re.search("empty.yaml.*task.*--task NAME", refused("--config", "empty.yaml"))
