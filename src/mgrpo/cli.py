@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo import __version__
-from mgrpo.commands.memory_setting import SHARDINGS
 from mgrpo.commands.list_tasks import list_generators, list_tasks
+from mgrpo.commands.memory_setting import SHARDINGS
 from mgrpo.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
 from mgrpo.options import COMMAND_LINE, options_of, read_value
