@@ -221,13 +221,6 @@ def test_a_file_that_cannot_be_written(make_run, refused, tmp_path):
     assert refusal == f"mgrpo: {tmp_path / 'taken'} cannot be written (Is a directory); give another path."
 
 
-def test_plotly_is_not_installed(make_run, refused, monkeypatch):
-    monkeypatch.setitem(sys.modules, "plotly", None)
-    assert refused(make_run()) == (
-        'mgrpo: the page needs plotly, which is not installed: pip install "mgrpo[report]".'
-    )
-
-
 def test_nothing_heavy_is_imported():
     code = (
         "import sys; import mgrpo.report.page, mgrpo.report.serve; "

@@ -23,10 +23,9 @@ def write_report(run_directories: Sequence[Path], output: Path) -> None:
     """Write the page of some runs into one file.
 
     Raises:
-        UserError: if a directory holds no run, no step, or one of a newer version; if plotly is not installed; or if
-            the file cannot be written.
+        UserError: if a directory holds no run, no step, or one of a newer version, or if the file cannot be
+            written.
     """
-    require_plotly()
     records = [reader.read() for reader in open_runs(run_directories)]
     for record in records:
         if not record.rows:
@@ -125,18 +124,6 @@ def content_security_policy(nonce: str, live: bool = False) -> str:
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:; "
         f"connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
-
-
-def require_plotly() -> None:
-    """Check that curves can be drawn.
-
-    Raises:
-        UserError: if plotly is not installed.
-    """
-    try:
-        import plotly  # noqa: F401
-    except ImportError:
-        raise UserError('the page needs plotly, which is not installed: pip install "mgrpo[report]".') from None
 
 
 @cache

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from mgrpo.errors import UserError
 from mgrpo.report.bundle import Data, bundle, to_json
 from mgrpo.report.completions import compress, read_groups, step_text, summarize_table, summarize_tables
-from mgrpo.report.page import content_security_policy, page, plotly_block, require_plotly
+from mgrpo.report.page import content_security_policy, page, plotly_block
 from mgrpo.report.read import FileCache, RunReader, RunRecord, open_runs
 
 ADDRESS = "127.0.0.1"
@@ -32,10 +32,8 @@ def watch(run_directories: Sequence[Path], port: int = 0, open_browser: bool = F
         open_browser: open the page.
 
     Raises:
-        UserError: if a directory holds no run, or one of a newer version; if plotly is not installed; or if the port
-            is not available.
+        UserError: if a directory holds no run, or one of a newer version, or if the port is not available.
     """
-    require_plotly()
     live_runs = LiveRuns(run_directories)
     live_runs.data()
     with open_server(live_runs, port) as server:

@@ -5,9 +5,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
-
 from mgrpo.errors import UserError
 from mgrpo.training.config import MGRPOConfig
 from mgrpo.training.patches import replaced
@@ -31,6 +28,8 @@ def clear_server_errors(config: MGRPOConfig, client: Any = None) -> Iterator[Non
     if config.vllm_mode != "server":
         yield
         return
+    import requests  # comes with the extra vllm
+
     try:
         with nullcontext() if client is None else _limited_waiting(client.session, config.ddp_timeout):
             yield
@@ -59,15 +58,14 @@ def _end_of_log(path: str | None) -> str:
 
 
 @contextmanager
-def _limited_waiting(session: requests.Session, seconds: float) -> Iterator[None]:
+def _limited_waiting(session: Any, seconds: float) -> Iterator[None]:
     """Within the block no request waits longer."""
 
-    def request(*args: Any, **kwargs: Any) -> requests.Response:
-        return requests.Session.request(session, *args, **{"timeout": seconds, **kwargs})
+    def request(*args: Any, **kwargs: Any) -> Any:
+        return type(session).request(session, *args, **{"timeout": seconds, **kwargs})
 
     with ExitStack() as around:
         for adapter in session.adapters.values():
-            assert isinstance(adapter, HTTPAdapter)
             once = adapter.max_retries.new(read=0)  # else a silent server is asked 5 times more
             around.enter_context(replaced(adapter, "max_retries", once))
         around.enter_context(replaced(session, "request", request))
