@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Below 3.11 pip fails late and unclearly.
 VENV_READY := .venv/.ready
 
-.PHONY: demo test test-slow faults soak check audit smollm2 browser vllm
+.PHONY: demo test test-slow faults soak check installed audit smollm2 browser vllm
 
 demo: $(VENV_READY)
 	$(BIN)/mgrpo demo
@@ -28,6 +28,10 @@ check: $(VENV_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The wheel in a fresh environment, without extras and then with each of them.
+installed:
+	PYTHON=$(PYTHON) .ci/installed.sh
 
 # Known vulnerabilities of the exact versions that are tested. The advisories come from PyPI, over the network; where
 # they cannot be had pip-audit would skip the package and report none, hence --strict.
