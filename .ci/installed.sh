@@ -41,7 +41,9 @@ install torch
 install "$work"/mgrpo-*.whl
 
 cd "$work/mine"
-runs train --config embedded --max_steps 2 --logging_steps 1 --output_dir run
+runs train --config embedded --max_steps 2 --output_dir run
+grep -q '"git_commit": null' run/environment.json
+grep -q "trained with M-GRPO" run/final/README.md
 runs report run
 runs evaluate run --benchmarks embedded:chains --limit 16 --max_tokens 14
 refuses vllm train --config embedded --use_vllm true

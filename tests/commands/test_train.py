@@ -1,6 +1,7 @@
 """How a run ends: what is saved, what the command exits with, and what environment.json records."""
 
 import json
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +31,7 @@ def end(directory, *, by_signal=None, collapse=None, broken=None, not_saved=None
         save_stop_reason=not_saved,
         momentum_model=None,
         save_model=save_model or (lambda path: Path(path).mkdir()),
+        create_model_card=lambda name: (directory / "README.md").write_text(name),
     )
     guard = SimpleNamespace(stopped=lambda state: by_signal, finish_first=lambda what: None)
     return _save(trainer, guard, directory)
@@ -50,8 +52,9 @@ def end(directory, *, by_signal=None, collapse=None, broken=None, not_saved=None
 def test_how_a_run_ends(tmp_path, reasons, exit_code, is_finished):
     stop = end(tmp_path, **reasons)
     assert (None if stop is None else stop.exit_code) == exit_code
-    assert [path.name for path in tmp_path.iterdir()] == (["final"] if is_finished else [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["README.md", "final"] if is_finished else [])
     if is_finished:
+        assert (tmp_path / "final" / "README.md").read_text() == tmp_path.name
         outcome = json.loads((tmp_path / "final" / "outcome.json").read_text())
         assert (outcome["step"], outcome["exit_code"]) == (5, exit_code or 0)
 
@@ -66,3 +69,24 @@ def test_what_a_run_runs_on():
     assert found["mgrpo"] == mgrpo.__version__ == "0.2.0"
     assert {"torch", "transformers", "trl"} <= found["packages"].keys()
     assert found["device"] and json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("package", "project", "is_ours"),
+    [
+        ("src/mgrpo", '[project]\nname = "mgrpo"\n', True),
+        ("src/mgrpo", '[project]\nname = "theirs"\n', False),  # copied into their sources
+        (".venv/lib/python3.11/site-packages/mgrpo", '[project]\nname = "theirs"\n', False),
+        ("vendor/mgrpo/src/mgrpo", '[project]\nname = "mgrpo"\n', False),  # the repository above is another
+    ],
+)
+def test_the_commit_is_recorded_of_our_own_repository_alone(monkeypatch, tmp_path, package, project, is_ours):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=me", "-c", "user.email=me@localhost"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    (tmp_path / package).mkdir(parents=True)
+    for directory in (tmp_path, (tmp_path / package).parents[1]):
+        (directory / "pyproject.toml").write_text(project)
+    monkeypatch.setattr(mgrpo, "__file__", str(tmp_path / package / "__init__.py"))
+    assert environment()["git_commit"] == (commit if is_ours else None)

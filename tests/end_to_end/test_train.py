@@ -53,6 +53,8 @@ def test_leaves_a_complete_run_directory(run_directory):
     for directory in (run_directory / "final", run_directory / "final" / "momentum"):
         AutoModelForCausalLM.from_pretrained(directory)
         assert AutoTokenizer.from_pretrained(directory).eos_token == "$"
+        card = (directory / "README.md").read_text()
+        assert "`embedded`, trained with M-GRPO" in card and "| task | `embedded:chains` |" in card
 
 
 def test_runs_again_from_what_it_holds(run_directory, tmp_path):
@@ -99,3 +101,4 @@ def test_lora_leaves_two_adapters(tmp_path):
     train("--config", "embedded", *SMALL, *lora, "--share_prompts", "false", "--output_dir", str(tmp_path / "lora"))
     for directory in ("final", "final/momentum"):
         assert (tmp_path / "lora" / directory / "adapter_model.safetensors").exists()
+        assert "library_name: peft" in (tmp_path / "lora" / directory / "README.md").read_text()

