@@ -13,7 +13,7 @@ DATA = {
     "py.typed": 1,
     "embedded/checkpoint/*.json": 4,
     "embedded/checkpoint/model.safetensors": 1,
-    "report/assets/*.js": 6,
+    "report/assets/*.js": 7,
     "report/assets/page.css": 1,
     "report/assets/page.html": 1,
     "recipes/*.yaml": 6,
