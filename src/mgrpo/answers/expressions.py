@@ -20,9 +20,9 @@ from math_verify import verify
 from sympy.core.relational import Relational  # type: ignore[import-untyped]
 
 NUM_POINTS = 3
-NUM_DIGITS = 35
-MIN_BITS = 110
-"""Of a number to 33 digits."""
+NUM_DIGITS = 80
+MIN_BITS = 250
+"""Of a number to 75 digits."""
 MAX_EXACT_BITS = 2**16
 """Of numbers that are worked out exactly, such as 2^{2010} - 1; larger ones are not told apart by value."""
 MAX_BITS_AS_TEXT = 2048
@@ -172,7 +172,7 @@ def _values(expression: sympy.Expr) -> list[list[float]] | None:
 
 def _digits(expression: sympy.Expr) -> list[str] | None:
     """Real and imaginary part of a constant as text, None where `NUM_DIGITS` digits of one are not known."""
-    value = expression.xreplace({sympy.Symbol("i"): sympy.I}).evalf(NUM_DIGITS + 2, maxn=120)
+    value = expression.xreplace({sympy.Symbol("i"): sympy.I}).evalf(NUM_DIGITS, maxn=2 * NUM_DIGITS)
     digits = []
     for part in value.as_real_imag():
         is_zero = part == 0 or (isinstance(part, sympy.Float) and part._prec == 1)

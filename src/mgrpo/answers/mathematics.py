@@ -25,7 +25,7 @@ MAX_UNCLEAR = 3
 """Expressions in one answer that math-verify alone can compare; an answer with more counts as failed."""
 RELATIVE_TOLERANCE = 1e-10
 """Of the values of expressions. Numbers that the text gives are compared exactly: 0.333333 is not 1/3."""
-EXACT_TOLERANCE = Fraction(1, 10**30)
+EXACT_TOLERANCE = Fraction(1, 10**70)
 """Of constants whose digits are known: sqrt(10^12 + 1) is not 10^6, which a float hardly tells."""
 CACHE_SIZE = 2**16
 

@@ -94,6 +94,8 @@ _SMALL_RUN = re.compile(f"(?P<fraction>[{_SMALL[0]}]+[⁄/][{_SMALL[1]}]+)|(?P<a
 _OVER = re.compile(r"(?:(?<!\\)\{|\A)([^{}]*)\\(over|choose)(?![A-Za-z])([^{}]*)(?:\}|\Z)")
 _EMPTY_SET = re.compile(r"\\(?:emptyset|varnothing)(?![A-Za-z])")
 _REAL_NUMBERS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R(?![A-Za-z]))")
+_OTHER_NUMBERS = re.compile(r"\\mathbb\s*\{?\s*([NZQC])\b\s*\}?")
+_TEXT_WITH_NUMBER = re.compile(r"([-+]?[\d./,]+)\s+(\D+)")
 _TRIGONOMETRIC = frozenset((r"\sin", r"\cos", r"\tan", r"\cot", r"\sec", r"\csc", "sin", "cos", "tan", "cot", "csc"))
 _DIRECTIONS = {"N": "north", "E": "east", "S": "south", "W": "west"}
 
@@ -109,7 +111,7 @@ def _in_full_size(match: re.Match[str]) -> str:
 
 def unwrapped(answer: str) -> str:
     """An answer without dollars, `**`, box or full stop around it, and without invisible characters."""
-    text = _SMALL_RUN.sub(_in_full_size, answer).translate(_UNICODE)
+    text = re.sub(r"\{([,:])\}", r"\1", _SMALL_RUN.sub(_in_full_size, answer).translate(_UNICODE))
     text = "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Co"))
     while match := _WRAPPER.fullmatch(text):
         inner = next(group for group in match.groups() if group is not None)
@@ -121,10 +123,11 @@ def unwrapped(answer: str) -> str:
 
 def tokenize(text: str) -> list[str]:
     r"""The tokens of an unwrapped answer: numbers, commands, words, single characters, and pieces of \text."""
-    text = text.replace("{,}", ",").replace(r"\$", " ").replace("$", " ")
+    text = text.replace(r"\$", " ").replace("$", " ")
     text = re.sub(r",\s*\\!\s*", "", text).replace("{}^", "^")
     text = _OVER.sub(_in_front, re.sub(r"\.\((\d+)\)", r".\\overline{\1}", text))
     text = _REAL_NUMBERS.sub(r"(-\\infty,\\infty)", _EMPTY_SET.sub(r"\\{\\}", text))
+    text = _OTHER_NUMBERS.sub(r"\\text{numbers \1}", re.sub(r"\\not\s*=", r"\\ne ", text))
     text = _NOISE.sub(" ", _TEXT_COMMAND.sub(rf"{TEXT}\1{_TEXT_END}", text))
     if re.fullmatch(r"-?[1-9]\d{0,2}(?: +\d{3})+", text.strip()):  # 1\,000
         text = text.replace(" ", "")
@@ -182,6 +185,8 @@ def _text_tokens(text: str) -> list[str]:
         return [r"\circ"]
     if stripped.startswith((r"\circ", r"^\circ")):  # 20\text{°C}
         return [r"\circ", *_text_tokens(stripped.partition(r"\circ")[2])]
+    if match := _TEXT_WITH_NUMBER.fullmatch(stripped):  # \text{5 cm}
+        return [*_text_tokens(match[1]), *_text_tokens(match[2])]
     return [TEXT + stripped] if stripped else []
 
 
