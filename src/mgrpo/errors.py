@@ -1,8 +1,9 @@
-"""The one exception for a mistake that the user can mend, and the exit codes of commands that end early."""
+"""The one exception for a mistake that the user can fix, and the exit codes of commands that end early."""
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 3
@@ -11,10 +12,6 @@ EXIT_COLLAPSED = 4
 """The run stopped itself since its collapse alarm went off (on_collapse), with a checkpoint."""
 EXIT_OUT_OF_MEMORY = 5
 """Memory ran out, of a GPU or of the machine."""
-EXIT_STUCK = 6
-"""Nothing moved for `watchdog_minutes`; the stacks of all threads were written down."""
-EXIT_PROCESS_LOST = 7
-"""Another process of the same run ended before its time."""
 EXIT_REQUEUE = 75
 """SIGUSR1, with which SLURM says that the time is nearly over: go on in another job (sysexits' EX_TEMPFAIL).
 
@@ -26,13 +23,27 @@ EXIT_BROKEN_PIPE = 141
 """As a shell reports a program that wrote into a closed pipe."""
 EXIT_TERMINATED = 143
 """SIGTERM."""
+EXIT_HANGUP = 129
+"""SIGHUP, a terminal that was closed."""
+WHILE_SAMPLING, WHILE_EVALUATING = "while sampling completions", "while evaluating"
+"""Notes on an error: what was being done when it was raised."""
 
 
 class UserError(ValueError):
-    """A user's mistake, told in one sentence that names the value, the place and the mend.
+    """A user's mistake, in one sentence that names the value, where it was set and how to fix it.
 
     The command line prints the sentence alone and exits with code 2; no traceback.
     """
+
+
+@contextmanager
+def noted(note: str) -> Iterator[None]:
+    """Add a note to an error that leaves the block."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(note)
+        raise
 
 
 def reason_of(error: OSError) -> str:

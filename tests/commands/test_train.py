@@ -11,7 +11,7 @@ import mgrpo
 from mgrpo.commands.train import _save, environment
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED
 from mgrpo.monitoring.collapse import Event
-from mgrpo.runs.stop import Stop
+from mgrpo.runs.checkpoints import Stop
 
 SIGNAL = Stop("SIGTERM after step 5", 143)
 COLLAPSE = Event(4, "alarm", ["vote/agreement"], "agreement rose")

@@ -75,7 +75,7 @@ def test_a_finished_run_is_left_alone_and_goes_on_with_another_recipe_where_it_i
     assert {path: path.stat().st_mtime_ns for path in run_directory.rglob("*")} == files
     longer = [*arguments, "--max_steps", "3", "--resume", "force"]
     assert main(longer) == 0
-    assert "goes on from " in capsys.readouterr().err
+    assert "resumes from " in capsys.readouterr().err
     assert [row["step"] for row in read_rows(run_directory / "metrics.jsonl")] == [0, 1, 2, 3]
     assert [len([row for row in numbers(run_directory) if "train_loss" in row])] == [1]
     assert (run_directory / "final-2" / "model.safetensors").exists()

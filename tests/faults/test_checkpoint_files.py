@@ -114,7 +114,7 @@ def test_what_a_kill_leaves_is_cleared_away(run_directory):
     (run_directory / "checkpoint-4").rename(run_directory / "checkpoint-4.replaced")  # before the new one has its name
     shutil.copytree(run_directory / "checkpoint-6", run_directory / "checkpoint-6.replaced")
     (run_directory / "final.unfinished").mkdir()
-    checkpoints.tidy(run_directory)
+    checkpoints.clear_leftovers(run_directory)
     assert names(run_directory) == ["checkpoint-4", "checkpoint-6"]
     assert checkpoints.fault_of(run_directory / "checkpoint-4") is None
 
@@ -128,7 +128,7 @@ def test_the_same_step_again_replaces_it(run_directory):
 
 def test_what_was_written_must_still_be_there(tmp_path):
     unfinished = checkpoints.begin(tmp_path)
-    with pytest.raises(FileNotFoundError, match="model.safetensors was written and is gone"):
+    with pytest.raises(FileNotFoundError, match="model.safetensors was written and is missing"):
         checkpoints.complete(unfinished, 2, expected=["model.safetensors"])
     assert not checkpoints.checkpoints(tmp_path)
 

@@ -16,11 +16,10 @@ from safetensors.torch import load_file
 from mgrpo.cli import main
 from mgrpo.commands import build_trainer
 from mgrpo.commands import train as run_module
-from mgrpo.guard.signals import StopSignals
+from mgrpo.guard.signals import SHOW_CURSOR, StopSignals
 from mgrpo.runs.files import read_rows
 from mgrpo.training import trainer as trainer_module
 from mgrpo.training.sampling.momentum_model import MomentumModel
-from mgrpo.training.sampling.sampler import Sampler
 from mgrpo.training.trainer import MGRPOTrainer
 
 SETTINGS = {
@@ -35,10 +34,10 @@ SETTINGS = {
     "save_steps": 100,
     "log_completions": "false",
 }
-SHOW, HIDE = "\x1b[?25h", "\x1b[?25l"
+HIDE_CURSOR = "\x1b[?25l"
 OF_A_SESSION = ("time", "runtime", "per_second", "train_loss", "total_flos")
 """Numbers that a stopped run does not share: its seconds, and what it logs when training ends."""
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75, signal.SIGHUP: 129}
 
 
 def train(output_dir, **overrides):
@@ -65,7 +64,7 @@ def sent_within(monkeypatch):
             calls[0] += 1
             if calls[0] == call:
                 for number in signals:
-                    os.kill(os.getpid(), number)
+                    number() if callable(number) else os.kill(os.getpid(), number)
             return real(*args, **kwargs)
 
         monkeypatch.setattr(owner, name, sending)
@@ -88,22 +87,54 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGUSR1, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGINT))]
+    "number", [signal.SIGUSR1, *(pytest.param(number, marks=pytest.mark.slow) for number in list(CODES)[:2])]
 )
 def test_the_step_is_finished_and_saved_and_the_run_can_go_on(number, tmp_path, sent_within, capsys, whole):
-    """In the middle of the second step, behind the policy's completions and before the momentum model's."""
-    sent_within(Sampler, "sample_momentum", number, call=2)
+    """In the middle of the second step, after the policy's completions were sampled."""
+    sent_within(MGRPOTrainer, "_calculate_rewards", number, call=2)
     assert train(tmp_path / "run") == CODES[number]
     said = capsys.readouterr().err
-    assert f"{number.name}: the step under way is finished and saved first; a second signal stops at once" in said
+    assert f"{number.name}: the step under way is finished and saved first" in said
     checkpoint = tmp_path / "run" / "checkpoint-2"
-    assert said.endswith(f"mgrpo: stopped: {number.name} after step 2; the same command goes on from {checkpoint}\n")
+    last = said.splitlines()[-1]
+    assert last.startswith(f"mgrpo: stopped: {number.name} after step 2") and str(checkpoint) in last
     assert not (tmp_path / "run" / "final").exists()
     assert train(tmp_path / "run") == 0
     assert numbers(tmp_path / "run") == numbers(whole)
     for name in ("model.safetensors", "momentum/model.safetensors"):
         one, other = (load_file(directory / "final" / name) for directory in (tmp_path / "run", whole))
         assert all(torch.equal(one[weight], other[weight]) for weight in one)
+
+
+def test_a_batch_that_serves_several_steps_is_used_up_first(tmp_path, sent_within):
+    """The signal comes in step 1 of 2 that learn from a batch; a checkpoint holds no batch, so step 2 is trained."""
+    sent_within(MGRPOTrainer, "compute_loss", signal.SIGTERM)
+    settings = {"gradient_accumulation_steps": 1, "steps_per_generation": 2}
+    assert train(tmp_path / "run", **settings) == 143
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_a_terminal_that_hangs_up(tmp_path, in_child, sent_within):
+    """Closing it makes the kernel send SIGHUP, and the shell a second one; from then on it cannot be written to."""
+
+    def train_on_a_terminal():
+        terminal, slave = pty.openpty()
+        for stream in (1, 2):
+            os.dup2(slave, stream)
+
+        def hang_up():
+            os.close(terminal)
+            with pytest.raises(OSError):
+                os.write(2, b"x")
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGHUP)
+
+        sent_within(MGRPOTrainer, "_calculate_rewards", hang_up)
+        return train(tmp_path / "run")
+
+    code, _ = in_child(train_on_a_terminal)
+    assert code == 129
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-1"]
 
 
 @pytest.mark.slow
@@ -128,7 +159,7 @@ def test_while_a_checkpoint_is_saved(tmp_path, sent_within):
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        pytest.param(Sampler, "sample_momentum", 3, marks=pytest.mark.slow),
+        pytest.param(MGRPOTrainer, "_calculate_rewards", 3, marks=pytest.mark.slow),
         (MGRPOTrainer, "save_momentum_model", 1),
     ],
 )
@@ -151,20 +182,19 @@ def test_before_the_first_step_there_is_nothing_to_finish(owner, name, tmp_path,
     sent_within(owner, name, signal.SIGTERM)
     code, said = in_child(lambda: train(tmp_path / "run", probe_prompts=4))
     assert code == 143
-    assert said.splitlines()[-1] == (
-        "mgrpo: SIGTERM: stopped at once; there is no checkpoint yet, so the same command begins anew."
-    )
+    last = said.splitlines()[-1]
+    assert last.startswith("mgrpo: SIGTERM: stopped at once") and "no checkpoint" in last
     assert not (tmp_path / "run" / "metrics.jsonl").exists() or not numbers(tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_a_run_that_is_resumed_says_what_it_goes_on_from(tmp_path, sent_within, in_child):
-    sent_within(Sampler, "sample_momentum", signal.SIGTERM)
+    sent_within(MGRPOTrainer, "_calculate_rewards", signal.SIGTERM)
     assert train(tmp_path / "run") == 143
     sent_within(build_trainer, "load_model", signal.SIGTERM)
     code, said = in_child(lambda: train(tmp_path / "run", resume="force"))
     assert code == 143
-    assert f"stopped at once; the same command goes on from {tmp_path / 'run' / 'checkpoint-1'}." in said
+    assert "stopped at once" in said and str(tmp_path / "run" / "checkpoint-1") in said.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -183,7 +213,7 @@ def test_while_it_goes_back_to_a_healthy_checkpoint(tmp_path, sent_within, in_ch
 
 
 def stuck(*_, **__):
-    """The first signal, once its answer was to be read the second one, and a main thread that hears neither."""
+    """The first signal, then the second one, while the main thread waits for something that does not come."""
     from mgrpo.answers.worker import in_workers
 
     in_workers("os.path:basename", [("a/b",)])
@@ -197,7 +227,7 @@ def stuck(*_, **__):
 def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, in_child, are_gone):
     """Though the main thread is stuck: no traceback, the cursor is back, and nobody is left behind."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(Sampler, "sample_momentum", stuck)
+    monkeypatch.setattr(MGRPOTrainer, "_calculate_rewards", stuck)
     read, write = os.pipe()
     monkeypatch.setenv("TEST_PIPE", str(write))
     master, slave = pty.openpty()
@@ -213,9 +243,9 @@ def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, in_child, are_gone
         workers = [int(pid) for pid in pipe.read().split()]
     text = written.decode()
     assert code == 130
-    assert "SIGINT: stopped at once; there is no checkpoint yet, so the same command begins anew." in text
+    assert "SIGINT: stopped at once" in text
     assert "Traceback" not in text
-    assert text.count(HIDE) == 1 and text.rindex(SHOW) > text.index(HIDE)
+    assert text.count(HIDE_CURSOR) == 1 and text.rindex(SHOW_CURSOR) > text.index(HIDE_CURSOR)
     assert workers and are_gone(workers)
 
 

@@ -2,7 +2,6 @@
 
 import ctypes
 import threading
-import time
 from types import SimpleNamespace
 
 import psutil
@@ -11,9 +10,10 @@ import pytest
 from mgrpo.answers.worker import in_workers
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.guard import watchdog
+from mgrpo.guard import guard, watchdog
+from mgrpo.guard.lock import run_lock
 from mgrpo.guard.watchdog import Watchdog
-from mgrpo.training.sampling.sampler import Sampler
+from mgrpo.training.trainer import MGRPOTrainer
 
 SETTINGS = ["--dataset_size", "48", "--num_generations", "6", "--num_momentum_generations", "2"]
 SETTINGS += ["--per_device_train_batch_size", "12", "--probe_prompts", "0", "--eval_strategy", "no"]
@@ -25,28 +25,24 @@ def run(directory):
 
 
 @pytest.fixture
-def an_hour_passes(monkeypatch):
-    """Lets the watchdog's clock go ahead."""
-    ahead = [0]
-    monkeypatch.setattr(
-        watchdog, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], strftime=time.strftime)
-    )
-    return lambda: ahead.append(ahead.pop() + 3601)
+def minutes_are_seconds(monkeypatch):
+    """A watchdog of five seconds."""
+    monkeypatch.setattr(guard, "Watchdog", lambda minutes: Watchdog(5 / 60))
 
 
 @pytest.fixture
 def stuck_in_second_step(monkeypatch):
-    """The engine does something else than to sample, instead of the second batch of the momentum model."""
-    real, calls = Sampler.sample_momentum, [0]
+    """Something else happens in the second step, instead of the rewards."""
+    real, calls = MGRPOTrainer._calculate_rewards, [0]
 
     def stick(act):
-        def sample(*args, **kwargs):
+        def calculate(*args, **kwargs):
             calls[0] += 1
             if calls[0] == 2:
                 act()
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(Sampler, "sample_momentum", sample)
+        monkeypatch.setattr(MGRPOTrainer, "_calculate_rewards", calculate)
 
     return stick
 
@@ -55,54 +51,58 @@ def wait_for_ever():
     threading.Event().wait()
 
 
-def test_a_stuck_engine_ends_the_run(tmp_path, stuck_in_second_step, in_child, an_hour_passes, are_gone):
+def test_a_stuck_engine_ends_the_run(tmp_path, stuck_in_second_step, in_child, minutes_are_seconds, are_gone):
     def begin_waiting():
         in_workers("os.path:basename", [("a/b",)])
         (tmp_path / "workers").write_text(" ".join(str(child.pid) for child in psutil.Process().children()))
-        an_hour_passes()
         wait_for_ever()
 
     stuck_in_second_step(begin_waiting)
     code, said = in_child(lambda: run(tmp_path / "run"))
-    (stacks,) = (tmp_path / "run").glob("stuck-*-0.txt")
-    assert code == 6
-    assert said.splitlines()[-1].startswith(
-        "mgrpo: nothing moved for 60 minutes (watchdog_minutes) at step 1, in Condition.wait of threading.py, line "
-    )
-    assert said.endswith(
-        f"; the stacks of all threads are in {stacks}; the same command goes on from {tmp_path}/run/checkpoint-1.\n"
-    )
-    text = stacks.read_text()
-    assert "in wait_for_ever" in text and "in _calculate_rewards" in text and "in _look" in text
+    assert code == 1
+    assert "Timeout (0:00:05)!" in said and "in wait_for_ever" in said and "in _generate_and_score_completions" in said
     workers = [int(pid) for pid in (tmp_path / "workers").read_text().split()]
     assert workers and are_gone(workers)
-    assert not (tmp_path / "run" / "run.lock").exists()  # given back
+    with run_lock(tmp_path / "run"):  # the lock of the process that ended is free
+        assert (tmp_path / "run" / "checkpoint-1").exists()
 
 
 @pytest.mark.slow
-def test_somebody_who_keeps_the_interpreter_s_lock(tmp_path, stuck_in_second_step, in_child, monkeypatch):
-    """No thread of Python's runs any more; the kernel's timer does."""
-    monkeypatch.setattr(watchdog, "HELD_SECONDS", 5.0 - 3600)
+def test_somebody_who_keeps_the_interpreter_s_lock(tmp_path, stuck_in_second_step, in_child, minutes_are_seconds):
     stuck_in_second_step(lambda: ctypes.PyDLL(None).sleep(1000))
     code, said = in_child(lambda: run(tmp_path / "run"))
     assert code == 1
-    assert "Timeout (0:00:05)!" in said and "in <lambda>" in said and "in _calculate_rewards" in said
+    assert "Timeout (0:00:05)!" in said and "in <lambda>" in said and "in _generate_and_score_completions" in said
 
 
-def test_steps_and_passes_of_the_model_are_movements(make_trainer, tmp_path):
-    class Counting(Watchdog):
-        num_moved = 0
-
-        def moved(self, *_):
-            self.num_moved += 1
-
+def test_steps_and_passes_of_the_model_are_movements(make_trainer, monkeypatch):
+    armed, now = [], [0.0]
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: now.append(now.pop() + 2) or now[0]))
+    monkeypatch.setattr(
+        watchdog,
+        "faulthandler",
+        SimpleNamespace(dump_traceback_later=lambda seconds, **_: armed.append(seconds)),
+    )
     trainer = make_trainer(max_steps=1)
-    dog = Counting(60, tmp_path, 0, lambda: "")
+    dog = Watchdog(60)
     dog.follow(trainer.model)
     trainer.add_callback(dog)
     trainer.train()
     # a pass for each token that is sampled, from both models
-    assert dog.num_moved > 2 * trainer.args.max_completion_length
+    assert set(armed) == {3600.0} and len(armed) > 2 * trainer.args.max_completion_length
+
+
+def test_it_is_armed_once_a_second_at_most(monkeypatch):
+    """Each time starts a thread."""
+    armed = []
+    monkeypatch.setattr(
+        watchdog, "faulthandler", SimpleNamespace(dump_traceback_later=lambda *args, **_: armed.append(args))
+    )
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=iter([0.0, 0.4, 0.9, 1.1, 2.0, 2.2]).__next__))
+    dog = Watchdog(1)
+    for _ in range(6):
+        dog.arm()
+    assert armed == [(60,)] * 3  # at 0.0, 1.1 and 2.2
 
 
 def test_a_limit_that_is_none(make_config):

@@ -93,7 +93,7 @@ def main() -> None:
         resource.setrlimit(limit, (value, value))
     signal.signal(signal.SIGALRM, _time_up)
     # The parent's affair, which finishes its step first; launchers and terminals send them to whole groups.
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
     set_timer, set_limit = signal.setitimer, resource.setrlimit
     _, processor_limit = resource.getrlimit(resource.RLIMIT_CPU)

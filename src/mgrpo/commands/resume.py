@@ -1,6 +1,6 @@
 """Where a run begins: anew, at the last complete checkpoint of the same run, at one that was named, or nowhere.
 
-The main process decides for all, before a model is loaded; what a killed process left half is cleared away.
+The main process decides for all, before a model is loaded; what a killed process left half written is cleared away.
 """
 
 import json
@@ -24,7 +24,7 @@ AUTO, FORCE = "auto", "force"
 OUTCOME_FILE = "outcome.json"
 """In `final/`: how the run ended."""
 SUPERSEDED = ".superseded"
-"""Ends the name of a checkpoint behind one that was gone back to."""
+"""Ends the name of a checkpoint that is later than the one that a run was taken back to."""
 
 T = TypeVar("T")
 
@@ -49,10 +49,10 @@ class StartPoint:
     """Where a run begins.
 
     Attributes:
-        checkpoint: what it goes on from; None: it begins anew.
+        checkpoint: what it is resumed from; None: it starts anew.
         is_same: whether it is a run of the same recipe that was interrupted.
-        changed: the fields that differ from the recipe it was begun with, each with the values then and now.
-        notes: what a person should know.
+        changed: the fields that differ from the recipe it was started with, each with the values then and now.
+        notes: what the user should know.
         renames: what `make_ready` renames, from and to.
         outcome: how the run ended, where nothing is left to do.
     """
@@ -68,10 +68,10 @@ class StartPoint:
 def find_start(recipe: Recipe) -> StartPoint:
     """Decide where a run begins, on all processes alike.
 
-    What a killed process left half is cleared away, and broken checkpoints are set aside.
+    What a killed process left half written is cleared away, and broken checkpoints are set aside.
 
     Raises:
-        UserError: if the directory holds another run, or what is asked for is not there.
+        UserError: if the directory holds another run, or a checkpoint that was named is not there or broken.
     """
     return decided_by_main(recipe, lambda: _find_start(recipe))
 
@@ -94,43 +94,42 @@ def decided_by_main(recipe: Recipe, decide: Callable[[], T]) -> T:
 
 
 def _find_start(recipe: Recipe) -> StartPoint:
-    run_directory, asked = Path(recipe.config.output_dir), recipe.config.resume
-    named = None if asked in (AUTO, FORCE) else _named(asked)
+    run_directory, resume = Path(recipe.config.output_dir), recipe.config.resume
+    named = None if resume in (AUTO, FORCE) else _named_checkpoint(resume)
     if not _holds_run(run_directory):
         return StartPoint(checkpoint=named)
-    config_file = run_directory / CONFIG_FILE
-    was = _stored(config_file)
-    changed = differing_fields(recipe, was)
-    if changed and asked == AUTO:
+    stored = _stored_recipe(run_directory / CONFIG_FILE)
+    changed = differing_fields(recipe, stored)
+    if changed and resume == AUTO:
         raise UserError(
             f"output_dir {run_directory} holds a run with another recipe ({described(changed)}); give another "
-            "--output_dir, or --resume force to go on with this recipe."
+            "--output_dir, or --resume force to continue it with this recipe."
         )
     renames: tuple[tuple[Path, Path], ...] = ()
-    is_new_name = named is not None and was.get("resume") != asked
+    is_newly_named = named is not None and stored.get("resume") != resume
     if (run_directory / FINAL_DIRECTORY).exists():
-        if not changed and not is_new_name:
+        if not changed and not is_newly_named:
             return StartPoint(outcome=read_outcome(run_directory))
-        renames = (_final_kept(run_directory),)
-    checkpoints.tidy(run_directory)
+        renames = ((run_directory / FINAL_DIRECTORY, _free_name_of_final(run_directory)),)
+    checkpoints.clear_leftovers(run_directory)
     checkpoint, notes = last_complete(run_directory)
-    if named is not None and (is_new_name or _step_of(checkpoint) < _step_of(named)):
-        behind = [path for step, path in checkpoints.checkpoints(run_directory) if step > _step_of(named)]
-        aside = [(path, checkpoints.name_aside(path, SUPERSEDED)) for path in behind]
-        notes += tuple(f"{path} lies behind {named}; it is kept as {kept.name}." for path, kept in aside)
+    if named is not None and (is_newly_named or _step_of(checkpoint) < _step_of(named)):
+        later = [path for step, path in checkpoints.checkpoints(run_directory) if step > _step_of(named)]
+        aside = [(path, checkpoints.name_aside(path, SUPERSEDED)) for path in later]
+        notes += tuple(f"{path} is later than {named}; it is kept as {kept.name}." for path, kept in aside)
         checkpoint, renames = named, (*renames, *aside)
-    return StartPoint(checkpoint, not changed and not is_new_name, changed, notes, renames)
+    return StartPoint(checkpoint, not changed and not is_newly_named, changed, notes, renames)
 
 
 def make_ready(start: StartPoint) -> None:
-    """Rename what would be taken for this run's, as it begins: a finished run's model, what lies behind its start."""
+    """Rename what would be mistaken for this run's own: a finished run's model, checkpoints that are later."""
     for path, kept in start.renames:
         if path.exists():
             path.rename(kept)
 
 
 def last_complete(run_directory: Path) -> tuple[Path | None, tuple[str, ...]]:
-    """A run's newest checkpoint that is whole; broken ones are set aside. With a sentence about each of them."""
+    """A run's newest complete checkpoint, and a sentence about each broken one, which is set aside."""
     notes: list[str] = []
     for _, checkpoint in checkpoints.checkpoints(run_directory):
         fault = checkpoints.fault_of(checkpoint)
@@ -142,21 +141,21 @@ def last_complete(run_directory: Path) -> tuple[Path | None, tuple[str, ...]]:
     return None, tuple(notes)
 
 
-def differing_fields(recipe: Recipe, was: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differing_fields(recipe: Recipe, stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The fields in which a recipe differs from a run's config.yaml, each with the values then and now.
 
-    A field that is new since that run had no other value then than its default now.
+    A field that is newer than the run had no other value then than its default now.
     """
-    before = load_fields({n: v for n, v in was.items() if n != "resume_from_checkpoint"}, CONFIG_FILE)
-    before["env"], now = was.get("env") or {}, recipe.resolved | {"env": recipe.env}
-    pairs = {name: (_plain(before.get(name)), _plain(value)) for name, value in now.items()}
+    then = load_fields({name: v for name, v in stored.items() if name != "resume_from_checkpoint"}, CONFIG_FILE)
+    then["env"], now = stored.get("env") or {}, recipe.resolved | {"env": recipe.env}
+    pairs = {name: (_plain(then.get(name)), _plain(value)) for name, value in now.items()}
     return {name: pair for name, pair in pairs.items() if name not in NOT_COMPARED and pair[0] != pair[1]}
 
 
 def described(changed: dict[str, tuple[Any, Any]]) -> str:
-    """The differences in words; what is secret is left out."""
+    """The differences in words, without secrets."""
     shown = without_secrets(changed)
-    return "; ".join(f"{name}: {before!r}, now {now!r}" for name, (before, now) in shown.items())
+    return "; ".join(f"{name}: {then!r}, now {now!r}" for name, (then, now) in shown.items())
 
 
 def without_secrets(changed: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
@@ -179,12 +178,12 @@ def record_start(run_directory: Path, start: StartPoint) -> list[dict[str, Any]]
 
 
 def say(start: StartPoint, *, is_quiet: bool) -> None:
-    """Tell where the run begins."""
+    """Print where the run begins."""
     for note in start.notes:
         print(f"mgrpo: {note}", file=sys.stderr)
     if start.checkpoint is not None and not is_quiet:
         with_what = f", with another recipe ({described(start.changed)})" if start.changed else ""
-        print(f"goes on from {start.checkpoint}{with_what}", file=sys.stderr)
+        print(f"resumes from {start.checkpoint}{with_what}", file=sys.stderr)
 
 
 def write_outcome(directory: Path, outcome: RunOutcome) -> None:
@@ -201,12 +200,11 @@ def read_outcome(run_directory: Path) -> RunOutcome:
 
 
 def _holds_run(run_directory: Path) -> bool:
-    return any((run_directory / name).exists() for name in (CONFIG_FILE, METRICS_FILE)) or bool(
-        checkpoints.checkpoints(run_directory)
-    )
+    has_files = any((run_directory / name).exists() for name in (CONFIG_FILE, METRICS_FILE))
+    return has_files or bool(checkpoints.checkpoints(run_directory))
 
 
-def _stored(config_file: Path) -> dict[str, Any]:
+def _stored_recipe(config_file: Path) -> dict[str, Any]:
     try:
         stored = yaml.safe_load(config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -219,13 +217,13 @@ def _stored(config_file: Path) -> dict[str, Any]:
     return stored
 
 
-def _named(asked: str) -> Path:
-    checkpoint = Path(asked)
+def _named_checkpoint(resume: str) -> Path:
+    checkpoint = Path(resume)
     if not checkpoint.is_dir():
-        raise UserError(f"resume is {asked}, which is no directory; name a checkpoint's, or set it to auto or force.")
+        raise UserError(f"resume is {resume}, which is no directory; name a checkpoint's, or set it to auto or force.")
     fault = checkpoints.fault_of(checkpoint)
     if fault is not None:
-        raise UserError(f"resume is {asked}, which is no complete checkpoint: {fault}; name another one.")
+        raise UserError(f"resume is {resume}, which is no complete checkpoint: {fault}; name another one.")
     return checkpoint
 
 
@@ -233,12 +231,12 @@ def _step_of(checkpoint: Path | None) -> int:
     return -1 if checkpoint is None else checkpoints.step_of(checkpoint)
 
 
-def _final_kept(run_directory: Path) -> tuple[Path, Path]:
-    """How the model of a finished run that goes on is renamed: a run that has final/ is finished."""
+def _free_name_of_final(run_directory: Path) -> Path:
+    """The new name of a finished run's model where the run continues: a run that has final/ is finished."""
     kept = run_directory / f"{FINAL_DIRECTORY}-{read_outcome(run_directory).step}"
     while kept.exists():
         kept = kept.with_name(f"{kept.name}-again")
-    return run_directory / FINAL_DIRECTORY, kept
+    return kept
 
 
 def _plain(value: Any) -> Any:

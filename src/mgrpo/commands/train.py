@@ -32,6 +32,7 @@ from mgrpo.guard.guard import RunGuard
 from mgrpo.guard.same_recipe import check_processes_agree
 from mgrpo.guard.signals import StopSignals
 from mgrpo.recipes.recipe import Recipe, write_config
+from mgrpo.runs.checkpoints import Stop
 from mgrpo.runs.files import (
     ENVIRONMENT_FILE,
     FINAL_DIRECTORY,
@@ -40,7 +41,6 @@ from mgrpo.runs.files import (
     unfinished_path,
     write_whole,
 )
-from mgrpo.runs.stop import Stop
 from mgrpo.training.checkpointing.save import NotSavedError, together
 from mgrpo.training.collapse_callback import roll_back, rollbacks
 from mgrpo.training.model_card import CARD_FILE
@@ -66,14 +66,12 @@ def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None
     """
     with RunGuard(recipe.config, signals) as guard:
         try:
-            stop = _train(recipe, guard, is_quiet=is_quiet)
+            return _train(recipe, guard, is_quiet=is_quiet)
         except Exception as error:
             stop = guard.explained(error)
             if stop is None:
                 raise
-        else:
-            guard.end_together()
-    return stop
+            return stop
 
 
 def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:

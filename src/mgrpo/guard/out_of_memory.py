@@ -1,72 +1,45 @@
-"""Memory that ran out, in a sentence: what was being done, how much it was, and what helps there.
-
-What was being done is read off the functions in the traceback.
-"""
+"""Memory that ran out, as one clear message: what was being done, what the allocator said, and what helps."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from types import TracebackType
 
 import torch
 
+from mgrpo.errors import WHILE_EVALUATING, WHILE_SAMPLING
 from mgrpo.training.config import MGRPOConfig
 
 _MESSAGES = re.compile(
     r"out of memory|DefaultCPUAllocator: (can't allocate memory|not enough memory)|CUBLAS_STATUS_ALLOC_FAILED"
     r"|No available memory for the cache blocks|less than desired GPU memory utilization"
 )
-_TRIED = re.compile(r"[Tt]ried to allocate ([\d.]+) (\w+)")
-_GPU = re.compile(r"GPU (\d+) has a total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free")
+MOST_QUOTED = 200
+"""Characters of an allocator's message; CUDA's begins with the sizes and ends with general advice."""
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A part of a run.
-
-    Attributes:
-        name: what is being done.
-        kind: which settings help: sampling, learning, weights, evaluating.
-        functions: of whose calls it consists, as (end of the file's path, name); the path may be empty.
-    """
-
-    name: str
-    kind: str
-    functions: tuple[tuple[str, str], ...]
-
-
-PHASES = (
-    Phase("loading the model", "weights", (("", "load_model"), ("commands/build_trainer.py", "build_trainer"))),
-    Phase("evaluating", "evaluating", (("", "evaluate"),)),
-    Phase("sampling the probe", "sampling", (("", "sample_probe"),)),
-    Phase("sampling from the momentum model", "sampling", (("", "sample_momentum"),)),
-    Phase("sampling from the policy", "sampling", (("", "_generate_single_turn"),)),
-    Phase(
-        "the reference model's pass", "learning", (("", "_anchor_log_probs"), ("", "_generate_and_score_completions"))
-    ),
-    Phase("the loss's backward pass", "learning", (("", "backward"),)),
-    Phase("the loss's forward pass", "learning", (("", "compute_loss"),)),
-    Phase("the optimizer's step", "weights", (("optimizer.py", "step"),)),
-    Phase("keeping the momentum weights", "weights", (("", "start_momentum_model"), ("momentum_model.py", "update"))),
-    Phase("saving", "weights", (("", "_save_checkpoint"), ("", "save_model"))),
-)
-"""The first that occurs anywhere in a traceback is it, so what happens within another phase stands before that."""
-
-
-def out_of_memory(error: BaseException, config: MGRPOConfig) -> str | None:
-    """What a run ends with, or None: the error is another one.
+def out_of_memory(error: BaseException, config: MGRPOConfig, *, is_loading: bool = False) -> str | None:
+    """What a run reports that ends with an error, or None: memory was not what ran out.
 
     Args:
-        error: as it was raised, with its traceback.
+        error: as it was raised; its notes say whether completions were being sampled or an evaluation was running.
         config: the run's.
+        is_loading: whether training has not begun.
     """
-    short = next((link for link in _chain(error) if _is_out_of_memory(link)), None)
+    chain = list(_chain(error))
+    short = next((link for link in chain if _is_out_of_memory(link)), None)
     if short is None:
         return None
-    phase = next((phase for phase in PHASES if _occurs(phase, error.__traceback__)), None)
-    where = "" if phase is None else f" in {phase.name}" if phase.name.startswith("the ") else f" while {phase.name}"
-    sizes = "; ".join([*_sizes(str(short)), *_rows(phase, config)])
-    return f"memory ran out{where}{f' ({sizes})' if sizes else ''}; {_mend(phase, config)}"
+    notes = {note for link in chain for note in getattr(link, "__notes__", ())}
+    if is_loading:
+        doing, settings = "while loading the model", ["use_peft to true", "dtype to bfloat16"]
+    elif WHILE_EVALUATING in notes:
+        size = f"per_device_eval_batch_size below {config.per_device_eval_batch_size}"
+        doing, settings = WHILE_EVALUATING, [size, _shorter(config)]
+    elif WHILE_SAMPLING in notes:
+        doing, settings = WHILE_SAMPLING, _for_sampling(config)
+    else:
+        doing, settings = "while training on a batch", _for_learning(config)
+    message = " ".join(str(short).split())[:MOST_QUOTED]
+    return f"memory ran out {doing}{f' ({message})' if message else ''}; set {', or '.join(settings)}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -82,78 +55,27 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | ValueError) and _MESSAGES.search(str(error)) is not None
 
 
-def _occurs(phase: Phase, traceback: TracebackType | None) -> bool:
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if any(code.co_name == name and code.co_filename.endswith(path) for path, name in phase.functions):
-            return True
-        traceback = traceback.tb_next
-    return False
+def _shorter(config: MGRPOConfig) -> str:
+    return f"max_completion_length below {config.max_completion_length}"
 
 
-def _sizes(message: str) -> list[str]:
-    sizes = []
-    if tried := _TRIED.search(message):
-        number, unit = tried.groups()
-        size = f"{int(number) / 2**30:.2f} GiB" if unit == "bytes" else f"{number} {unit}"
-        sizes.append(f"{size} more were asked for")
-    if gpu := _GPU.search(message):
-        sizes.append("GPU {} has {}, {} of it free".format(*gpu.groups()))
-    return sizes
-
-
-def _rows(phase: Phase | None, config: MGRPOConfig) -> list[str]:
-    if phase is None or phase.kind == "weights":
+def _smaller_engine(config: MGRPOConfig) -> list[str]:
+    """With vLLM in the same process: its share of the GPU is what the rest lacks, or what it lacks itself."""
+    if not (config.use_vllm and config.vllm_mode == "colocate"):
         return []
-    rows = {
-        "sampling": config.per_device_train_batch_size * config.steps_per_generation,
-        "learning": config.per_device_train_batch_size,
-        "evaluating": config.per_device_eval_batch_size,
-    }[phase.kind]
-    return [f"{rows} completions of up to {config.max_completion_length} tokens at once"]
+    return [f"vllm_gpu_memory_utilization below {config.vllm_gpu_memory_utilization:g}"]
 
 
-def _mend(phase: Phase | None, config: MGRPOConfig) -> str:
-    """The two settings that help most."""
-    kind = "learning" if phase is None else phase.kind
-    shorter = f"max_completion_length below {config.max_completion_length}"
-    if kind == "weights":
-        first = "use_peft to true" if phase is not None and phase.kind == "weights" else shorter
-        second = "optim to adafactor" if phase is not None and "optimizer" in phase.name else "dtype to bfloat16"
-    elif kind == "evaluating":
-        first, second = f"per_device_eval_batch_size below {config.per_device_eval_batch_size}", shorter
-    elif kind == "sampling":
-        first, second = _fewer_at_once(config), shorter
-    else:
-        first, second = _smaller_passes(config), shorter
-        if not config.gradient_checkpointing:
-            second = "gradient_checkpointing to true"
-    if config.use_vllm and config.vllm_mode == "colocate":
-        used = f"vllm_gpu_memory_utilization below {config.vllm_gpu_memory_utilization:g}"
-        # with vLLM beside it, the engine's share is what the rest lacks; what it samples in is that share itself
-        first, second = (second, used) if kind == "sampling" else (first, used)
-    return f"set {first}, or {second}"
+def _for_sampling(config: MGRPOConfig) -> list[str]:
+    fewer = f"num_generations below {config.num_generations}"
+    if config.steps_per_generation > 1:
+        fewer = f"steps_per_generation below {config.steps_per_generation}"  # fewer prompts sampled at once
+    return [fewer, _shorter(config), *_smaller_engine(config)]
 
 
-def _smaller_passes(config: MGRPOConfig) -> str:
-    """The same optimizer step in more passes."""
-    size, passes = config.per_device_train_batch_size, config.gradient_accumulation_steps
-    factor = next((factor for factor in range(2, size + 1) if size % factor == 0), None)
-    if factor is None:
-        return f"num_generations below {config.num_generations}"
-    return (
-        f"per_device_train_batch_size to {size // factor} and gradient_accumulation_steps to {passes * factor} (the "
-        "same step in smaller passes)"
-    )
-
-
-def _fewer_at_once(config: MGRPOConfig) -> str:
-    """Fewer prompts sampled at once: the same optimizer step from more batches, where a group still fits into one."""
-    size, steps = config.per_device_train_batch_size, config.steps_per_generation
-    assert config.num_generations is not None
-    for fewer in range(steps // 2, 0, -1):
-        if steps % fewer == 0 and size * fewer % config.num_generations == 0:
-            return f"steps_per_generation to {fewer} ({size * fewer} completions at once)"
-    if size > config.num_generations:
-        return _smaller_passes(config) + f" with steps_per_generation {steps}"
-    return f"num_generations below {config.num_generations}"
+def _for_learning(config: MGRPOConfig) -> list[str]:
+    size = config.per_device_train_batch_size
+    smaller = f"per_device_train_batch_size below {size} with more gradient_accumulation_steps"
+    first = smaller if size > 1 else f"num_generations below {config.num_generations}"
+    second = _shorter(config) if config.gradient_checkpointing else "gradient_checkpointing to true"
+    return [first, second, *(_smaller_engine(config) or ["optim to adafactor"])]

@@ -1,31 +1,79 @@
-"""Checkpoints on disk: whole or not there, each with a manifest by which a broken one is recognised.
+"""Checkpoints on disk: complete or absent, each with a manifest by which a broken one is recognised.
 
 A checkpoint is written into `checkpoint.unfinished/`, gets a manifest of its files' sizes and checksums, is flushed to
-the disk and then renamed to `checkpoint-STEP/`. What is deleted is renamed first. So whatever is killed at whatever
-instant, a directory of that name was complete once; and the manifest tells whether it still is.
+the disk and then renamed to `checkpoint-STEP/`. What is deleted is renamed first. So whenever a process is killed, a
+directory of that name was complete once, and the manifest tells whether it still is.
+
+What is read from a checkpoint is safetensors, JSON, or loaded by torch with weights only. A sharded directory has two
+things that torch.distributed.checkpoint would unpickle without limits: its `.metadata`, and the numbers among its
+tensors (a learning rate, betas). `fault_of` checks both first.
 """
 
+import io
 import json
+import pickle
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import torch
 import xxhash
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from mgrpo.runs.files import FINAL_DIRECTORY, flush_tree, put_in_place
-from mgrpo.runs.sharded_pickles import METADATA_FILE, pickle_fault
+from mgrpo.runs.files import FINAL_DIRECTORY, flush_tree, put_in_place, unfinished_path
 
 ON_SAVE_ERROR = ("continue", "stop")
 """What a run does when a checkpoint cannot be saved."""
 MANIFEST_FILE = "manifest.json"
 """In a checkpoint: `files`, an object of relative paths, each with its size in bytes and its XXH3-128 checksum."""
 UNFINISHED_DIRECTORY = f"{PREFIX_CHECKPOINT_DIR}.unfinished"
-"""In a run's directory: the checkpoint that is being written. Nobody takes it for one."""
+"""In a run's directory: the checkpoint that is being written."""
 BROKEN, DELETED, REPLACED = ".broken", ".deleted", ".replaced"
 CHUNK_BYTES = 1 << 22
+METADATA_FILE = ".metadata"
+METADATA_MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.planner")
+"""The metadata of shards consists of classes that are defined in these modules,"""
+METADATA_NAMES = {
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    ("pathlib", "PosixPath"),
+    ("collections", "OrderedDict"),
+}
+"""of these, and of torch's dtypes."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run stopped before its last step.
+
+    Attributes:
+        reason: a sentence.
+        exit_code: what the command ends with.
+    """
+
+    reason: str
+    exit_code: int
+
+
+def resume_hint(run_directory: Path, *, with_other_settings: bool = False) -> str:
+    """The half of a sentence that says where a run that ends now can be resumed.
+
+    Args:
+        run_directory: the run's.
+        with_other_settings: whether the other half is about settings to change.
+    """
+    checkpoint = next((path for _, path in checkpoints(run_directory)), None)
+    if checkpoint is None:
+        return "there is no checkpoint yet" + ("" if with_other_settings else ", so the same command starts anew")
+    if with_other_settings:
+        return f"--resume force resumes from {checkpoint} with other settings"
+    return f"the same command resumes from {checkpoint}"
 
 
 def checkpoints(run_directory: Path) -> list[tuple[int, Path]]:
@@ -48,7 +96,7 @@ def begin(run_directory: Path) -> Path:
 
 
 def files_in(directory: Path) -> set[str]:
-    """The files below a directory, as relative paths."""
+    """The files in and below a directory, as relative paths."""
     return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
 
 
@@ -61,17 +109,15 @@ def complete(unfinished: Path, step: int, expected: Iterable[str] = ()) -> Path:
         expected: files that were written into it.
 
     Raises:
-        OSError: if it cannot be written, or something of it is gone.
+        OSError: if it cannot be written, or one of the files is missing.
     """
-    there = files_in(unfinished)
-    gone = sorted(set(expected) - there)
-    if gone:
-        raise FileNotFoundError(f"{gone[0]} was written and is gone")
+    files = sorted(files_in(unfinished))
+    missing = sorted(set(expected) - set(files))
+    if missing:
+        raise FileNotFoundError(f"{missing[0]} was written and is missing now")
     with ThreadPoolExecutor() as pool:
-        entries = dict(
-            zip(sorted(there), pool.map(lambda name: _entry(unfinished / name), sorted(there)), strict=True)
-        )
-    manifest = {"step": step, "files": entries}
+        entries = list(pool.map(lambda name: _size_and_checksum(unfinished / name), files))
+    manifest = {"step": step, "files": dict(zip(files, entries, strict=True))}
     (unfinished / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     checkpoint = unfinished.parent / f"{PREFIX_CHECKPOINT_DIR}-{step}"
     replaced = checkpoint.with_name(checkpoint.name + REPLACED)
@@ -89,11 +135,11 @@ def fault_of(checkpoint: Path, *, with_checksums: bool = True) -> str | None:
 
     Args:
         checkpoint: its directory.
-        with_checksums: whether to read all of it; else names and sizes are looked at.
+        with_checksums: whether to read all of it; otherwise only names and sizes are compared.
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
-        entries = {str(name): (int(size), str(digest)) for name, (size, digest) in manifest["files"].items()}
+        entries = {str(name): (int(size), str(checksum)) for name, (size, checksum) in manifest["files"].items()}
         int(manifest["step"])
     except FileNotFoundError:
         return f"{MANIFEST_FILE} is missing"
@@ -101,28 +147,28 @@ def fault_of(checkpoint: Path, *, with_checksums: bool = True) -> str | None:
         return f"{MANIFEST_FILE} cannot be read"
     for name, (size, _) in entries.items():
         try:
-            there = (checkpoint / name).stat().st_size
+            size_now = (checkpoint / name).stat().st_size
         except OSError:
             return f"{name} is missing"
-        if there != size:
-            return f"{name} has {there:,} bytes, and had {size:,}"
+        if size_now != size:
+            return f"{name} has {size_now:,} bytes, and had {size:,}"
     stray = sorted(files_in(checkpoint) - entries.keys() - {MANIFEST_FILE})
     if stray:
         return f"{stray[0]} was not written with it"
-    return _deep_fault(checkpoint, entries) if with_checksums else None
+    return _fault_of_content(checkpoint, entries) if with_checksums else None
 
 
-def _deep_fault(checkpoint: Path, entries: dict[str, tuple[int, str]]) -> str | None:
+def _fault_of_content(checkpoint: Path, entries: dict[str, tuple[int, str]]) -> str | None:
     with ThreadPoolExecutor() as pool:
         try:
-            now = list(pool.map(lambda name: _entry(checkpoint / name)[1], entries))
+            found = list(pool.map(lambda name: _size_and_checksum(checkpoint / name), entries))
         except OSError as error:
             return f"a file cannot be read ({error})"
-    for (name, (_, digest)), found in zip(entries.items(), now, strict=True):
-        if found != digest:
+    for (name, entry), now in zip(entries.items(), found, strict=True):
+        if now != entry:
             return f"{name} has other bytes than were written"
     for name in entries:
-        if Path(name).name == METADATA_FILE and (fault := pickle_fault((checkpoint / name).parent)):
+        if Path(name).name == METADATA_FILE and (fault := _pickle_fault((checkpoint / name).parent)):
             return f"{name} {fault}"
     return None
 
@@ -133,17 +179,13 @@ def step_of(checkpoint: Path) -> int:
 
 
 def name_aside(checkpoint: Path, ending: str) -> Path:
-    """A free name for a checkpoint, by which it is not taken for one again."""
-    aside = checkpoint.with_name(checkpoint.name + ending)
-    for number in count(2):
-        if not aside.exists():
-            break
-        aside = checkpoint.with_name(f"{checkpoint.name}{ending}-{number}")
-    return aside
+    """A free name for a checkpoint, under which it no longer counts as one."""
+    names = (f"{checkpoint.name}{ending}{f'-{number}' if number > 1 else ''}" for number in count(1))
+    return next(path for name in names if not (path := checkpoint.with_name(name)).exists())
 
 
 def remove(checkpoint: Path) -> None:
-    """Delete a checkpoint: it is renamed first, so that no half of it keeps the name."""
+    """Delete a checkpoint. It is renamed first, so that no half of it keeps the name."""
     deleted = checkpoint.with_name(checkpoint.name + DELETED)
     shutil.rmtree(deleted, ignore_errors=True)
     checkpoint.rename(deleted)
@@ -160,34 +202,58 @@ def rotate(run_directory: Path, limit: int | None, kept: Iterable[str | None] = 
     """
     if not limit or limit < 0:
         return
-    stays = {Path(path).name for path in kept if path}
+    kept_names = {Path(path).name for path in kept if path}
     newest_first = [path for _, path in checkpoints(run_directory)]
-    old = [path for path in newest_first[1:] if path.name not in stays]
-    surplus = len(newest_first) - limit
-    for path in reversed(old):
-        if surplus <= 0:
-            return
+    oldest_first = [path for path in reversed(newest_first[1:]) if path.name not in kept_names]
+    for path in oldest_first[: max(len(newest_first) - limit, 0)]:
         remove(path)
-        surplus -= 1
 
 
-def tidy(run_directory: Path) -> None:
+def clear_leftovers(run_directory: Path) -> None:
     """Clear away what a process that was killed left half written or half deleted."""
     for path in run_directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*{REPLACED}"):
         checkpoint = path.with_name(path.name.removesuffix(REPLACED))
         if not checkpoint.exists():
             path.rename(checkpoint)
-    leftovers = [UNFINISHED_DIRECTORY, f"{FINAL_DIRECTORY}.unfinished"]
+    leftovers = [run_directory / UNFINISHED_DIRECTORY, unfinished_path(run_directory / FINAL_DIRECTORY)]
     for ending in (REPLACED, DELETED):
-        leftovers += [path.name for path in run_directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*{ending}")]
-    for name in leftovers:
-        shutil.rmtree(run_directory / name, ignore_errors=True)
+        leftovers += run_directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*{ending}")
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
 
 
-def _entry(path: Path) -> tuple[int, str]:
-    digest, size = xxhash.xxh3_128(), 0
+def _size_and_checksum(path: Path) -> tuple[int, str]:
+    checksum, size = xxhash.xxh3_128(), 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
+            checksum.update(chunk)
             size += len(chunk)
-    return size, digest.hexdigest()
+    return size, checksum.hexdigest()
+
+
+class _MetadataUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        is_known = (module, name) in METADATA_NAMES or module in ("torch", *METADATA_MODULES)
+        found = super().find_class(module, name) if is_known and name.isidentifier() else None
+        is_own_class = module in METADATA_MODULES and isinstance(found, type) and found.__module__ == module
+        if (module, name) in METADATA_NAMES or isinstance(found, torch.dtype) or is_own_class:
+            return found
+        raise pickle.UnpicklingError(f"asks for {module}.{name}, which no checkpoint needs")
+
+
+def _pickle_fault(sharded: Path) -> str | None:
+    """What does not belong into the pickles of a sharded directory, in words, or None."""
+    try:
+        with (sharded / METADATA_FILE).open("rb") as file:
+            metadata = _MetadataUnpickler(file).load()
+        kinds = metadata.state_dict_metadata
+        for index, stored in metadata.storage_data.items():
+            if isinstance(kinds[index.fqn], BytesStorageMetadata):
+                with (sharded / stored.relative_path).open("rb") as file:
+                    file.seek(stored.offset)
+                    torch.load(io.BytesIO(file.read(stored.length)), weights_only=True)
+    except pickle.UnpicklingError as error:
+        return " ".join(str(error).split())
+    except Exception as error:  # a broken pickle can fail in any way
+        return f"cannot be read ({type(error).__name__})"
+    return None

@@ -139,7 +139,7 @@ def train_in_process(fields: dict[str, Any], source: str, log: Path, gpu: str | 
     with log.open("a") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    for name in (signal.SIGINT, signal.SIGUSR1):  # they reach every process; the study's own decides
+    for name in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):  # they reach every process; the study's own decides
         signal.signal(name, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu is not None:

@@ -38,7 +38,7 @@ from trl.trainer import utils as trl_utils
 
 from mgrpo.algorithm import KNOWN_LABEL_SOURCES
 from mgrpo.answers import get_equivalence
-from mgrpo.errors import UserError
+from mgrpo.errors import WHILE_EVALUATING, WHILE_SAMPLING, UserError, noted
 from mgrpo.models.finite import check_rewards
 from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, equivalent_to_gold
@@ -201,6 +201,7 @@ class MGRPOTrainer(GRPOTrainer):
         self.batch.prompts = prompts[:: self.batch.num_policy]
         return super()._generate(prompts)
 
+    @noted(WHILE_SAMPLING)
     def _generate_single_turn(
         self, prompt_ids: list, images: Any, multimodal_fields: dict, num_generations: int, *_: Any
     ) -> tuple[list[list[int]], Any]:
@@ -423,13 +424,14 @@ class MGRPOTrainer(GRPOTrainer):
             save_rows(rows, Path(config.output_dir))
         self.probe = self.momentum_update.probe = Probe(rows, log_probs_of)
 
+    @noted(WHILE_SAMPLING)
     def _sample_policy(self, prompts: list, num_per_prompt: int) -> Rollouts:
         rollouts, _ = self.sampler.sample(self._tokenized(prompts, num_per_prompt))
         return self._decoded(rollouts, prompts[0])
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as TRL does, without a trace in training: the random state is put back afterwards."""
-        with self.without_trace():
+        with self.without_trace(), noted(WHILE_EVALUATING):
             return super().evaluate(*args, **kwargs)
 
     @contextmanager
