@@ -12,7 +12,14 @@ from typing import Any
 
 import transformers
 from datasets import Dataset
-from transformers import PreTrainedConfig, PrinterCallback, ProgressCallback, Trainer
+from transformers import (
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+)
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import get_peft_config
 
@@ -128,32 +135,13 @@ def build_trainer(
     config.eval_on_start = config.eval_on_start and data.eval is not None and checkpoint is None
     for name, value in changed.items():
         setattr(config, name, value)
-    revision = None if recipe.model.model_revision == "main" else recipe.model.model_revision
-    if revision is not None:
-        config.model_init_kwargs = {"revision": revision}  # TRL loads the reference model by name, with these
-    transformers.utils.logging.disable_progress_bar()
-    if config.device.type == "cpu":
-        keep_freed_memory()
-    run_directory = Path(config.output_dir)
-    run_directory.mkdir(parents=True, exist_ok=True)
-    # ZeRO-3 loads on all processes together
-    takes_turns = not is_deepspeed_zero3_enabled()
-    with config.main_process_first(local=False, desc="loading the model") if takes_turns else nullcontext():
-        model, tokenizer = load_model(
-            recipe.model.model_name_or_path,
-            dtype=recipe.model.dtype or "float32",
-            attn_implementation=recipe.model.attn_implementation,
-            revision=revision,
-            trust_remote_code=config.trust_remote_code,
-            pad_token=recipe.data.pad_token,
-            copy_dir=run_directory / "initial",
-        )
+    model, tokenizer = _load_policy(recipe, config)
     trainer = MGRPOTrainer(
         model,
         reward_funcs=list(data.reward_funcs),
         args=config,
         train_dataset=_without_bad_prompts(data.train, tokenizer, recipe, model.config),
-        eval_dataset=data.eval and _without_bad_prompts(data.eval, tokenizer, recipe, model.config),
+        eval_dataset=None if data.eval is None else _without_bad_prompts(data.eval, tokenizer, recipe, model.config),
         processing_class=tokenizer,
         peft_config=get_peft_config(recipe.model),
         answer_fn=get_extractor(data.task.extractor),
@@ -171,6 +159,29 @@ def build_trainer(
             BenchmarkEvaluation(data.benchmarks, trainer.model, tokenizer, lambda: trainer.momentum_model, log)
         )
     return trainer
+
+
+def _load_policy(recipe: Recipe, config: MGRPOConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    revision = None if recipe.model.model_revision == "main" else recipe.model.model_revision
+    if revision is not None:
+        config.model_init_kwargs = {"revision": revision}  # TRL loads the reference model by name, with these
+    transformers.utils.logging.disable_progress_bar()
+    if config.device.type == "cpu":
+        keep_freed_memory()
+    run_directory = Path(config.output_dir)
+    run_directory.mkdir(parents=True, exist_ok=True)
+    # ZeRO-3 loads on all processes together
+    takes_turns = not is_deepspeed_zero3_enabled()
+    with config.main_process_first(local=False, desc="loading the model") if takes_turns else nullcontext():
+        return load_model(
+            recipe.model.model_name_or_path,
+            dtype=recipe.model.dtype or "float32",
+            attn_implementation=recipe.model.attn_implementation,
+            revision=revision,
+            trust_remote_code=config.trust_remote_code,
+            pad_token=recipe.data.pad_token,
+            copy_dir=run_directory / "initial",
+        )
 
 
 def _without_bad_prompts(dataset: Dataset, tokenizer: Any, recipe: Recipe, model_config: PreTrainedConfig) -> Dataset:
