@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from mgrpo.cli import main
-from mgrpo.report.panels import panels_with_data
+from mgrpo.report.panels import figures
 from mgrpo.runs.files import read_rows
 
 SMALL = ["--max_steps", "3", "--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "no"]
@@ -44,8 +44,8 @@ def test_both_models_are_measured_at_both_ends_and_between(runs):
     assert [step for step in rows if NAMES[0] in rows[step]] == [0, 2, 3]
     assert rows[0][NAMES[0]] == rows[0][NAMES[1]]  # one model before the first step
     assert all(0 < rows[step][name] < 1 and rows[step][name] * 20 % 1 == 0 for step in (0, 2, 3) for name in NAMES)
-    (panel,) = [p for p in panels_with_data([list(rows.values())]) if p["id"] == "benchmark-embedded:chains"]
-    assert [(line["metric"], line["knows_answers"]) for line in panel["lines"]] == [(name, True) for name in NAMES]
+    (figure,) = [f for f in figures([list(rows.values())], ["run"], [[]]) if f["id"] == "benchmark-embedded:chains"]
+    assert figure["is_measured"] and [line["meta"]["metric"] for line in figure["data"]] == list(NAMES)
 
 
 def test_what_cannot_be_measured_is_refused_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
