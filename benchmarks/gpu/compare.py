@@ -24,7 +24,6 @@ MAX_PROMPTS = 26_000  # of the 26989 in the training split, so that none comes t
 NUM_EVALS = 6  # one before the first step
 RESERVE = 0.15  # of the time left after the warm-up; SRT, which the warm-up does not time, learns from 1/3 more rows
 SKIPPED_STEPS = 2  # at the head of a run, not timed: kernels are chosen and memory is first allocated there
-PHASES = (names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL)
 SUMMARIZED = (
     names.AGREEMENT,
     names.GOLD_ACCURACY,
@@ -187,8 +186,10 @@ def summarize(rows: list[Row]) -> dict[str, Any]:
             }
     timed = [row for row in rows if names.TIME_STEP in row]
     timed = timed[SKIPPED_STEPS:] or timed
-    seconds = {name: median(row.get(name, 0.0) for row in timed) for name in (*PHASES, names.TIME_STEP)}
-    seconds["learn"] = median(row[names.TIME_STEP] - sum(row.get(name, 0.0) for name in PHASES) for row in timed)
+    seconds = {name: median(row.get(name, 0.0) for row in timed) for name in (*names.SAMPLING_PHASES, names.TIME_STEP)}
+    seconds["learn"] = median(
+        row[names.TIME_STEP] - sum(row.get(name, 0.0) for name in names.SAMPLING_PHASES) for row in timed
+    )
     return {
         "metrics": metrics,
         names.HELD_OUT_ACCURACY: dict(zip(*series(rows, names.HELD_OUT_ACCURACY), strict=True)),

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -47,6 +49,50 @@ def browser():
 @pytest.fixture
 def open_page(browser):
     """Opens an address in a window of its own; what it logs and asks for is in `page.errors` and `page.asked`."""
+    with opener(browser) as open_it:
+        yield open_it
+
+
+@pytest.fixture(scope="module")
+def report_page(browser, report):
+    """The report, opened once."""
+    with opener(browser) as open_it:
+        yield open_it(report)
+
+
+@pytest.fixture(scope="module")
+def comparison_page(browser, comparison):
+    """The comparison, opened once."""
+    with opener(browser) as open_it:
+        yield open_it(comparison)
+
+
+@pytest.fixture
+def page(report_page):
+    """The report as it is when it has just been opened."""
+    return as_opened(report_page)
+
+
+def as_opened(page, fragment=f"#step={LAST}&prompt=0"):
+    """Undoes what the test before did to a page."""
+    page.emulate_media(media="screen", color_scheme="light")
+    page.locator("#search").fill("")
+    page.locator("#smoothing").fill("0")
+    for box in page.get_by_role("checkbox").all():
+        box.uncheck()
+    for button in page.locator("#legend [aria-pressed=false]").all():
+        button.click()
+    page.locator("#zoom-all").click()
+    page.evaluate(f"document.activeElement.blur(); location.hash = ''; location.hash = '{fragment}'")
+    step, prompt = re.findall("step=([0-9]+)&prompt=([0-9]+)", fragment)[0]
+    wait_for_text(page, "#group h3", re.compile(f"^Step {step}, prompt {prompt}$"))
+    page.wait_for_timeout(100)  # an address scrolls to the rollouts
+    page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+    return page
+
+
+@contextmanager
+def opener(browser):
     contexts = []
 
     def open_it(address, width=1280, height=900, scheme="light", script=None, **options):
@@ -171,8 +217,7 @@ def test_opens_from_disk_and_asks_no_host(report, open_page):
     assert "packages.torch" in page.locator("#environment").inner_text()
 
 
-def test_curves_have_the_logged_points(report, run, open_page):
-    page = open_page(report)
+def test_curves_have_the_logged_points(run, page):
     steps, values = series(read_run(run), names.AGREEMENT)
     agreement = traces(page, "Agreement and accuracy")[0]
     assert (agreement["x"], agreement["y"]) == (steps, pytest.approx(values, rel=1e-5))
@@ -185,8 +230,7 @@ def test_curves_have_the_logged_points(report, run, open_page):
     assert page.locator(".graph").first.get_attribute("aria-label").startswith("Held-out accuracy. ")
 
 
-def test_smoothing_and_logarithm(report, open_page):
-    page = open_page(report)
+def test_smoothing_and_logarithm(page):
     # Weights 1/2 on the past: (1/2 * 1) / (1/2 + 1/4) = 2/3; the start pulls nothing towards 0.
     assert page.evaluate("smoothed([0, 1], 0.5)") == [0, pytest.approx(2 / 3)]
     assert page.evaluate("smoothed([3, 3, 3], 0.9)") == pytest.approx([3, 3, 3])
@@ -200,8 +244,7 @@ def test_smoothing_and_logarithm(report, open_page):
     assert types.count("linear") == 1  # the stacked times
 
 
-def test_zoom_is_linked(report, open_page):
-    page = open_page(report)
+def test_zoom_is_linked(page):
     whole = x_ranges(page)
     assert len(whole) > 8
     assert len(set(whole)) == 1
@@ -218,8 +261,8 @@ def test_zoom_is_linked(report, open_page):
     assert x_ranges(page) == whole
 
 
-def test_hovering_and_the_legend_are_for_all_runs(comparison, open_page):
-    page = open_page(comparison)
+def test_hovering_and_the_legend_are_for_all_runs(comparison_page):
+    page = as_opened(comparison_page)
     page.locator(".graph .nsewdrag").nth(1).hover()
     label = page.locator(".graph .hoverlayer .legend")
     label.wait_for()
@@ -231,8 +274,7 @@ def test_hovering_and_the_legend_are_for_all_runs(comparison, open_page):
     assert [trace["name"] for trace in traces(page, "Gradient norm")] == ["trained"]
 
 
-def test_alarms_and_points_lead_to_their_rollouts(report, open_page):
-    page = open_page(report)
+def test_alarms_and_points_lead_to_their_rollouts(page):
     assert "Agreement <b>rose</b> to 0.98. (vote/agreement)" in page.locator(".alarms").inner_text()
     lines = page.evaluate("[...document.querySelectorAll('.graph')].map(g => g.layout.shapes.map(s => s.x0).join())")
     assert set(lines) == {"20"}
@@ -248,8 +290,8 @@ def test_alarms_and_points_lead_to_their_rollouts(report, open_page):
     page.wait_for_url("**#step=18&prompt=0")
 
 
-def test_a_group_is_shown_as_its_table_has_it(report, run, open_page):
-    page = open_page(f"{report}#step=30&prompt=5")
+def test_a_group_is_shown_as_its_table_has_it(report_page, run):
+    page = as_opened(report_page, "#step=30&prompt=5")
     group = group_of(run, 30, 5)
     assert shown(page) == "Step 30, prompt 5"
     assert page.locator(".question").inner_text() == group[0]["prompt"]
@@ -273,8 +315,8 @@ def test_a_group_is_shown_as_its_table_has_it(report, run, open_page):
     assert page.locator(".strip .fence").count() == 1
 
 
-def test_older_runs_say_what_was_not_recorded(comparison, run, open_page):
-    page = open_page(f"{comparison}#run=old&step=30&prompt=5")
+def test_older_runs_say_what_was_not_recorded(comparison_page):
+    page = as_opened(comparison_page, "#run=old&step=30&prompt=5")
     assert page.locator("#run option:checked").inner_text() == "old"
     assert "Not recorded by this run: tokens" in page.locator(".completions").inner_text()
     assert "fence not recorded" in page.locator(".entropy").inner_text()
@@ -304,15 +346,13 @@ def test_permalink_and_keyboard(report, open_page):
     assert page.errors == []
 
 
-def test_up_and_down_scroll_the_page_where_the_rollouts_are_not_in_view(report, open_page):
-    page = open_page(report)
+def test_up_and_down_scroll_the_page_where_the_rollouts_are_not_in_view(page):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowLeft")
     wait_for_text(page, "#group h3", "Step 38, prompt 0")
 
 
-def test_search_goes_through_all_texts(report, open_page):
-    page = open_page(report)
+def test_search_goes_through_all_texts(page):
     page.locator("#search").fill("LINE 29")
     wait_for_text(page, "#match-count", "1 prompt")
     page.locator("#search").press("Enter")
@@ -445,34 +485,37 @@ CONTRASTS = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast(comparison, scheme, open_page):
-    page = open_page(f"{comparison}#run=trained&step={HOSTILE_STEP}&prompt=0", scheme=scheme)
+def test_contrast(comparison_page, scheme):
+    page = as_opened(comparison_page, f"#run=trained&step={HOSTILE_STEP}&prompt=0")
+    page.emulate_media(color_scheme=scheme)
     page.locator("#search").fill("script")
     page.locator("mark").first.wait_for()
     page.get_by_role("checkbox", name="wrong label").check()
     page.get_by_text("Recipe", exact=True).click()
     page.locator(".about summary").first.click()
     measured = page.evaluate(CONTRASTS)
+    page.get_by_text("Recipe", exact=True).click()
+    page.locator(".about summary").first.click()
     assert measured["low"] == []
     assert measured["seen"] > 20
     assert min(measured["lines"]) >= 3
     assert len(set(measured["series"])) == 7
 
 
-def test_dark_by_button(report, open_page):
-    page = open_page(report)
+def test_dark_by_button(page):
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     light = page.locator(".graph").first.evaluate("g => g.layout.font.color")
     page.get_by_role("button", name="Dark").click()
     assert page.locator("#scheme").inner_text() == "Light"  # what it changes to
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(21, 24, 28)"
     assert page.locator(".graph").first.evaluate("g => g.layout.font.color") != light
+    page.get_by_role("button", name="Light").click()
+    assert page.locator(".graph").first.evaluate("g => g.layout.font.color") == light
 
 
-def test_on_paper_everything_is_drawn_and_light(report, open_page):
+def test_on_paper_everything_is_drawn_and_light(page):
     from playwright.sync_api import expect
 
-    page = open_page(report, scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
     expect(page.locator("html")).to_have_css("background-color", "rgb(255, 255, 255)")
     assert page.locator(".graph .main-svg").count() >= page.locator(".graph").count() > 8

@@ -15,7 +15,6 @@ CURVES = (
     (names.DISTINCT, names.LENGTH),
 )
 """The metric of each cell, line by line."""
-PHASES = (names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL)
 
 NUM_VALUES = 30
 """Logged values of which a trend is drawn."""
@@ -98,10 +97,10 @@ class LiveView:
                 left = max(0.0, (self._max_steps - last) * seconds - (now - ended))
                 clock = f"remaining {_clock(round(left))}"
         tail = f"{rate}  {clock}"
-        room = max(0, width - len(head) - len(tail))
-        done = room * self._step // max(1, self._max_steps)
+        space = max(0, width - len(head) - len(tail))
+        done = space * self._step // max(1, self._max_steps)
         full, empty = BAR_ASCII if is_ascii else BAR
-        return Text.assemble(head, (full * done, "green"), (empty * (room - done), "dim"), tail)
+        return Text.assemble(head, (full * done, "green"), (empty * (space - done), "dim"), tail)
 
     def _trends(self, width: int, is_ascii: bool) -> Iterator[Text]:
         column = (width - 2) // len(CURVES[0])
@@ -110,15 +109,15 @@ class LiveView:
             text = Text()
             for name in line:
                 values = self._curves[name]
-                room = max(0, column - LABEL_WIDTH - VALUE_WIDTH)
-                text.append(f"{names.short_label(name):{LABEL_WIDTH}}", "dim")
+                space = max(0, column - LABEL_WIDTH - VALUE_WIDTH)
+                text.append(*_label(names.short_label(name)))
                 text.append(f"{number(values[-1]) if values else '-':{VALUE_WIDTH}}")
-                text.append(f"{trend(values[len(values) - min(room, len(values)) :], levels):{room + 2}}", "cyan")
+                text.append(f"{trend(values[len(values) - min(space, len(values)) :], levels):{space + 2}}", "cyan")
             text.rstrip()
             yield text
 
     def _speed(self) -> Text:
-        text = Text.assemble((f"{'speed':{LABEL_WIDTH}}", "dim"))
+        text = Text.assemble(_label("speed"))
         seconds, length = self._last.get(names.TIME_STEP), self._last.get(names.LENGTH)
         if not seconds or not self._completions_per_step:
             return text.append("-")
@@ -127,25 +126,29 @@ class LiveView:
         return text if length is None else text.append(f"  {_rate(rate * length)} tokens/s")
 
     def _time(self) -> Text:
-        text = Text.assemble((f"{'time':{LABEL_WIDTH}}", "dim"))
+        text = Text.assemble(_label("time"))
         step = self._last.get(names.TIME_STEP)
         if not step:
             return text.append("-")
         seconds = {
             names.short_label(name): self._last[name] * self._batches_per_step
-            for name in PHASES
+            for name in names.SAMPLING_PHASES
             if self._last.get(name) is not None
         }
         seconds["learn"] = max(0.0, step - sum(seconds.values()))
         return text.append("  ".join(f"{label} {value / step:.0%}" for label, value in seconds.items()))
 
     def _alarm(self) -> Text:
-        label = (f"{'alarm':{LABEL_WIDTH}}", "dim")
         if self.alarm is not None:
-            return Text.assemble(label, (self.alarm, "bold red"))
+            return Text.assemble(_label("alarm"), (self.alarm, "bold red"))
         assert self.watched_from is not None
         is_watched = self._step >= self.watched_from
-        return Text.assemble(label, ("none", "green") if is_watched else f"watching from step {self.watched_from}")
+        state = ("none", "green") if is_watched else f"watching from step {self.watched_from}"
+        return Text.assemble(_label("alarm"), state)
+
+
+def _label(text: str) -> tuple[str, str]:
+    return f"{text:{LABEL_WIDTH}}", "dim"
 
 
 def trend(values: tuple[float, ...], levels: str = TREND) -> str:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from mgrpo.monitoring.stability import stability, verdict
-from mgrpo.report.completions import Summary
+from mgrpo.report.completions import Summary, rounded
 from mgrpo.report.panels import figures, with_derived
 from mgrpo.report.read import RunRecord
 from mgrpo.runs import metrics as names
@@ -92,7 +92,7 @@ def _run(
         "recipe": recipe and {"set": recipe.given, "defaults": recipe.defaults, "fields": recipe.fields},
         "environment": record.environment,
         "steps": [row["step"] for row in rows],
-        "metrics": {name: [_short(row.get(name)) for row in rows] for name in metrics},
+        "metrics": {name: [rounded(row.get(name), DIGITS) for row in rows] for name in metrics},
         "completions": {
             "recorded": len(record.tables),
             "steps": list(summaries),
@@ -119,10 +119,6 @@ def _results(records: Sequence[RunRecord]) -> list[list[str]]:
 def _cells(record: RunRecord, metrics: Sequence[str]) -> list[str]:
     values = [(names.describe(name).unit, record.rows[-1].get(name)) for name in metrics]
     return ["–" if v is None else f"{v:.1%}" if unit == names.SHARE else f"{v:.4g}" for unit, v in values]
-
-
-def _short(value: Any) -> float | None:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _max_steps(record: RunRecord) -> int | None:

@@ -100,8 +100,8 @@ def _group(table: dict[str, list[Any]], position: int, start: int, end: int) -> 
         "answer_id": part.get("answer_id") or _number(answers),
         "is_match": part.get("is_match") or [label is not None and answer == label for answer in answers],
     }
-    group |= {name: _short(part[name][0]) for name in SHARED_COLUMNS if name in part}
-    group |= {name: [_short(value) for value in part[name]] for name in COLUMNS if name in part}
+    group |= {name: rounded(part[name][0]) for name in SHARED_COLUMNS if name in part}
+    group |= {name: [rounded(value) for value in part[name]] for name in COLUMNS if name in part}
     group["label_is_right"] = _label_is_right(group)
     group["flags"] = _flags(group)
     return group
@@ -129,11 +129,11 @@ def _flags(group: Group) -> int:
     return sum(bit for bit, flagged in is_flagged.items() if flagged)
 
 
-def _short(value: Any) -> Any:
-    """A number with the digits that are shown; null where it is not finite."""
+def rounded(value: Any, digits: int = DIGITS) -> Any:
+    """A float with so many significant digits, None where it is not finite; anything else as it is."""
     if not isinstance(value, float):
         return value
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
 def summarize(groups: Sequence[Group]) -> Summary:

@@ -64,7 +64,7 @@ PANELS = (
     Panel(
         "time",
         "Time of a step",
-        (names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL, names.TIME_LEARN),
+        (*names.SAMPLING_PHASES, names.TIME_LEARN),
         kind="stack",
     ),
 )
@@ -231,7 +231,7 @@ def _of_both_models(benchmark: str) -> tuple[str, ...]:
 
 def with_derived(row: Row) -> Row:
     """A metric row with the time that the other phases leave for learning."""
-    phases = [row.get(name) for name in (names.TIME_POLICY, names.TIME_MOMENTUM, names.TIME_LABEL)]
+    phases = [row.get(name) for name in names.SAMPLING_PHASES]
     if row.get(names.TIME_STEP) is None or phases[0] is None:
         return row
     # Below 0 where a batch is trained on in several steps, each of which is shorter than the batch's sampling.

@@ -211,6 +211,9 @@ TIME_LEARN = _metric(
 )
 TIME_STEP = _metric("step_time", "training step", SECONDS, "Time of a whole training step.")
 
+SAMPLING_PHASES = (TIME_POLICY, TIME_MOMENTUM, TIME_LABEL)
+"""What a training step does before it learns."""
+
 EVAL_PREFIX = "eval_"
 HELD_OUT_ACCURACY = EVAL_PREFIX + GOLD_ACCURACY
 
