@@ -197,7 +197,7 @@ def _in_front(match: re.Match[str]) -> str:
 
 
 def _degrees_read(tokens: list[str]) -> list[str]:
-    r"""Drop degree signs (`^\circ`, `^{\circ}`, `\circ`); beside a sine, and the like, turn their angles into radians.
+    r"""Drop degree signs (`^\circ`, `^{\circ}`, `\circ`); with a sine, or the like, turn their angles into radians.
 
     In 40^\circ N the letter is a direction.
     """

@@ -151,7 +151,7 @@ def _factory() -> Any:
 
 
 def _check_options(factory: Any, generator: str, options: Mapping[str, Any]) -> str:
-    """The options as JSON, with those that `difficulty` stands for."""
+    """The options as JSON, `difficulty` replaced by the options of that level."""
     make_config = factory.DATASETS[generator][1]
     known = [field.name for field in dataclasses.fields(make_config) if field.name not in ("size", "seed")]
     has = f"its options are {', '.join(known)}" if known else "it has no options"
