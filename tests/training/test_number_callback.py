@@ -127,7 +127,7 @@ def test_a_step_that_breaks_the_weights_ends_the_run_and_no_checkpoint_and_no_mo
     with pytest.raises(
         UserError,
         match=r"step 2 made weights that are not finite \(model\.\S+ holds nan or infinity\), of which nothing is "
-        r"kept; go on from \S+/checkpoint-1 with a learning_rate below 1e\+39",
+        r"kept; resume from \S+/checkpoint-1 with a learning_rate below 1e\+39",
     ):
         trainer.train()
     assert all(weight.isfinite().all() for weight in trainer.momentum_model._weights.values())

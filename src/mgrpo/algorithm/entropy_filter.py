@@ -12,7 +12,7 @@ def iqr_fence(entropy: Float[Tensor, "P G"], multiplier: float, iqr_floor: float
 
     Q1 and Q3 are the quartiles over the group, linearly interpolated (paper, section on the IQR filter). Only the low
     side is cut. At least one completion is kept, since max >= Q1; a group of equal entropies is kept whole. Where
-    Q3 - Q1 is nearly 0, as it stands in the paper, any completion a hair below Q1 is dropped; `iqr_floor` keeps such
+    Q3 - Q1 is nearly 0, in the paper's form any completion a hair below Q1 is dropped; `iqr_floor` keeps such
     near-equals.
 
     Args:

@@ -51,7 +51,7 @@ class LabelledGroup:
         reward: what each completion is rewarded with.
         agreement: share of each group's voters (of the policy's completions where labels were known) that agree with
             the label.
-        loss_mask: the policy completions that are learnt from: kept (unless the filter is on the vote alone), in a
+        loss_mask: the policy completions that are trained on: kept (unless the filter is on the vote alone), in a
             group that has a label (unless the reward needs none), an agreement in the band and at least two of them.
             The others are in no term of the loss.
     """
@@ -81,8 +81,8 @@ def label_group(
 ) -> LabelledGroup:
     """Drop over-confident completions, let the rest vote, reward agreement with the majority.
 
-    The policy's M = `num_policy` completions stand first in each group, then the momentum model's N = G - M.
-    N = 0 without a filter is SRT. The defaults behind `entropy` are M-GRPO without its filter.
+    The policy's M = `num_policy` completions come first in each group, then the momentum model's N = G - M.
+    N = 0 without a filter is SRT. The defaults after `entropy` are M-GRPO without its filter.
 
     Args:
         answer_ids: as in `majority_vote`; -1 is no answer.
@@ -103,26 +103,11 @@ def label_group(
         ValueError: if num_policy is outside [1, G], something that is needed is missing, or there is no such source,
             scope or reward.
     """
-    num_completions = answer_ids.shape[1]
-    if not 1 <= num_policy <= num_completions:
-        raise ValueError(f"num_policy must be in [1, {num_completions}], got {num_policy}")
-    for name, value, known in (
-        ("label_source", label_source, LABEL_SOURCES),
-        ("filter_scope", filter_scope, FILTER_SCOPES),
-        ("reward", reward, REWARDS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {known}, got {value!r}")
-
+    _check(answer_ids.shape[1], num_policy, label_source, filter_scope, reward)
     all_kept = torch.ones_like(answer_ids, dtype=torch.bool)
-    keep, fence = all_kept, None
-    if iqr_multiplier is not None:
-        if entropy is None:
-            raise ValueError("the entropy filter needs the entropies: pass entropy, or iqr_multiplier=None")
-        fence = iqr_fence(entropy, iqr_multiplier, iqr_floor)
-        keep = entropy >= fence
-
-    is_momentum = torch.arange(num_completions, device=answer_ids.device) >= num_policy
+    fence = _fence(entropy, iqr_multiplier, iqr_floor)
+    keep = all_kept if entropy is None or fence is None else entropy >= fence
+    is_momentum = torch.arange(answer_ids.shape[1], device=answer_ids.device) >= num_policy
     is_voter = {"joined": torch.ones_like(is_momentum), "momentum": is_momentum}.get(label_source, ~is_momentum)
     voters = is_voter & (all_kept if filter_scope == "loss" else keep)
     if label_source in KNOWN_LABEL_SOURCES:
@@ -137,17 +122,29 @@ def label_group(
     kept_policy = (all_kept if filter_scope == "vote" else keep)[:, :num_policy]
     # One completion alone has no baseline to be better than.
     has_signal = (kept_policy.sum(dim=1) >= 2) & (agreement >= min_agreement) & (agreement <= max_agreement)
-    if reward not in REWARDS_WITHOUT_LABEL:
-        has_signal &= is_labelled
-    return LabelledGroup(
-        keep=keep,
-        fence=fence,
-        vote=vote,
-        match=match,
-        reward=_rewards(reward, answer_ids, voters, match, entropy, self_certainty),
-        agreement=agreement,
-        loss_mask=kept_policy & has_signal[:, None],
-    )
+    has_signal &= is_labelled | (reward in REWARDS_WITHOUT_LABEL)
+    rewards = _rewards(reward, answer_ids, voters, match, entropy, self_certainty)
+    return LabelledGroup(keep, fence, vote, match, rewards, agreement, loss_mask=kept_policy & has_signal[:, None])
+
+
+def _check(num_completions: int, num_policy: int, label_source: str, filter_scope: str, reward: str) -> None:
+    if not 1 <= num_policy <= num_completions:
+        raise ValueError(f"num_policy must be in [1, {num_completions}], got {num_policy}")
+    for name, value, known in (
+        ("label_source", label_source, LABEL_SOURCES),
+        ("filter_scope", filter_scope, FILTER_SCOPES),
+        ("reward", reward, REWARDS),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+
+
+def _fence(entropy: Tensor | None, multiplier: float | None, iqr_floor: float) -> Tensor | None:
+    if multiplier is None:
+        return None
+    if entropy is None:
+        raise ValueError("the entropy filter needs the entropies: pass entropy, or iqr_multiplier=None")
+    return iqr_fence(entropy, multiplier, iqr_floor)
 
 
 def _rewards(

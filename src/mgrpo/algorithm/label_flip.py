@@ -1,4 +1,4 @@
-"""How much groups are learnt from whose label keeps changing from one visit of the prompt to the next."""
+"""How much groups count whose label keeps changing from one visit of the prompt to the next."""
 
 from jaxtyping import Float, Int
 from torch import Tensor

@@ -21,7 +21,7 @@ def match_reward(answer_ids: Int[Tensor, "P G"], pseudo_label: Int[Tensor, " P"]
 
 
 def soft_frequency_reward(answer_ids: Int[Tensor, "P G"], votes: Bool[Tensor, "P G"]) -> Float[Tensor, "P G"]:
-    """The share of its group's votes that are for a completion's own answer, whoever wins.
+    """The share of its group's votes that are for a completion's own answer, whichever wins.
 
         r_i = |{j votes : a_j = a_i}| / |{j votes : a_j is an answer}|
 
@@ -29,7 +29,7 @@ def soft_frequency_reward(answer_ids: Int[Tensor, "P G"], votes: Bool[Tensor, "P
 
     Args:
         answer_ids: as in `majority_vote`; -1 is no answer.
-        votes: which completions vote; those without an answer do not, whatever stands here.
+        votes: which completions vote; those without an answer do not, whatever this says.
     """
     is_answer = answer_ids >= 0
     votes = votes & is_answer

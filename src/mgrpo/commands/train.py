@@ -31,6 +31,7 @@ from mgrpo.evaluation.benchmark import installed_version
 from mgrpo.guard.guard import RunGuard
 from mgrpo.guard.same_recipe import check_processes_agree
 from mgrpo.guard.signals import StopSignals
+from mgrpo.monitoring.alarms import roll_back, rollbacks
 from mgrpo.recipes.recipe import Recipe, write_config
 from mgrpo.runs.checkpoints import Stop
 from mgrpo.runs.files import (
@@ -42,7 +43,6 @@ from mgrpo.runs.files import (
     write_whole,
 )
 from mgrpo.training.checkpointing.save import NotSavedError, together
-from mgrpo.training.collapse_callback import roll_back, rollbacks
 from mgrpo.training.model_card import CARD_FILE
 from mgrpo.training.trainer import MGRPOTrainer
 

@@ -16,9 +16,10 @@ class Batch:
         is_training: whether the batch is trained on, or held-out.
         num_policy: M, the policy's completions for each prompt.
         num_momentum: N, the momentum model's; 0 where it has none, or where the batch is held-out.
-        prompts: one for each group.
+        prompts: one for each group, as the data has it.
         gold: the right answers, one for each group; None or empty: unknown. Only `label_source: gold` and the log use
             them.
+        asked: the prompts as TRL asks them, with their images.
         policy: sampled from the policy, P * M.
         momentum: sampled from the momentum model, P * N; None if nothing was.
         labels: answers, votes and rewards of the groups.
@@ -31,6 +32,7 @@ class Batch:
     num_momentum: int
     prompts: list[Any]
     gold: list[Any]
+    asked: list[Any] = field(init=False)
     policy: Rollouts = field(init=False)
     momentum: Rollouts | None = None
     labels: Labels = field(init=False)

@@ -79,7 +79,7 @@ def spread_metrics(pseudo_labels: list[str | None]) -> dict[str, float]:
 def gold_verdicts(labels: Labels, gold: list[Any], score: Scorer) -> list[list[bool] | None]:
     """Which answers of each group are right, its label's last; None for a group whose gold answer is not known.
 
-    Called after the rewards and advantages are fixed; nothing that is learnt from depends on it.
+    Called after the rewards and advantages are fixed; nothing that is trained on depends on it.
 
     Args:
         labels: of the batch.

@@ -116,7 +116,7 @@ class FiniteGradients(TrainerCallback):
         broken = broken_weight((name, p) for name, p in model.named_parameters() if p.requires_grad)
         if self._anywhere(broken is not None):
             last = next((path for _, path in checkpoints(Path(args.output_dir))), None)
-            where = "start anew" if last is None else f"go on from {last}"
+            where = "start again" if last is None else f"resume from {last}"
             raise UserError(
                 f"step {state.global_step} made weights that are not finite ({_named(broken)}), of which nothing is "
                 f"kept; {where} with a learning_rate below {args.learning_rate:g}"

@@ -131,7 +131,7 @@ def label(
 
 
 def mask(labels: Labels, num_tokens: int, answer_spans: list[range] | None = None) -> Tensor:
-    """Which of the policy's tokens are learnt from, 1 or 0, shape (P M, num_tokens).
+    """Which of the policy's tokens are trained on, 1 or 0, shape (P M, num_tokens).
 
     Args:
         labels: of the batch; a completion outside of their loss mask has no token that is.

@@ -1,11 +1,11 @@
-"""What a run's user is told about its numbers: skipped steps, metrics that are not finite, nobody who answers."""
+"""Messages about a run's numbers: skipped steps, metrics that are not finite, nobody who answers."""
 
 import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from mgrpo.runs import metrics as names
 
@@ -14,7 +14,7 @@ UNANSWERED_ROWS = 5
 
 
 class NumberWatch(TrainerCallback):
-    """Looks at each logged row, and says what stands behind a number that would be passed over.
+    """Checks each logged row, and explains numbers that would be overlooked.
 
     Args:
         tell: takes a sentence; by default it is printed on stderr.
@@ -26,22 +26,15 @@ class NumberWatch(TrainerCallback):
         self._not_finite: set[str] = set()
         self._num_unanswered = 0
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Begin anew."""
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Start again."""
         self._num_skipped, self._not_finite, self._num_unanswered = 0, set(), 0
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_log(self, _: Any, state: TrainerState, *__: Any, logs: dict[str, Any], **___: Any) -> None:
         """Take the row."""
         if not state.is_world_process_zero:
             return
-        row, step = logs or {}, state.global_step
+        row, step = logs, state.global_step
         skipped = int(row.get(names.SKIPPED_STEPS) or 0)  # an evaluation's row has none
         new = {name: value for name, value in row.items() if _is_broken(value) and name not in self._not_finite}
         if skipped > self._num_skipped:

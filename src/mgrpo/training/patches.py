@@ -1,4 +1,4 @@
-"""Every change to the code of others (TRL, transformers, vLLM), each undone when its block ends.
+"""Every change to what mgrpo does not own (TRL, transformers, vLLM, torch), each undone when its block ends.
 
 Nothing else in mgrpo assigns to what it does not own, so that a plain TRL trainer in the same process stays plain.
 """
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 from trl.trainer import utils as trl_utils
 
@@ -43,3 +44,11 @@ def fitted_fused_head(vocabulary: int) -> AbstractContextManager:
     """
     columns = min(vocabulary, trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE)
     return replaced(trl_utils, "_CHUNKED_LOGPROB_CHUNK_SIZE", columns)
+
+
+@contextmanager
+def own_random_state(seed: int, device: torch.device) -> Iterator[None]:
+    """Within the block torch's random state is a new one; afterwards it is what it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

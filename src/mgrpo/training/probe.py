@@ -3,7 +3,7 @@
 Before the first step the initial model answers some prompts several times; the completions that agree with its
 majority are kept. From then on their log-probability under the policy is measured at each logged step. Training that
 sharpens what the model knows leaves it about where it was; before a collapse it falls (docs/monitoring.md). No right
-answer is asked for, and nothing of it is learnt from.
+answer is asked for, and nothing of it is trained on.
 """
 
 import json
@@ -56,11 +56,11 @@ class LogProbs:
 
     Args:
         model: the policy.
-        score: log-probabilities of the last T tokens, (B, T), given token ids, attention mask and T.
+        score: TRL's: log-probabilities of the last T tokens, (B, T), and more, of model, token ids, attention mask, T.
         pad_id: the padding token.
     """
 
-    def __init__(self, model: nn.Module, score: Callable[[Tensor, Tensor, int], Tensor], pad_id: int) -> None:
+    def __init__(self, model: nn.Module, score: Callable[..., tuple], pad_id: int) -> None:
         self._model, self._score, self._pad_id = model, score, pad_id
 
     def __call__(self, rows: list[ProbeRow]) -> Tensor:
@@ -75,7 +75,7 @@ class LogProbs:
         was_training = self._model.training
         self._model.eval()  # the initial model's dropout must not differ from today's
         with torch.no_grad():
-            log_probs = self._score(input_ids, attention_mask, completion_mask.shape[1])
+            log_probs, *_ = self._score(self._model, input_ids, attention_mask, completion_mask.shape[1])
         self._model.train(was_training)
         return trajectory_mean(log_probs, completion_mask.sum(dim=1))[: len(rows)]
 

@@ -10,27 +10,26 @@ The changes to GRPO are three, and there are no others:
 
 Read `_generate_and_score_completions` first: the methods below it are in the order in which a batch goes through them.
 
-A checkpoint holds all that a resumed run needs to continue as if it had not stopped (`checkpointing/`).
+A checkpoint holds all that a resumed run needs to continue as if it had not stopped (`resumable_trainer.py`).
 
 Other methods are other settings of the same three: who labels, what is rewarded, what is masked (docs/methods.md). Two
 settings of the configuration touch TRL's numbers: `label_flip_patience` scales advantages, and `kl_anchor: momentum`
 takes the KL's reference from the momentum weights.
 
-All of TRL's private methods that mgrpo overrides are in this file; `tests/contract` pins their signatures.
+All private methods that mgrpo overrides are in these two files; `tests/contract` pins their signatures.
 """
 
 import inspect
-import sys
 import time
-from collections.abc import Callable, Iterator, Sized
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Sized
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather, gather_object, is_peft_model
+from accelerate.utils import gather, gather_object
 from torch import Tensor, nn
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -38,26 +37,23 @@ from trl.trainer import utils as trl_utils
 
 from mgrpo.algorithm import KNOWN_LABEL_SOURCES
 from mgrpo.answers import get_equivalence
-from mgrpo.errors import WHILE_EVALUATING, WHILE_SAMPLING, UserError, noted
+from mgrpo.answers.span import answer_tokens
+from mgrpo.errors import WHILE_EVALUATING, WHILE_SAMPLING, noted
 from mgrpo.models.finite import check_rewards
 from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, equivalent_to_gold
-from mgrpo.training.answer_span import answer_tokens
 from mgrpo.training.batch import Batch
 from mgrpo.training.batch_log import batch_metrics, completion_rows, gold_verdicts
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
-from mgrpo.training.checkpointing import loop_state
-from mgrpo.training.checkpointing.parts import save_momentum_and_labels, save_trainer_state
-from mgrpo.training.checkpointing.save import Part, save_checkpoint
 from mgrpo.training.checks import check_trainer
 from mgrpo.training.collapse_callback import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model, skips_zero_advantage
 from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.labelling import METHOD_FIELDS, FixedLabels, flip_weights, label, mask
-from mgrpo.training.model_card import CARD_FILE, model_card
 from mgrpo.training.number_callback import NumberWatch
-from mgrpo.training.patches import fitted_fused_head, replaced
+from mgrpo.training.patches import fitted_fused_head, own_random_state, replaced
 from mgrpo.training.probe import LogProbs, Probe, load_rows, sample_probe, save_rows
+from mgrpo.training.resumable_trainer import ResumableTrainer
 from mgrpo.training.sampling.entropy import EntropyRecorder
 from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.sampling.sampler import PromptRows, Rollouts, Sampler, decoded
@@ -69,7 +65,7 @@ from mgrpo.training.sampling.vllm_server import clear_server_errors
 from mgrpo.training.skipped_rows import rows_to_compute, take_rows
 
 
-class MGRPOTrainer(GRPOTrainer):
+class MGRPOTrainer(ResumableTrainer):
     """Label-free GRPO with a momentum model; a drop-in for TRL's `GRPOTrainer`.
 
     Args:
@@ -118,20 +114,6 @@ class MGRPOTrainer(GRPOTrainer):
         self.label_memory = LabelMemory()
         self.probe: Probe | None = None
         self.batch: Batch
-        self.sampler: Sampler
-        self._checkpoint: str | None = None
-        self.resumed: loop_state.LoopState | None = None
-        self.training_began = time.time()
-        self.keeps_stop = False
-        """Whether a run that had stopped itself when its checkpoint was saved stays stopped when it is resumed."""
-        self.save_stop_reason: str | None = None
-        """Why training was stopped where a checkpoint could not be saved."""
-        self.base_model: str | None = None
-        """What the model card calls the model that training began with; None: as its configuration does."""
-        self.task: str | None = None
-        """What the model card calls the task; None: a data set of the caller's."""
-        self.tell: Callable[[str], None] = self._say
-        """Says on the main process what a person should know."""
         rewards = given.get("reward_funcs") or []
         given["reward_funcs"] = [self._vote_reward, *(rewards if isinstance(rewards, list) else [rewards])]
         with ExitStack() as around:
@@ -149,21 +131,13 @@ class MGRPOTrainer(GRPOTrainer):
         self.log_completions = False  # TRL's own table has no momentum completions, votes or entropies
         self.sampler = self._make_sampler()
         self.gradient_guard = FiniteGradients(self.accelerator)
-        self.momentum_update = MomentumUpdate(
-            self._start_run, self.gradient_guard, config.momentum_schedule, self.log_metric
-        )
+        log = (config.momentum_schedule, self.log_metric)
+        self.momentum_update = MomentumUpdate(self._start_run, self.gradient_guard, *log)
         self.run_files = RunFiles(lambda text: self.tell(text))
         self.collapse_watch = CollapseWatch(config.on_collapse)
         self.number_watch = NumberWatch()
-        self._saves = loop_state.SaveBetweenBatches(lambda: self.is_between_batches)
-        for callback in (
-            self.gradient_guard,
-            self.momentum_update,
-            self.run_files,
-            self.collapse_watch,
-            self.number_watch,
-            self._saves,
-        ):
+        watches = (self.run_files, self.collapse_watch, self.number_watch, self.saves)
+        for callback in (self.gradient_guard, self.momentum_update, *watches):
             self.add_callback(callback)
 
     def log_metric(self, name: str, value: float) -> None:
@@ -185,7 +159,7 @@ class MGRPOTrainer(GRPOTrainer):
             gold=[row.get(self.gold_column) for row in groups],
         )
         blind_inputs = [{name: value for name, value in row.items() if name != self.gold_column} for row in inputs]
-        # TRL has no momentum model to take the KL's reference from, and computes it for rows that are not learnt from
+        # TRL has no momentum model to take the KL's reference from, and computes it for rows that are not trained on
         is_reference_ours = self.args.kl_anchor == "momentum" or (is_training and self._skips_rows)
         with replaced(self, "beta", 0.0) if is_reference_ours else nullcontext():
             output = super()._generate_and_score_completions(blind_inputs)  # calls the next three methods
@@ -198,16 +172,16 @@ class MGRPOTrainer(GRPOTrainer):
 
     def _generate(self, prompts: list) -> tuple:
         """Keep the prompts as TRL asks them, with their images; sample and decode as TRL does."""
-        self.batch.prompts = prompts[:: self.batch.num_policy]
+        self.batch.asked = prompts[:: self.batch.num_policy]
         return super()._generate(prompts)
 
     @noted(WHILE_SAMPLING)
     def _generate_single_turn(
         self, prompt_ids: list, images: Any, multimodal_fields: dict, num_generations: int, *_: Any
     ) -> tuple[list[list[int]], Any]:
-        """Sample from both models; TRL goes on with the policy's completions."""
+        """Sample from both models; TRL continues with the policy's completions."""
         batch, policy = self.batch, PromptRows(prompt_ids, images, multimodal_fields, num_generations)
-        momentum = self._tokenized(batch.prompts, batch.num_momentum) if self._needs_momentum(batch) else None
+        momentum = self._tokenized(batch.asked, batch.num_momentum) if self._needs_momentum(batch) else None
         batch.policy, batch.momentum = self.sampler.sample(policy, momentum)
         return batch.policy.completion_ids, batch.policy.log_probs
 
@@ -215,13 +189,13 @@ class MGRPOTrainer(GRPOTrainer):
         if not batch.num_momentum or self.args.label_source != "frozen":
             return batch.num_momentum > 0
         # the initial model votes once on each prompt; on all processes or on none, since sampling waits for the others
-        is_new = [prompt not in self.label_memory for prompt in batch.prompts]
+        is_new = [prompt not in self.label_memory for prompt in batch.asked]
         return bool(gather(torch.tensor(is_new, device=self.accelerator.device)).any())
 
     def _calculate_rewards(self, inputs: list[dict], prompts: list, completions: list, *ids: Any) -> Tensor:
         """Vote, then let TRL collect the rewards, of which the vote's is the first.
 
-        Rows that are not learnt from become nan, which TRL leaves out of mean and std, with advantage 0.
+        Rows that are not trained on become nan, which TRL leaves out of mean and std, with advantage 0.
         """
         batch, started = self.batch, time.perf_counter()
         batch.policy = replace(batch.policy, completions=completions)
@@ -231,11 +205,11 @@ class MGRPOTrainer(GRPOTrainer):
         voters = [(batch.policy, batch.num_policy)]
         if batch.momentum is not None and known is None:
             voters.append((batch.momentum, batch.num_momentum))
-        # held-out groups are the policy's alone, and are not learnt from
+        # held-out groups are the policy's alone, and are not trained on
         method = {name: getattr(self.args, name) for name in METHOD_FIELDS} if batch.is_training else {}
         batch.labels = label(voters, self.answer_fn, self.equivalence, known, **method)
         if batch.is_training:
-            batch.visits = self.label_memory.visit(batch.prompts, batch.labels.texts, self.equivalence)
+            batch.visits = self.label_memory.visit(batch.asked, batch.labels.texts, self.equivalence)
         batch.label_seconds = time.perf_counter() - started
         rewards = super()._calculate_rewards(inputs, prompts, completions, *ids)
         check_rewards(rewards, self.reward_func_names)
@@ -249,10 +223,10 @@ class MGRPOTrainer(GRPOTrainer):
             return None
         if self.args.label_source == "gold":
             return FixedLabels(batch.gold, self.gold_scorer)
-        fresh: list[str | None] = [None] * len(batch.prompts)
+        fresh: list[str | None] = [None] * len(batch.asked)
         if batch.momentum is not None:
             fresh = label([(batch.momentum, batch.num_momentum)], self.answer_fn, self.equivalence).texts
-        memory, pairs = self.label_memory, zip(batch.prompts, fresh, strict=True)
+        memory, pairs = self.label_memory, zip(batch.asked, fresh, strict=True)
         labels = [memory[prompt].label if prompt in memory else new for prompt, new in pairs]
         return FixedLabels(labels, partial(equivalent_to_gold, equivalence=self.equivalence))
 
@@ -263,7 +237,7 @@ class MGRPOTrainer(GRPOTrainer):
     _vote_reward.__name__ = "vote"  # TRL logs a reward under its function's name
 
     def _mask_loss(self, batch: Batch, output: dict) -> None:
-        """Take the rows and tokens that are not learnt from out of the loss, and out of the count it is divided by."""
+        """Take the rows and tokens that are not trained on out of the loss, and out of the count it is divided by."""
         weights = flip_weights(batch.visits, self.args.label_flip_patience).to(self.accelerator.device)
         output["advantages"] = output["advantages"] * weights.repeat_interleave(batch.num_policy)
         spans = None
@@ -284,18 +258,17 @@ class MGRPOTrainer(GRPOTrainer):
 
         0 in rows that do not go through the model.
         """
+        is_training, config = self.batch.is_training, self.args
         size, num_tokens = output["completion_ids"].shape
-        is_skipping, config = self.batch.is_training and self._skips_rows, self.args
-        rows = rows_to_compute(output) if is_skipping else torch.arange(size)
+        rows = rows_to_compute(output) if is_training and self._skips_rows else torch.arange(size)
         kept = take_rows(output, rows)
-        policy = self.accelerator.unwrap_model(self.model)
         anchor: AbstractContextManager = nullcontext()
         if config.kl_anchor == "momentum" and self.momentum_model is not None:
             anchor = self.momentum_model.in_place_of_policy()
         elif config.kl_anchor == "initial" and self.ref_model is None:
             # as TRL has it: the base, or a copy of the adapter that training began with
+            policy = self.accelerator.unwrap_model(self.model)
             anchor = trl_utils.use_adapter(policy, "ref" if "ref" in policy.peft_config else None)
-        in_training = self.batch.is_training
         no_checkpointing = disable_gradient_checkpointing(self.model, config.gradient_checkpointing_kwargs)
         with torch.no_grad(), no_checkpointing, anchor:
             computed, _, _ = self._get_per_token_logps_and_entropies(
@@ -303,27 +276,26 @@ class MGRPOTrainer(GRPOTrainer):
                 torch.cat([kept["prompt_ids"], kept["completion_ids"]], dim=1),
                 torch.cat([kept["prompt_mask"], kept["completion_mask"]], dim=1),
                 num_tokens,
-                batch_size=config.per_device_train_batch_size if in_training else config.per_device_eval_batch_size,
+                batch_size=config.per_device_train_batch_size if is_training else config.per_device_eval_batch_size,
             )
         log_probs = computed.new_zeros(size, num_tokens)
         log_probs[rows] = computed
         return log_probs
 
     def _log_batch(self, batch: Batch, advantages: Tensor) -> None:
-        """Log the vote, and compare the gold answers with it, now that all that is learnt from is fixed."""
-        mode = "train" if batch.is_training else "eval"
-        score = self.gold_scorer if batch.is_training else self.eval_gold_scorer
+        """Log the vote, and compare the gold answers with it, now that all that is trained on is fixed."""
+        mode, score = ("train", self.gold_scorer) if batch.is_training else ("eval", self.eval_gold_scorer)
         verdicts = gold_verdicts(batch.labels, batch.gold, score)
         metrics = batch_metrics(batch, verdicts, self.args.label_flip_patience, self.accelerator.device)
         for name, value in metrics.items():
             self._metrics[mode][name].append(value)
         if batch.is_training and self.args.log_completions:
-            first_group = self.accelerator.process_index * len(batch.prompts)
+            first_group = self.args.process_index * len(batch.prompts)
             rows = completion_rows(batch, advantages.tolist(), verdicts, first_group)
             self.run_files.completion_rows = gather_object(rows)
 
     def compute_loss(self, model: nn.Module, inputs: dict, *args: Any, **kwargs: Any) -> Tensor:
-        """Compute the loss as TRL does, from the rows that are learnt from where the others are skipped."""
+        """Compute the loss as TRL does, from the rows that are trained on where the others are skipped."""
         if self._skips_rows and self.model.training:
             rows = rows_to_compute(inputs)
             self.log_metric(names.ROWS_SKIPPED, 1 - len(rows) / len(inputs["completion_ids"]))
@@ -335,8 +307,6 @@ class MGRPOTrainer(GRPOTrainer):
     def _skips_rows(self) -> bool:
         # every token is in a router's loss, and images are not counted by rows
         return self.args.skip_zero_advantage is not False and not (self.aux_loss_enabled or self._is_vlm)
-
-    # --- the models ---
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
@@ -362,15 +332,13 @@ class MGRPOTrainer(GRPOTrainer):
             forget_weights = partial(setattr, self, "_last_loaded_step", -1)
             return VLLMSampler(*common, self.vllm_generation, config, forget_weights)
         model = self._model_with_logits()
-        is_certainty_rewarded = config.reward == "self_certainty"
-        recorder = EntropyRecorder(self.temperature, config.entropy_source, with_self_certainty=is_certainty_rewarded)
-        transformers = (*common, model, recorder, self.generation_config, self.generation_kwargs)
-        layers = []
-        if self.momentum_model is not None and not self._is_vlm and config.label_source != "frozen":
-            layers = paired_layers(model, self.momentum_model)
-        if layers:
-            return TwoAdapterSampler(layers, *transformers, share_prompts=config.share_prompts)
-        return TransformersSampler(*transformers, share_prompts=config.share_prompts)
+        needs_certainty = config.reward == "self_certainty"
+        recorder = EntropyRecorder(self.temperature, config.entropy_source, with_self_certainty=needs_certainty)
+        transformers = (*common, model, recorder, self.generation_config, self.generation_kwargs, config.share_prompts)
+        pair = None if self._is_vlm or config.label_source == "frozen" else self.momentum_model
+        if pair is not None and (layers := paired_layers(model, pair)):
+            return TwoAdapterSampler(*transformers, layers)
+        return TransformersSampler(*transformers)
 
     def _model_with_logits(self) -> nn.Module:
         model = self.accelerator.unwrap_model(self.model)
@@ -406,11 +374,7 @@ class MGRPOTrainer(GRPOTrainer):
         config = self.args
         if not config.probe_prompts or not isinstance(self.train_dataset, Sized):
             return
-
-        def score(*inputs: Any) -> Tensor:
-            size = config.per_device_train_batch_size
-            return self._get_per_token_logps_and_entropies(self.model, *inputs, batch_size=size)[0]
-
+        score = partial(self._get_per_token_logps_and_entropies, batch_size=config.per_device_train_batch_size)
         log_probs_of = LogProbs(self.model, score, self.processing_class.pad_token_id)
         directories = [] if self._checkpoint is None else [Path(config.output_dir), Path(self._checkpoint).parent]
         rows = next((rows for directory in directories if (rows := load_rows(directory)) is not None), None)
@@ -418,7 +382,7 @@ class MGRPOTrainer(GRPOTrainer):
             self.model.train()  # as in training
             at_once = config.generation_batch_size // config.world_size  # no more than in training
             readers = (self._sample_policy, self.answer_fn, self.equivalence)
-            with self.without_trace():
+            with own_random_state(config.seed + config.process_index, self.accelerator.device):
                 rows = sample_probe(self.train_dataset, config.probe_prompts, at_once, *readers, log_probs_of)
         if self.accelerator.is_main_process:
             save_rows(rows, Path(config.output_dir))
@@ -431,169 +395,6 @@ class MGRPOTrainer(GRPOTrainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as TRL does, without a trace in training: the random state is put back afterwards."""
-        with self.without_trace(), noted(WHILE_EVALUATING):
+        seed = self.args.seed + self.args.process_index
+        with own_random_state(seed, self.accelerator.device), noted(WHILE_EVALUATING):
             return super().evaluate(*args, **kwargs)
-
-    @contextmanager
-    def without_trace(self) -> Iterator[None]:
-        """Within the block a random state of its own; afterwards training's again."""
-        device = self.accelerator.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(self.args.seed + self.accelerator.process_index)
-            yield
-
-    # --- checkpoints ---
-
-    @property
-    def is_between_batches(self) -> bool:
-        """Whether the next step samples a new batch; some settings train several steps on each."""
-        return self._step % (self.args.steps_per_generation * self.num_iterations) == 0
-
-    def _loop_state(self) -> loop_state.LoopState:
-        stop_event = self.collapse_watch.stop_event
-        return loop_state.LoopState(
-            num_processes=self.args.world_size,
-            micro_step=self._step,
-            metrics={name: [float(value) for value in values] for name, values in self._metrics["train"].items()},
-            loss=self._tr_loss.item(),
-            total_loss=self._total_loss_scalar,
-            last_logged=self._globalstep_last_logged,
-            seconds=time.time() - self.training_began,
-            is_training=self.model.training,
-            guard=self.gradient_guard.state_dict(),
-            stop_event=None if stop_event is None else stop_event.as_row(),
-            last_row=self.run_files.last_row,
-            completion_rows=self.run_files.completion_rows,
-        )
-
-    def restore_loop(self) -> None:
-        """Put the loop where the checkpoint left it, if there is one; to be called when training has begun."""
-        self.training_began, self.resumed = time.time(), None
-        if self._checkpoint is not None:
-            self.resumed = loop_state.read(Path(self._checkpoint), self.args.process_index)
-        if (saved := self.resumed) is None:
-            return
-        if self.resumes_run_in(Path(self.args.output_dir)):
-            self.run_files.resumed_row = saved.last_row
-        self.training_began -= saved.seconds
-        self.model.train(saved.is_training)
-        self.gradient_guard.load_state_dict(saved.guard)
-        if not self.keeps_stop:
-            self.gradient_guard.stop_reason = None
-        # loss and speed at the end are of the whole run
-        self._total_loss_scalar, self._initial_global_step = saved.total_loss, 0
-        self.state.compute_steps(self.args, self.state.max_steps)  # the recipe's, which may be forced
-        loop_state.skip_epochs(self.callback_handler.train_dataloader, int(self.state.epoch or 0))
-        if saved.num_processes == self.args.world_size:  # otherwise these numbers belong to other batches
-            self._metrics["train"].update(saved.metrics)
-            self._tr_loss += saved.loss
-            self._globalstep_last_logged, self._step = saved.last_logged, saved.micro_step
-            self.run_files.completion_rows = saved.completion_rows
-
-    def resumes_run_in(self, directory: Path) -> bool:
-        """Whether training was resumed from a checkpoint of the run in a directory."""
-        return self._checkpoint is not None and Path(self._checkpoint).parent.resolve() == directory.resolve()
-
-    def save_momentum_model(self, directory: str | Path) -> None:
-        """Save the momentum model as a plain transformers model or PEFT adapter.
-
-        Raises:
-            UserError: if there is none.
-        """
-        if self.momentum_model is None:
-            raise UserError("there is no momentum model to save; it exists once training began with N > 0.")
-        with self.momentum_model.in_place_of_policy():
-            self.save_model(str(directory))
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save as transformers does; outside of checkpoints whole, though FSDP's checkpoints are sharded.
-
-        Transformers would then save nothing, without a word.
-        """
-        if _internal_call or not self.is_fsdp_enabled:
-            super().save_model(output_dir, _internal_call)
-            return
-        plugin = self.accelerator.state.fsdp_plugin
-        kept = plugin.state_dict_type
-        plugin.set_state_dict_type("FULL_STATE_DICT")
-        try:
-            super().save_model(output_dir)
-        finally:
-            plugin.set_state_dict_type(kept)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        self._checkpoint = checkpoint
-        if checkpoint is not None:
-            loop_state.apply_learning_rate(self.args.learning_rate, self.optimizer, self.lr_scheduler)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save what transformers and TRL do, the momentum weights, labels and the loop's state: all or nothing."""
-        if not self._saves.may_save(self.control):
-            return
-        self.store_flos()
-        result = save_checkpoint(
-            Path(self._get_output_dir(trial=trial)),
-            self.state.global_step,
-            self._checkpoint_parts(),
-            self.args,
-            tell=self.tell,
-            best=lambda: self.state.best_model_checkpoint,
-        )
-        if result.stop_reason is not None:
-            self.save_stop_reason, self.control.should_training_stop = result.stop_reason, True
-        if result.checkpoint is not None and self.args.push_to_hub:
-            self._push_from_checkpoint(str(result.checkpoint))
-
-    def _checkpoint_parts(self) -> list[Part]:
-        """What writes a checkpoint, in order; each is called on all processes."""
-        is_main = self.args.should_save
-        return [
-            lambda _: self.create_model_card(model_name=Path(self.args.output_dir).name),
-            lambda directory: self.save_model(str(directory), _internal_call=True),
-            lambda directory: self._save_optimizer_and_scheduler(str(directory)),
-            lambda directory: self._save_scaler(str(directory)),
-            lambda directory: self._save_rng_state(str(directory)),
-            lambda directory: save_momentum_and_labels(
-                directory, self.momentum_model, self.label_memory, is_main=is_main
-            ),
-            lambda directory: loop_state.save(self._loop_state(), directory, self.args.process_index),
-            lambda directory: self._save_trainer_state(directory) if is_main else None,
-        ]
-
-    def _save_trainer_state(self, directory: Path) -> None:
-        self.run_files.flush()
-        exported = (*self.callback_handler.callbacks, self.control)
-        entropy_control = None
-        if self.use_adaptive_entropy:
-            entropy_control = {"entropy_coef": self.entropy_coef, "last_world_entropy": self._last_world_entropy}
-        save_trainer_state(directory, self.state, exported, entropy_control)
-
-    def create_model_card(self, model_name: str | None = None, *_: Any, **__: Any) -> None:
-        """Write M-GRPO's model card where TRL would write GRPO's."""
-        if self.is_world_process_zero():
-            path = Path(self.args.output_dir, CARD_FILE)
-            base = self.base_model or trl_utils.get_config_model_id(self.model.config)
-            is_adapter = is_peft_model(self.model)
-            text = model_card(self.args, model_name or path.parent.name, base, self.task, is_adapter=is_adapter)
-            path.write_text(text, encoding="utf-8")
-
-    def _say(self, text: str) -> None:
-        if self.accelerator.is_main_process:
-            print(f"mgrpo: {text}", file=sys.stderr)
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """Train as transformers does, but no step more where nothing is left of a run that is resumed."""
-        is_kept_stop = self.keeps_stop and self.resumed is not None and self.resumed.is_stopped
-        if is_kept_stop or self.state.global_step >= self.state.max_steps:
-            self.control.should_training_stop = True
-            return
-        super()._run_epoch(*args, **kwargs)
-
-    def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
-        """Finish as transformers does; times are of all sessions together."""
-        if self.resumed is not None:
-            start_time -= self.resumed.seconds
-            if self.keeps_stop and self.collapse_watch.stop_event is None:
-                self.collapse_watch.stop_event = self.resumed.alarm
-        return super()._finalize_training(trial, num_train_samples, start_time)

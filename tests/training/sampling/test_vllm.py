@@ -88,7 +88,7 @@ def test_a_server_that_fails_is_told_in_a_sentence(monkeypatch, make_config, fai
         client = VLLMClient(base_url=url)
         try:
             with (
-                pytest.raises(UserError, match=rf"the vLLM server at {url} failed: .*{said}.* last checkpoint by "),
+                pytest.raises(UserError, match=rf"the vLLM server at {url} failed: .*{said}.* last checkpoint"),
                 clear_server_errors(config, client),
             ):
                 client.generate([[1, 2]])
@@ -113,10 +113,10 @@ def test_a_server_that_is_not_there(monkeypatch, make_config):
     [
         (
             "".join(f"line {i}\n" for i in range(99)),
-            r"The last lines of .*/log:\nline 79\n.*line 98\nStart it anew, and",
+            r"The last lines of .*/log:\nline 79\n.*line 98\nRestart it",
         ),
-        ("", r"Its log .*/log is empty\. Start it anew"),
-        (None, r"Its log .*/log cannot be read \(No such file or directory\)\. Start it anew"),
+        ("", r"Its log .*/log is empty\. Restart it"),
+        (None, r"Its log .*/log cannot be read \(No such file or directory\)\. Restart it"),
     ],
 )
 def test_the_end_of_its_log_is_shown(tmp_path, make_config, written, said):

@@ -46,7 +46,7 @@ class MomentumModel:
         self.m = m
         self._on_cpu = on_cpu
         self._policy = policy
-        self._reshard()  # else what `named_parameters` gives may be gathered, and gone a moment later
+        self._reshard()  # else what `named_parameters` gives may be gathered, and freed a moment later
         self._parameters = {name: p for name, p in policy.named_parameters() if p.requires_grad}
         if any(isinstance(module, FullyShardedDataParallel) for module in policy.modules()):
             raise UserError(
@@ -117,13 +117,13 @@ class MomentumModel:
             self._exchange(policy_parts, stand_ins)
 
     def save(self, directory: Path, *, is_main: bool = True) -> None:
-        """Write the weights to `directory`, beside what is there; to be called on all processes.
+        """Write the weights to `directory`, next to what it holds; to be called on all processes.
 
         Args:
             directory: a checkpoint's.
             is_main: whether this process writes what all have.
         """
-        if is_main:  # a run that goes on otherwise sharded may write into a checkpoint that is there
+        if is_main:  # a run that is resumed with other shards may write into a checkpoint that is there
             (directory / FILE_NAME).unlink(missing_ok=True)
         if self._is_sharded:
             dcp.save(dict(self._weights), checkpoint_id=directory / SHARDS_NAME)

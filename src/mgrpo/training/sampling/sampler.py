@@ -91,26 +91,21 @@ def decoded(rollouts: Rollouts, processor: Any, *, is_chat: bool) -> Rollouts:
     return replace(rollouts, completions=completions)
 
 
+@dataclass
 class Sampler(ABC):
     """Samples completions of both models through one engine.
 
     This class samples one model after the other: the momentum model's weights take the policy's place meanwhile.
 
-    Args:
+    Attributes:
         generate: TRL's sampling from the weights in the model: completions as tokens, and log-probabilities or None.
         momentum_model: the second model, if there is one.
         momentum_temperature: at which it is sampled.
     """
 
-    def __init__(
-        self,
-        generate: Callable[[PromptRows], tuple[list[list[int]], list | None]],
-        momentum_model: MomentumModel | None,
-        momentum_temperature: float,
-    ) -> None:
-        self.generate = generate
-        self.momentum_model = momentum_model
-        self.momentum_temperature = momentum_temperature
+    generate: Callable[[PromptRows], tuple[list[list[int]], list | None]]
+    momentum_model: MomentumModel | None
+    momentum_temperature: float
 
     def sample(self, policy: PromptRows, momentum: PromptRows | None = None) -> tuple[Rollouts, Rollouts | None]:
         """Sample from the policy, then from the momentum model.

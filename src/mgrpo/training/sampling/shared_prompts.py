@@ -1,7 +1,7 @@
-"""A prompt that stands in many rows of a batch goes through the model once: in sampling, and in log-probabilities.
+"""A prompt of many rows of a batch goes through the model once: in sampling, and in log-probabilities.
 
 A batch of groups holds each prompt M times. Here the keys and values of each distinct prompt are computed once, every
-row goes on from those of its prompt, and gradients flow back into them. The numbers are those of whole rows, up to
+row continues from those of its prompt, and gradients flow back into them. The numbers are those of whole rows, up to
 rounding.
 """
 

@@ -1,27 +1,24 @@
 """Sampling through transformers' `generate`, with entropies read off its forward passes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 
 from mgrpo.training.patches import replaced
 from mgrpo.training.sampling.entropy import EntropyRecorder
-from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.sampling.sampler import PromptRows, Rollouts, Sampler
 from mgrpo.training.sampling.shared_prompts import generate_with_shared_prompts
 
 
+@dataclass
 class TransformersSampler(Sampler):
     """Samples one model after the other.
 
-    Args:
-        generate: as in `Sampler`.
-        momentum_model: as in `Sampler`.
-        momentum_temperature: as in `Sampler`.
+    Attributes:
         model: the one whose output has the logits.
         recorder: reads entropies.
         generation_config: what `generate` samples by; it and `generation_kwargs` hold the temperature.
@@ -29,23 +26,11 @@ class TransformersSampler(Sampler):
         share_prompts: whether each prompt goes through the model once.
     """
 
-    def __init__(
-        self,
-        generate: Callable[[PromptRows], tuple[list[list[int]], list | None]],
-        momentum_model: MomentumModel | None,
-        momentum_temperature: float,
-        model: nn.Module,
-        recorder: EntropyRecorder,
-        generation_config: GenerationConfig,
-        generation_kwargs: dict[str, Any],
-        *,
-        share_prompts: bool,
-    ) -> None:
-        super().__init__(generate, momentum_model, momentum_temperature)
-        self.model = model
-        self.recorder = recorder
-        self.generation_config, self.generation_kwargs = generation_config, generation_kwargs
-        self.share_prompts = share_prompts
+    model: PreTrainedModel
+    recorder: EntropyRecorder
+    generation_config: GenerationConfig
+    generation_kwargs: dict[str, Any]
+    share_prompts: bool
 
     def run(self, rows: PromptRows) -> Rollouts:
         """Sample from the weights in the model, with entropies."""

@@ -12,6 +12,7 @@ second adapter among the model's modules, where all that saves or wraps it would
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,18 +26,11 @@ from mgrpo.training.sampling.sampler import PromptRows, Rollouts
 from mgrpo.training.sampling.transformers_sampler import TransformersSampler
 
 
+@dataclass
 class TwoAdapterSampler(TransformersSampler):
-    """Samples both models in one batch.
+    """Samples both models in one batch, through the layers of `paired_layers`."""
 
-    Args:
-        layers: of `paired_layers`.
-        *args: as in `TransformersSampler`.
-        **kwargs: as in `TransformersSampler`.
-    """
-
-    def __init__(self, layers: list[Linear], *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.layers = layers
+    layers: list[Linear]
 
     def sample(self, policy: PromptRows, momentum: PromptRows | None = None) -> tuple[Rollouts, Rollouts | None]:
         """Sample the policy's rows and, in the same batch, the momentum model's."""

@@ -4,7 +4,7 @@ TRL's `VLLMGeneration` merges an adapter into the base, hands every weight of th
 adapter out again. Here the engine keeps the base that it loaded, and is handed the adapter's A and B alone: the
 policy's on a weight sync, the momentum model's with each generation batch. Both models' completions are then one batch
 of the engine, in which each prompt names its adapter. Full fine-tuning and server mode are TRL's own, but for the
-trajectory entropies, and for the sentence in which a server's failure is told.
+trajectory entropies, and for the message when a server fails.
 """
 
 import itertools
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from mgrpo.training.sampling.sampler import PromptRows, Rollouts, Sampler
 from mgrpo.training.sampling.vllm_server import clear_server_errors
 
 NUM_TOP = 20
-"""The most log-probabilities a token that vLLM gives unless it is told otherwise."""
+"""The most log-probabilities a token that vLLM gives by default."""
 RAM = Path("/dev/shm")
 
 
@@ -72,29 +73,19 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+@dataclass
 class VLLMSampler(Sampler):
     """Samples through vLLM: two adapters in one batch, full weights one model after the other.
 
-    Args:
-        generate: as in `Sampler`.
-        momentum_model: as in `Sampler`.
-        momentum_temperature: as in `Sampler`.
+    Attributes:
         engine: one of the two below.
         config: the run's.
         forget_weights: makes TRL hand over the weights in the model before it samples next.
     """
 
-    def __init__(
-        self,
-        generate: Callable[[PromptRows], tuple[list[list[int]], list | None]],
-        momentum_model: MomentumModel | None,
-        momentum_temperature: float,
-        engine: "EntropyGeneration",
-        config: MGRPOConfig,
-        forget_weights: Callable[[], None],
-    ) -> None:
-        super().__init__(generate, momentum_model, momentum_temperature)
-        self.engine, self.config, self.forget_weights = engine, config, forget_weights
+    engine: "EntropyGeneration"
+    config: MGRPOConfig
+    forget_weights: Callable[[], None]
 
     def sample(self, policy: PromptRows, momentum: PromptRows | None = None) -> tuple[Rollouts, Rollouts | None]:
         """Sample in one batch where the engine holds both adapters."""
@@ -182,7 +173,7 @@ class AdapterGeneration(EntropyGeneration):
             super().__init__(model=model, **kwargs)
 
     def sync_weights(self) -> None:
-        """Hand the engine the adapter that stands in the model, in place of the one that it had from here."""
+        """Hand the engine the adapter in the model, in place of the one handed over before."""
         self._policy = self._hand_over(self._policy)
         self.llm.reset_prefix_cache()
 

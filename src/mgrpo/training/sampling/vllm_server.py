@@ -15,7 +15,7 @@ LAST_LINES, MOST_OF_LOG = 20, 8192
 
 @contextmanager
 def clear_server_errors(config: MGRPOConfig, client: Any = None) -> Iterator[None]:
-    """Within the block a vLLM server that is gone, silent or out of order ends the run with a clear message.
+    """Within the block a vLLM server that is unreachable, silent or broken ends the run with a clear message.
 
     Args:
         config: which says whether there is one, and where.
@@ -40,7 +40,7 @@ def clear_server_errors(config: MGRPOConfig, client: Any = None) -> Iterator[Non
         where = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
         raise UserError(
             f"the vLLM server at {where} failed: {str(error).rstrip('.'):.500}. {_end_of_log(config.vllm_server_log)}"
-            "Start it anew, and go on from the last checkpoint by the same command."
+            "Restart it, then rerun the same command to resume from the last checkpoint."
         ) from error
 
 

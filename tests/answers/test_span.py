@@ -5,9 +5,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from mgrpo.answers import boxed, get_extractor
+from mgrpo.answers.span import answer_tokens
 from mgrpo.embedded.model import build_tokenizer
 from mgrpo.embedded.task import extract_answer
-from mgrpo.training.answer_span import answer_tokens
 
 
 @pytest.fixture(scope="module")

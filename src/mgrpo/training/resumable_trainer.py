@@ -1,0 +1,217 @@
+"""A trainer whose runs can be resumed as if they had not stopped: what transformers' checkpoints leave out.
+
+`MGRPOTrainer` is the method; this is what it is built on. The files are described in `checkpointing/`.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import is_peft_model
+from torch import nn
+from trl import GRPOTrainer
+from trl.trainer import utils as trl_utils
+
+from mgrpo.errors import UserError
+from mgrpo.training.callbacks import FiniteGradients, RunFiles
+from mgrpo.training.checkpointing import loop_state
+from mgrpo.training.checkpointing.parts import save_momentum_and_labels, save_trainer_state
+from mgrpo.training.checkpointing.save import Part, save_checkpoint
+from mgrpo.training.collapse_callback import CollapseWatch
+from mgrpo.training.label_memory import LabelMemory
+from mgrpo.training.model_card import CARD_FILE, model_card
+from mgrpo.training.sampling.momentum_model import MomentumModel
+
+
+class ResumableTrainer(GRPOTrainer):
+    """TRL's trainer with complete checkpoints.
+
+    Attributes:
+        momentum_model: None before training begins, and where there is none.
+        label_memory: each prompt's last label.
+        gradient_guard: a callback of the run.
+        run_files: a callback of the run.
+        collapse_watch: a callback of the run.
+        saves: a callback of the run, which makes a save that falls due within a batch wait for its end.
+        resumed: the state that the run continues from, or None.
+        training_began: when, in seconds since the epoch, without the time between sessions.
+        keeps_stop: whether a run that had stopped itself when its checkpoint was saved stays stopped when resumed.
+        save_stop_reason: why training was stopped where a checkpoint could not be saved.
+        base_model: what the model card calls the model that training began with; None: as its configuration does.
+        task: what the model card calls the task; None: a data set of the caller's.
+        tell: says on the main process what a person should know.
+    """
+
+    momentum_model: MomentumModel | None
+    label_memory: LabelMemory
+    gradient_guard: FiniteGradients
+    run_files: RunFiles
+    collapse_watch: CollapseWatch
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.saves = loop_state.SaveBetweenBatches(lambda: self.is_between_batches)
+        self._checkpoint: str | None = None
+        self.resumed: loop_state.LoopState | None = None
+        self.training_began = time.time()
+        self.keeps_stop = False
+        self.save_stop_reason: str | None = None
+        self.base_model: str | None = None
+        self.task: str | None = None
+        self.tell: Callable[[str], None] = self._say
+        super().__init__(*args, **kwargs)
+
+    @property
+    def is_between_batches(self) -> bool:
+        """Whether the next step samples a new batch; some settings train several steps on each."""
+        return self._step % (self.args.steps_per_generation * self.num_iterations) == 0
+
+    def _loop_state(self) -> loop_state.LoopState:
+        stop_event = self.collapse_watch.stop_event
+        return loop_state.LoopState(
+            num_processes=self.args.world_size,
+            micro_step=self._step,
+            metrics={name: [float(value) for value in values] for name, values in self._metrics["train"].items()},
+            loss=self._tr_loss.item(),
+            total_loss=self._total_loss_scalar,
+            last_logged=self._globalstep_last_logged,
+            seconds=time.time() - self.training_began,
+            is_training=self.model.training,
+            guard=self.gradient_guard.state_dict(),
+            stop_event=None if stop_event is None else stop_event.as_row(),
+            last_row=self.run_files.last_row,
+            completion_rows=self.run_files.completion_rows,
+        )
+
+    def restore_loop(self) -> None:
+        """Put the loop where the checkpoint left it, if there is one; to be called when training has begun."""
+        self.training_began, self.resumed = time.time(), None
+        if self._checkpoint is not None:
+            self.resumed = loop_state.read(Path(self._checkpoint), self.args.process_index)
+        if (saved := self.resumed) is None:
+            return
+        if self.resumes_run_in(Path(self.args.output_dir)):
+            self.run_files.resumed_row = saved.last_row
+        self.training_began -= saved.seconds
+        self.model.train(saved.is_training)
+        self.gradient_guard.load_state_dict(saved.guard)
+        if not self.keeps_stop:
+            self.gradient_guard.stop_reason = None
+        # loss and speed at the end are of the whole run
+        self._total_loss_scalar, self._initial_global_step = saved.total_loss, 0
+        self.state.compute_steps(self.args, self.state.max_steps)  # the recipe's, which may be forced
+        loop_state.skip_epochs(self.callback_handler.train_dataloader, int(self.state.epoch or 0))
+        if saved.num_processes == self.args.world_size:  # otherwise these numbers belong to other batches
+            self._metrics["train"].update(saved.metrics)
+            self._tr_loss += saved.loss
+            self._globalstep_last_logged, self._step = saved.last_logged, saved.micro_step
+            self.run_files.completion_rows = saved.completion_rows
+
+    def resumes_run_in(self, directory: Path) -> bool:
+        """Whether training was resumed from a checkpoint of the run in a directory."""
+        return self._checkpoint is not None and Path(self._checkpoint).parent.resolve() == directory.resolve()
+
+    def save_momentum_model(self, directory: str | Path) -> None:
+        """Save the momentum model as a plain transformers model or PEFT adapter.
+
+        Raises:
+            UserError: if there is none.
+        """
+        if self.momentum_model is None:
+            raise UserError("there is no momentum model to save; it exists once training began with N > 0.")
+        with self.momentum_model.in_place_of_policy():
+            self.save_model(str(directory))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save as transformers does; outside of checkpoints whole, though FSDP's checkpoints are sharded.
+
+        Transformers would then save nothing, without a word.
+        """
+        if _internal_call or not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        plugin = self.accelerator.state.fsdp_plugin
+        kept = plugin.state_dict_type
+        plugin.set_state_dict_type("FULL_STATE_DICT")
+        try:
+            super().save_model(output_dir)
+        finally:
+            plugin.set_state_dict_type(kept)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        self._checkpoint = checkpoint
+        if checkpoint is not None:
+            loop_state.apply_learning_rate(self.args.learning_rate, self.optimizer, self.lr_scheduler)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save what transformers and TRL do, the momentum weights, labels and the loop's state: all or nothing."""
+        if not self.saves.may_save(self.control):
+            return
+        self.store_flos()
+        result = save_checkpoint(
+            Path(self._get_output_dir(trial=trial)),
+            self.state.global_step,
+            self._checkpoint_parts(),
+            self.args,
+            tell=self.tell,
+            best=lambda: self.state.best_model_checkpoint,
+        )
+        if result.stop_reason is not None:
+            self.save_stop_reason, self.control.should_training_stop = result.stop_reason, True
+        if result.checkpoint is not None and self.args.push_to_hub:
+            self._push_from_checkpoint(str(result.checkpoint))
+
+    def _checkpoint_parts(self) -> list[Part]:
+        """What writes a checkpoint, in order; each is called on all processes."""
+        is_main = self.args.should_save
+        return [
+            lambda _: self.create_model_card(model_name=Path(self.args.output_dir).name),
+            lambda directory: self.save_model(str(directory), _internal_call=True),
+            lambda directory: self._save_optimizer_and_scheduler(str(directory)),
+            lambda directory: self._save_scaler(str(directory)),
+            lambda directory: self._save_rng_state(str(directory)),
+            lambda directory: save_momentum_and_labels(
+                directory, self.momentum_model, self.label_memory, is_main=is_main
+            ),
+            lambda directory: loop_state.save(self._loop_state(), directory, self.args.process_index),
+            lambda directory: self._save_trainer_state(directory) if is_main else None,
+        ]
+
+    def _save_trainer_state(self, directory: Path) -> None:
+        self.run_files.flush()
+        exported = (*self.callback_handler.callbacks, self.control)
+        entropy_control = None
+        if self.use_adaptive_entropy:
+            entropy_control = {"entropy_coef": self.entropy_coef, "last_world_entropy": self._last_world_entropy}
+        save_trainer_state(directory, self.state, exported, entropy_control)
+
+    def create_model_card(self, model_name: str | None = None, *_: Any, **__: Any) -> None:
+        """Write M-GRPO's model card where TRL would write GRPO's."""
+        if self.is_world_process_zero():
+            path = Path(self.args.output_dir, CARD_FILE)
+            base = self.base_model or trl_utils.get_config_model_id(self.model.config)
+            is_adapter = is_peft_model(self.model)
+            text = model_card(self.args, model_name or path.parent.name, base, self.task, is_adapter=is_adapter)
+            path.write_text(text, encoding="utf-8")
+
+    def _say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            print(f"mgrpo: {text}", file=sys.stderr)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Train as transformers does, but no step more where nothing is left of a run that is resumed."""
+        is_kept_stop = self.keeps_stop and self.resumed is not None and self.resumed.is_stopped
+        if is_kept_stop or self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
+        """Finish as transformers does; times are of all sessions together."""
+        if self.resumed is not None:
+            start_time -= self.resumed.seconds
+            if self.keeps_stop and self.collapse_watch.stop_event is None:
+                self.collapse_watch.stop_event = self.resumed.alarm
+        return super()._finalize_training(trial, num_train_samples, start_time)
