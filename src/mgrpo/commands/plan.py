@@ -22,7 +22,7 @@ from mgrpo.training.config import MGRPOConfig, has_momentum_model
 ASSUMED_PROMPT_LENGTH = 512
 """In tokens, where the recipe sets no max_prompt_length."""
 WITHOUT_A_GPU = {"use_cpu": True, "bf16": False, "fp16": False, "report_to": "none", "deepspeed": None, "fsdp": None}
-"""What keeps a configuration from asking for hardware and packages that the planning machine need not have."""
+"""Values with which a configuration asks for no hardware and no package that the planning machine may lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def _setting(
 
 
 def render(planned: Plan) -> RenderableType:
-    """A plan as a table, what follows from it, and what to change."""
+    """A plan as a table, and whether it fits."""
     shape, setting = planned.shape, planned.setting
     table = Table(
         title=f"{_count(shape.parameters)} parameters on {setting.gpus} x {setting.gpu_memory / GIB:g} GiB, "
