@@ -34,8 +34,9 @@ def test_counts(config):
 
 
 def test_an_adapter_is_counted_where_one_is_trained(config):
-    adapter = ModelConfig(use_peft=True, lora_r=3, lora_target_modules=["q_proj"])
-    assert read_shape(config, adapter).adapter == 2 * 3 * (8 + 8)  # A and B of two layers
+    adapter = ModelConfig(use_peft=True, lora_r=3, lora_target_modules=["q_proj", "k_proj"])
+    # A and B in two layers: queries 8 to 8, keys 8 to 4
+    assert read_shape(config, adapter).adapter == 2 * 3 * (8 + 8 + 8 + 4)
 
 
 def test_modules_that_do_not_exist(config):
