@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -146,8 +146,7 @@ class RunReader:
             if content is None and (directory / name).exists()
         ]
         secrets = _secrets(recipe)
-        is_evaluation = (directory / SAMPLES_FILE).exists()
-        metrics = directory / METRICS_FILE
+        is_evaluation, metrics = (directory / SAMPLES_FILE).exists(), directory / METRICS_FILE
         rows, num_lost = self._rows.if_exists(metrics) or ([], 0)
         status = metrics.stat() if metrics.exists() else None
         if num_lost:
@@ -248,8 +247,8 @@ def _without(content: Any, secrets: Sequence[str]) -> Any:
             content = content.replace(secret, SECRET)
         return content
     if isinstance(content, RecipeFile):
-        given, defaults, fields = (_without(p, secrets) for p in (content.given, content.defaults, content.fields))
-        return RecipeFile(given, defaults, fields, content.given_names)
+        parts = {name: _without(getattr(content, name), secrets) for name in ("given", "defaults", "fields")}
+        return replace(content, **parts)
     if isinstance(content, dict):
         return {name: _without(value, secrets) for name, value in content.items()}
     if isinstance(content, list):
@@ -280,10 +279,8 @@ def _runs_in(directory: Path) -> list[Path]:
     """A run itself; of an evaluation, the samples of each model on each benchmark."""
     if any((directory / name).exists() for name in (METRICS_FILE, CONFIG_FILE)):
         return [directory]
-    evaluated = sorted(path.parent for path in directory.glob(f"*/{METRICS_FILE}"))
-    evaluated += sorted(path.parent for path in directory.glob(f"*/*/{METRICS_FILE}"))
-    samples = [path for path in evaluated if (path / SAMPLES_FILE).exists()]
-    return samples or [directory]
+    found = [path for depth in ("*", "*/*") for path in sorted(directory.glob(f"{depth}/{METRICS_FILE}"))]
+    return [path.parent for path in found if path.with_name(SAMPLES_FILE).exists()] or [directory]
 
 
 def run_labels(directories: Sequence[Path]) -> list[str]:
