@@ -83,7 +83,6 @@ class MGRPOTrainer(ResumableTrainer):
 
     Attributes:
         batch: the last generation batch.
-        momentum_model: None before training begins, and where N is 0.
 
     Raises:
         UserError: for a setting that the vote cannot work with.
