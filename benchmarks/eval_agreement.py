@@ -22,9 +22,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from mgrpo.evaluation.benchmarks import load_benchmark
+from mgrpo.evaluation.benchmarks import OF_HARNESS, load_benchmark
 from mgrpo.evaluation.harness import load_harness
-from mgrpo.evaluation.harness_benchmarks import OF_HARNESS
 from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.tasks.read import read_columns
 

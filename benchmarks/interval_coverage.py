@@ -96,7 +96,7 @@ def coverage_of_differences(rng: np.random.Generator, num: int, k: int, trials: 
     for _ in range(trials):
         chance = rng.beta(0.5, 0.5, num)
         better = np.minimum(chance + 0.05, 1)
-        found = paired_difference(rng.binomial(k, better) / k, rng.binomial(k, chance) / k)
+        found = paired_difference([(rng.binomial(k, better) / k, rng.binomial(k, chance) / k)])
         held += found.low <= BETTER <= found.high
         width += found.high - found.low
     return f"{100 * held / trials:.1f} ({100 * width / trials:.1f})"

@@ -7,9 +7,9 @@ import torch
 
 from mgrpo.cli import main
 from mgrpo.commands.evaluate import _evaluated_model, _find_models, _select_models, load_momentum_of_checkpoint
-from mgrpo.evaluation.prepare import EvalSettings
 from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.evaluation.results import read_results
+from mgrpo.evaluation.runner import EvalSettings
 from mgrpo.models.load import load_model
 
 SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_strategy", "no", "--save_steps", "1", "--quiet"]

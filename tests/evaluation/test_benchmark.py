@@ -1,13 +1,28 @@
-"""Verdicts on answers, and what of a benchmark the user's settings change."""
+"""Verdicts on answers, what the user's settings change, and questions in the embedded model's tokens."""
+
+from dataclasses import replace
 
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmark import Verdict, answer_judge, as_asked, digest_of_questions, installed_version
+from mgrpo.evaluation.benchmark import (
+    Benchmark,
+    Verdict,
+    answer_judge,
+    as_asked,
+    digest_of_prompt,
+    digest_of_questions,
+    encode_questions,
+    installed_version,
+    template_of,
+)
 from mgrpo.evaluation.protocols import SamplingSettings
+from mgrpo.evaluation.results import Source
+from mgrpo.models.load import load_tokenizer
 from mgrpo.tasks.task import Task
 
 TASK = Task({"prompt": ["1+1=", "2+2="], "answer": ["2", "4"]}, extractor="number", equivalence="number")
+ASKED = Task({"prompt": ["12+3=", " ", "47+8*3=", "1+1="], "answer": ["15", "1", "", "2"]}, extractor="number")
 
 
 def test_answers_are_read_and_compared_with_gold():
@@ -58,3 +73,42 @@ def test_the_digest_is_of_the_questions_alone():
 
 def test_versions():
     assert installed_version("torch") and installed_version("no-such-package") is None
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("embedded")
+
+
+def benchmark(task=ASKED, harness=None):
+    source = Source("lm-eval", "0.4.13", "a", None, None, None, "0" * 64)
+    return Benchmark("mine", task, answer_judge(task), harness, source, None, "number, math")
+
+
+def encode(tokenizer, context=None, **settings):
+    return encode_questions(benchmark(), tokenizer, SamplingSettings(**{"max_tokens": 10, **settings}), context)
+
+
+def test_questions_without_text_or_right_answer_are_no_rows(tokenizer):
+    questions = encode(tokenizer)
+    assert questions.rows == [0, 3]  # the second has no text, the third no right answer
+    assert tokenizer.decode(questions.ids[0]).replace(" ", "") == "12+3="
+    assert questions.gold[3] == "2" and questions.texts[0] == "12+3=" and not questions.is_chat
+
+
+def test_prompt_and_completion_must_fit_into_the_context(tokenizer):
+    longest = max(len(encode(tokenizer).ids[row]) for row in (0, 3))
+    assert encode(tokenizer, context=longest + 10).rows == [0, 3]
+    with pytest.raises(UserError, match="max_tokens is 10, .*mine.*set max_tokens to 9 or less"):
+        encode(tokenizer, context=longest + 9)
+
+
+def test_the_template_is_named():
+    own = replace(ASKED, prompt_template="Q: {prompt}")
+    assert template_of(benchmark(own, harness=["a question"])) == "Q: {prompt}"
+    assert template_of(benchmark(harness=["a question"])) == "lm-eval's own"
+    assert template_of(benchmark()) == "{prompt}"
+
+
+def test_prompts_are_told_apart_by_their_tokens():
+    assert digest_of_prompt([1, 2]) == digest_of_prompt([1, 2]) != digest_of_prompt([12])

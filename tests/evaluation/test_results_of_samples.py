@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mgrpo.evaluation.benchmark import Benchmark
-from mgrpo.evaluation.prompts import Questions
+from mgrpo.evaluation.benchmark import Benchmark, Questions
 from mgrpo.evaluation.results import Model, Source
 from mgrpo.evaluation.results_of_samples import measure_samples, write_for_report
 from mgrpo.evaluation.store import Sample

@@ -7,7 +7,6 @@ from mgrpo.evaluation import statistics as intervals
 from mgrpo.evaluation.statistics import (
     estimate,
     estimate_mean,
-    mean_paired_difference,
     paired_difference,
     sign_flip_p,
 )
@@ -182,23 +181,23 @@ def test_models_are_compared_on_the_same_questions(rng):
     # Questions of very different difficulty, the second model solves each a little less often
     hard = rng.random(50)
     first, second = hard + 0.05, hard + rng.normal(0, 0.02, 50)
-    found = paired_difference(first, second)
+    found = paired_difference([(first, second)])
     assert found.value == pytest.approx(float((first - second).mean()))
     assert (found.low, found.high) == (estimate(first - second).low, estimate(first - second).high)
     assert found.high - found.low < 0.02 < estimate(first).high - estimate(first).low
     assert found.p_questions < 0.001
     assert found.p_runs is None
-    other = paired_difference(second, first)
+    other = paired_difference([(second, first)])
     assert (other.value, other.p_questions) == (pytest.approx(-found.value), found.p_questions)
 
 
 def test_equal_models():
-    found = paired_difference([1, 0, 1, 0.5], [1, 0, 1, 0.5])
+    found = paired_difference([([1, 0, 1, 0.5], [1, 0, 1, 0.5])])
     assert (found.value, found.low, found.high, found.p_questions) == (0, 0, 0, 1)
 
 
 def test_one_question():
-    found = paired_difference([1.0], [0.0])
+    found = paired_difference([([1.0], [0.0])])
     assert (found.value, found.p_questions) == (1.0, 1.0)
     assert np.isnan([found.low, found.high]).all()
 
@@ -206,7 +205,7 @@ def test_one_question():
 def test_methods_are_compared_over_runs():
     # Better by 0.2 in each of three runs: the signs of three runs agree in 2 of 8 cases
     first = np.tile([1.0, 0.5, 0.25, 0.75], (3, 1))
-    found = paired_difference(first, first - 0.2)
+    found = paired_difference([(first, first - 0.2)])
     assert found.p_runs == 2 / 8
     # and so do those of four questions, in 2 of 16
     assert found.p_questions == 2 / 16
@@ -216,10 +215,10 @@ def test_methods_are_compared_over_runs():
 def test_a_single_run_is_compared_with_each():
     base = [0.0, 0.5, 0.5]
     runs = [[1.0, 0.5, 0.5], [0.0, 0.5, 1.0]]
-    found = paired_difference(runs, base)
+    found = paired_difference([(runs, base)])
     # Differences 1 0 0 and 0 0 1/2: mean 1/4; of the runs 1/3 and 1/6, whose signs agree in 2 of 4 cases
     assert (found.value, found.p_runs) == (pytest.approx(0.25), 0.5)
-    assert paired_difference(base, runs).value == pytest.approx(-0.25)
+    assert paired_difference([(base, runs)]).value == pytest.approx(-0.25)
 
 
 def test_a_mean_over_benchmarks(rng):
@@ -252,17 +251,15 @@ def test_runs_are_drawn_once_for_all_benchmarks():
 def test_a_mean_difference_over_benchmarks():
     # Differences 1 and 0 on the one, 1/2 on each of three others: mean 1/2 and 1/2. The weights of the signs are
     # 1/4 and three times 1/12, all of which agree in 2 of 16 cases
-    found = mean_paired_difference([([1.0, 0.5], [0.0, 0.5]), ([0.5] * 3, [0.0] * 3)])
+    found = paired_difference([([1.0, 0.5], [0.0, 0.5]), ([0.5] * 3, [0.0] * 3)])
     assert (found.value, found.p_questions, found.p_runs) == (pytest.approx(0.5), 2 / 16, None)
-    alone = mean_paired_difference([([1.0, 0.5], [0.0, 0.5])])
-    assert alone == paired_difference([1.0, 0.5], [0.0, 0.5])
 
 
 def test_what_cannot_be_compared():
     with pytest.raises(ValueError, match="3 questions cannot be paired with 2"):
-        paired_difference([1, 2, 3], [1, 2])
+        paired_difference([([1, 2, 3], [1, 2])])
     with pytest.raises(ValueError, match="2 runs cannot be paired with 3"):
-        paired_difference(np.ones((2, 4)), np.ones((3, 4)))
+        paired_difference([(np.ones((2, 4)), np.ones((3, 4)))])
     with pytest.raises(ValueError, match="not finite"):
         estimate([0.5, float("nan")])
     with pytest.raises(ValueError, match="scores must be of questions"):

@@ -81,7 +81,8 @@ def test_lines_are_compared_by_benchmark_and_together(line, right):
     first, second = ({"math500": right(chance), "aime24": right(chance, num=10)} for chance in (0.7, 0.4))
     of_math, of_aime, mean = compare_lines(line("a", first), line("b", second))
     assert [found.benchmark for found in (of_math, of_aime, mean)] == ["math500", "aime24", None]
-    assert of_math.difference == paired_difference(first["math500"].mean(axis=1), second["math500"].mean(axis=1))
+    scores = (first["math500"].mean(axis=1), second["math500"].mean(axis=1))
+    assert of_math.difference == paired_difference([scores])
     assert mean.difference.value == pytest.approx((of_math.difference.value + of_aime.difference.value) / 2)
     assert (mean.num_questions, mean.num_runs) == (50, 1)
 

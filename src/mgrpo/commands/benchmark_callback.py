@@ -19,10 +19,9 @@ from transformers import (
 )
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmark import Benchmark
+from mgrpo.evaluation.benchmark import Benchmark, Questions, encode_questions
 from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
 from mgrpo.evaluation.engines import TransformersEngine
-from mgrpo.evaluation.prompts import Questions, encode_questions
 from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
 from mgrpo.evaluation.runner import sample_batch
 from mgrpo.recipes.recipe import DataArguments

@@ -14,11 +14,10 @@ from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmark import installed_version
 from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
 from mgrpo.evaluation.engines import Engine, TransformersEngine, VllmEngine, check_engine
-from mgrpo.evaluation.prepare import EvalSettings, EvaluatedModel
 from mgrpo.evaluation.protocols import apply_protocol
 from mgrpo.evaluation.render import export_grids, show_grids
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, INITIAL, MOMENTUM_SUFFIX, Model, Weights
-from mgrpo.evaluation.runner import evaluate
+from mgrpo.evaluation.runner import EvalSettings, EvaluatedModel, evaluate
 from mgrpo.evaluation.table_rows import read_lines
 from mgrpo.evaluation.tables import benchmark_grid, metric_grid
 from mgrpo.models.load import DTYPES, load_config, load_model, load_tokenizer

@@ -5,22 +5,101 @@ ask for a box (docs/evaluation.md has the table). `mgrpo.answers` judges answers
 verdict is kept next to ours.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from mgrpo.answers import get_equivalence, get_extractor
+from mgrpo.answers import boxed, number
 from mgrpo.errors import UserError, did_you_mean
 from mgrpo.evaluation.benchmark import Benchmark, answer_judge, as_asked, digest_of_questions, installed_version
 from mgrpo.evaluation.code_benchmarks import load_livecodebench, load_mbpp
 from mgrpo.evaluation.harness import LIBRARY, HarnessQuestion, load_harness, require_harness
-from mgrpo.evaluation.harness_benchmarks import OF_HARNESS
 from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.evaluation.results import Source
+from mgrpo.tasks.load import PLACEHOLDER
+from mgrpo.tasks.math import TEMPLATE as BOX_TEMPLATE
 from mgrpo.tasks.read import READERS, read_columns
 from mgrpo.tasks.registry import TASKS, installed_tasks, load_task
-from mgrpo.tasks.task import Task, is_known
+from mgrpo.tasks.task import Columns, Task, is_known
 
+
+@dataclass(frozen=True)
+class HarnessSpec:
+    """How a benchmark is taken from lm-evaluation-harness.
+
+    Attributes:
+        summary: what it is.
+        configs: paths under the library's `tasks/`.
+        extractor, equivalence: how an answer is read, and when two are equal.
+        question: the column that is asked; None: the library's own prompt.
+        template: text around the question.
+        read_gold: reads the gold answer out of the library's target.
+        filter_name: the library's filter whose output its metric is given.
+        prepare: puts a local copy's columns into the form that the library reads.
+    """
+
+    summary: str
+    configs: tuple[str, ...]
+    extractor: str
+    equivalence: str
+    question: str | None = None
+    template: str = PLACEHOLDER
+    read_gold: Callable[[str], str | None] = str.strip
+    filter_name: str = "none"
+    prepare: Callable[[Columns], Columns] = dict
+
+
+def _with_solution(columns: Columns) -> Columns:
+    """For copies of MATH-500 without solutions: the library reads the answer out of the box of a solution."""
+    if "solution" in columns or "answer" not in columns:
+        return columns
+    return {**columns, "solution": [f"\\boxed{{{boxed(str(a)) or a}}}" for a in columns["answer"]]}
+
+
+def _capitalized(columns: Columns) -> Columns:
+    """For copies of AIME 2024 with the column names of the other years."""
+    return {name.capitalize() if name in ("problem", "answer") else name: values for name, values in columns.items()}
+
+
+_SUBJECTS = (
+    *("biology", "business", "chemistry", "computer_science", "economics", "engineering", "health", "history"),
+    *("law", "math", "other", "philosophy", "physics", "psychology"),
+)
+_boxed = partial(HarnessSpec, template=BOX_TEMPLATE, extractor="boxed", equivalence="math")
+_gpqa = partial(
+    HarnessSpec,
+    read_gold=lambda target: target.strip().strip("()"),
+    extractor="choice:ABCD",
+    equivalence="choice",
+    filter_name="flexible-extract",
+)
+
+OF_HARNESS: dict[str, HarnessSpec] = {
+    "math500": _boxed(
+        "500 problems of MATH", ("hendrycks_math/hendrycks_math500.yaml",), question="problem", prepare=_with_solution
+    ),
+    "aime24": _boxed("AIME 2024, 30 problems", ("aime/aime24.yaml",), question="Problem", prepare=_capitalized),
+    "aime25": _boxed("AIME 2025, 30 problems", ("aime/aime25.yaml",), question="problem"),
+    "gpqa_diamond": _gpqa("GPQA diamond, 198 questions", ("gpqa/cot_zeroshot/gpqa_diamond_cot_zeroshot.yaml",)),
+    "gpqa_main": _gpqa("GPQA main, 448 questions", ("gpqa/cot_zeroshot/gpqa_main_cot_zeroshot.yaml",)),
+    "mmlu_pro": HarnessSpec(
+        "MMLU-Pro, 12,032 questions of 14 subjects in turn",
+        tuple(f"mmlu_pro/mmlu_pro_{subject}.yaml" for subject in _SUBJECTS),
+        extractor="choice:ABCDEFGHIJ",
+        equivalence="choice",
+        filter_name="custom-extract",
+    ),
+    "gsm8k": HarnessSpec(
+        "GSM8K, 1,319 word problems",
+        ("gsm8k/gsm8k-cot-zeroshot.yaml",),
+        read_gold=number,
+        extractor="number",
+        equivalence="number",
+        filter_name="flexible-extract",
+    ),
+}
+"""Benchmarks of lm-evaluation-harness by name."""
 OF_TASKS: dict[str, tuple[str, str, str]] = {
     "amc23": ("AMC 12 of 2022 and 2023, 83 problems", "math:AI-MO/aimo-validation-amc", "train"),
 }
@@ -76,16 +155,16 @@ def load_benchmark(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit}; set it to 1 or more, or leave it out for all questions")
-    for get, value in ((get_extractor, settings.answer_extractor), (get_equivalence, settings.answer_equivalence)):
-        if value is not None:
-            get(value)
     file = None if data is None or name not in BENCHMARKS else _local_file(name, Path(data))
-    if name in OF_HARNESS:
-        benchmark = _load_from_harness(name, settings, file, limit)
-    elif name in OF_CODE:
+    if name in OF_CODE:
         benchmark = OF_CODE[name][1](settings, file, limit)
     else:
-        benchmark = _load_from_task(name, settings, file, limit)
+        load = _load_from_harness if name in OF_HARNESS else _load_from_task
+        task, questions, source = load(name, settings, file, limit)
+        task = as_asked(task, settings)
+        compared = task.equivalence if task.score is None else "then the task's own checker"
+        scoring = f"{task.extractor}, {compared}"
+        benchmark = Benchmark(name, task, answer_judge(task), questions, source, limit, scoring)
     if not any(is_known(gold) for gold in benchmark.task.columns.get("answer", ())):
         raise UserError(f"{name} has no right answers, so nothing can be measured; name a data set that has them")
     return benchmark
@@ -105,7 +184,10 @@ def _local_file(name: str, data: Path) -> str:
     )
 
 
-def _load_from_harness(name: str, settings: SamplingSettings, file: str | None, limit: int | None) -> Benchmark:
+Loaded = tuple[Task, list[HarnessQuestion] | None, Source]
+
+
+def _load_from_harness(name: str, settings: SamplingSettings, file: str | None, limit: int | None) -> Loaded:
     spec, seed = OF_HARNESS[name], settings.dataset_seed
     columns = None if file is None else spec.prepare(read_columns(file, split="test", dataset_config=None))
     questions = load_harness(spec.configs, columns, seed, metric="exact_match", filter_name=spec.filter_name)[:limit]
@@ -119,11 +201,10 @@ def _load_from_harness(name: str, settings: SamplingSettings, file: str | None, 
         equivalence=spec.equivalence,
     )
     configs = spec.configs[0] if len(spec.configs) == 1 else f"{spec.configs[0]} and {len(spec.configs) - 1} more"
-    source = Source(LIBRARY, require_harness(), configs, file, None, seed, digest_of_questions(task))
-    return _judged_by_answers(name, task, settings, questions, source, limit)
+    return task, questions, Source(LIBRARY, require_harness(), configs, file, None, seed, digest_of_questions(task))
 
 
-def _load_from_task(name: str, settings: SamplingSettings, file: str | None, limit: int | None) -> Benchmark:
+def _load_from_task(name: str, settings: SamplingSettings, file: str | None, limit: int | None) -> Loaded:
     task_name, split = name, settings.split
     if name in OF_TASKS:
         _, task_name, split = OF_TASKS[name]
@@ -144,17 +225,4 @@ def _load_from_task(name: str, settings: SamplingSettings, file: str | None, lim
     library = "reasoning-gym" if generator == "reasoning_gym" else None
     version, split_read = library and installed_version(library), None if file else split
     source = Source(library, version, task_name, file, split_read, settings.dataset_seed, digest_of_questions(task))
-    return _judged_by_answers(name, task, settings, None, source, limit)
-
-
-def _judged_by_answers(
-    name: str,
-    task: Task,
-    settings: SamplingSettings,
-    questions: list[HarnessQuestion] | None,
-    source: Source,
-    limit: int | None,
-) -> Benchmark:
-    task = as_asked(task, settings)
-    compared = task.equivalence if task.score is None else "then the task's own checker"
-    return Benchmark(name, task, answer_judge(task), questions, source, limit, f"{task.extractor}, {compared}")
+    return task, None, source

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mgrpo.errors import UserError
+from mgrpo.errors import UserError, first_line
 from mgrpo.evaluation.benchmark import Benchmark, Judge, Verdict, as_asked, digest_of_questions
 from mgrpo.evaluation.harness import LIBRARY, load_harness, require_harness
 from mgrpo.evaluation.protocols import SamplingSettings
@@ -11,7 +11,7 @@ from mgrpo.evaluation.results import Source
 from mgrpo.sandbox.code_scoring import score_code
 from mgrpo.sandbox.code_tests import CodeTests, extract_program, livecodebench_tests, mbpp_tests
 from mgrpo.sandbox.sandbox import check_sandbox
-from mgrpo.tasks.read import first_line, read_columns
+from mgrpo.tasks.read import read_columns
 from mgrpo.tasks.task import Columns, Task
 
 LIVECODEBENCH = "livecodebench/code_generation_lite"

@@ -15,8 +15,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from mgrpo.errors import UserError
-from mgrpo.tasks.read import first_line
+from mgrpo.errors import UserError, first_line
 from mgrpo.tasks.task import Columns
 
 LIBRARY = "lm-eval"

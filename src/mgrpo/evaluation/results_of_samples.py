@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from mgrpo.answers.equivalence import answer_ids as number_answers
+from mgrpo.evaluation.benchmark import Questions, template_of
 from mgrpo.evaluation.metrics import CONSISTENCY, MEAN_LENGTH, NO_ANSWER_RATE, Ints, count_votes, measure
-from mgrpo.evaluation.prompts import Questions, template_of
 from mgrpo.evaluation.results import BenchmarkResult, Model
 from mgrpo.evaluation.statistics import estimate
 from mgrpo.evaluation.store import Sample

@@ -30,9 +30,7 @@ class Estimate:
     """A number with its 95% interval.
 
     Attributes:
-        value: the number.
-        low: lower end of the interval; nan if unknown.
-        high: upper end.
+        low, high: ends of the interval; nan if unknown.
         method: how the interval was computed.
     """
 
@@ -48,8 +46,7 @@ class PairedDifference:
 
     Attributes:
         value: mean difference, first minus second.
-        low: lower end of its 95% interval.
-        high: upper end.
+        low, high: ends of its 95% interval; nan if unknown.
         p_questions: of the test that flips the sign of each question's difference: do these very models differ?
         p_runs: of the test that flips the sign of each run's difference: do the methods behind them differ? None for
             a single run; at least 2 / 2^S for S runs.
@@ -113,41 +110,28 @@ def estimate_mean(benchmarks: Sequence[ArrayLike]) -> Estimate:
     return Estimate(value, *_percentiles(means))
 
 
-def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:
+def paired_difference(benchmarks: Sequence[tuple[ArrayLike, ArrayLike]]) -> PairedDifference:
     """Compare two models on the same questions, or two methods on the same questions and seeds.
 
-    The differences of questions are resampled. Runs are paired in the order given; a single run, such as the initial
-    model's, is compared with each run of the other side.
+    The mean over benchmarks, equally weighted. The differences of questions are resampled. Runs are paired in the
+    order given; a single run, such as the initial model's, is compared with each run of the other side.
 
     No difference anywhere: 0, an interval of width 0, p = 1. A single question: interval nan, p = 1.
 
     Args:
-        first: scores of questions, (Q,), or (S, Q) for S runs.
-        second: scores of the same questions in the same order.
+        benchmarks: for each, the scores of both sides on the same questions in the same order, (Q,), or (S, Q) for S
+            runs.
 
     Raises:
-        ValueError: if the numbers of questions or runs differ, there is no question, or a score is not finite.
-    """
-    return mean_paired_difference([(first, second)])
-
-
-def mean_paired_difference(benchmarks: Sequence[tuple[ArrayLike, ArrayLike]]) -> PairedDifference:
-    """The mean of `paired_difference` over benchmarks, equally weighted.
-
-    Raises:
-        ValueError: as `paired_difference` and `estimate_mean` do.
+        ValueError: as `estimate_mean` does, or if both sides have different numbers of questions or runs.
     """
     differences = [_differences(first, second) for first, second in benchmarks]
     found = estimate_mean(differences)
     of_questions = [of_runs.mean(axis=0) / of_runs.shape[1] for of_runs in differences]
     by_run = np.mean([of_runs.mean(axis=1) for of_runs in differences], axis=0)
-    return PairedDifference(
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        p_questions=sign_flip_p(np.concatenate(of_questions)),
-        p_runs=sign_flip_p(by_run) if len(by_run) > 1 else None,
-    )
+    p_questions = sign_flip_p(np.concatenate(of_questions))
+    p_runs = sign_flip_p(by_run) if len(by_run) > 1 else None
+    return PairedDifference(found.value, found.low, found.high, p_questions, p_runs)
 
 
 def sign_flip_p(differences: ArrayLike) -> float:

@@ -14,18 +14,15 @@ SETTINGS_FILE = "settings.json"
 
 @dataclass(frozen=True)
 class Sample:
-    """A judged sample of a question.
+    """A judged sample of a question, as one line of the file.
 
     Attributes:
         question: the question's number, from 0.
         number: the sample's number among the question's, from 0.
         prompt: digest of the prompt's tokens, which identifies the question.
-        completion: what was sampled.
-        num_tokens: in the completion, end-of-text included.
-        is_finished: whether the completion ended by itself.
-        answer: as it was read; None if there is none.
-        is_right: whether the answer is right.
-        harness_right: the same by lm-evaluation-harness; None if it did not score.
+        completion, num_tokens, is_finished: of the `Completion`.
+        answer, is_right: of the `Verdict`.
+        harness_right: whether lm-evaluation-harness finds it right; None if it did not score.
     """
 
     question: int
@@ -60,7 +57,7 @@ class SampleStore:
         self._length = 0  # bytes of whole lines
         if (directory / SAMPLES_FILE).exists():
             self._check_settings()
-            self._read()
+            self._read_samples()
 
     def append(self, samples: Sequence[Sample]) -> None:
         """Write more samples."""
@@ -75,7 +72,7 @@ class SampleStore:
         self.samples |= {(sample.question, sample.number): sample for sample in samples}
 
     def _check_settings(self) -> None:
-        stored = _read_settings(self.directory)
+        stored = read_settings(self.directory)
         if stored is None:
             raise UserError(
                 f"{self.directory} holds samples, but its {SETTINGS_FILE} cannot be read, so their settings are "
@@ -89,37 +86,20 @@ class SampleStore:
                     f"{json.dumps(now):.80}; give another output_dir, or delete that directory"
                 )
 
-    def _read(self) -> None:
+    def _read_samples(self) -> None:
         for line in (self.directory / SAMPLES_FILE).read_bytes().splitlines(keepends=True):
             try:
-                sample = Sample(**json.loads(line)) if line.endswith(b"\n") else None
+                sample = Sample(**json.loads(line))
             except (ValueError, TypeError):
-                sample = None
-            if sample is None:
+                break
+            if not line.endswith(b"\n"):
                 break
             self.samples[sample.question, sample.number] = sample
             self._length += len(line)
 
 
-def read_benchmark_name(directory: Path) -> str | None:
-    """The benchmark whose samples a directory holds; None if that cannot be read."""
-    name = (_read_settings(directory) or {}).get("benchmark")
-    return name if isinstance(name, str) else None
-
-
-def read_verdicts(directory: Path) -> dict[tuple[int, int], bool]:
-    """Whether each sample of a directory is right, by question and number, up to the first line that is broken."""
-    verdicts = {}
-    try:
-        for line in (directory / SAMPLES_FILE).read_text(encoding="utf-8").splitlines():
-            sample = json.loads(line)
-            verdicts[sample["question"], sample["number"]] = sample["is_right"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # no samples, or half a line
-    return verdicts
-
-
-def _read_settings(directory: Path) -> dict[str, Any] | None:
+def read_settings(directory: Path) -> dict[str, Any] | None:
+    """What the samples of a directory depend on; None if that cannot be read."""
     try:
         settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

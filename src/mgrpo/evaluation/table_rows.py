@@ -13,9 +13,10 @@ from mgrpo.evaluation.statistics import (
     PairedDifference,
     estimate,
     estimate_mean,
-    mean_paired_difference,
+    paired_difference,
 )
-from mgrpo.evaluation.store import SETTINGS_FILE, read_benchmark_name, read_verdicts
+from mgrpo.evaluation.store import SETTINGS_FILE, read_settings
+from mgrpo.runs.files import SAMPLES_FILE, read_rows
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_measured(directory: Path) -> Measured:
     """
     results, scores = read_results(directory), {}
     for path in sorted(directory.glob(f"*/{SETTINGS_FILE}")):
-        name = read_benchmark_name(path.parent)
+        name = str((read_settings(path.parent) or {}).get("benchmark"))
         if name in results.benchmarks:
             found = _question_scores(path.parent, results.benchmarks[name])
             if found is not None:
@@ -99,12 +100,16 @@ def read_measured(directory: Path) -> Measured:
 
 def _question_scores(directory: Path, result: BenchmarkResult) -> dict[int, float] | None:
     """The share of right samples by question; None if the samples are not those that the result was computed from."""
-    by_question: dict[int, list[bool]] = {}
-    for (question, number), is_right in read_verdicts(directory).items():
-        if number < result.k:
-            by_question.setdefault(question, []).append(is_right)
+    by_question: dict[int, dict[int, bool]] = {}
+    try:
+        for sample in read_rows(directory / SAMPLES_FILE):
+            if sample["number"] < result.k:
+                by_question.setdefault(sample["question"], {})[sample["number"]] = sample["is_right"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
     complete = sorted(question for question, verdicts in by_question.items() if len(verdicts) == result.k)
-    scores = {question: sum(by_question[question]) / result.k for question in complete[: result.num_questions]}
+    complete = complete[: result.num_questions]
+    scores = {question: sum(by_question[question].values()) / result.k for question in complete}
     if len(scores) < result.num_questions or abs(np.mean(list(scores.values())) - result.headline.value) > 1e-9:
         return None
     return scores
@@ -122,11 +127,11 @@ def read_lines(directory: Path) -> list[Line]:
     if not labels or (directory / RESULTS_FILE).exists():
         measured = read_measured(directory)
         return [Line(measured.results.model.name, {None: measured})]
-    found = {label.name: read_measured(label) for label in labels}
-    order = sorted(found, key=lambda label: (found[label].step, label.removesuffix(MOMENTUM_SUFFIX), len(label)))
+    found = [(label.name, read_measured(label)) for label in labels]
+    found.sort(key=lambda pair: (pair[1].step, pair[0].removesuffix(MOMENTUM_SUFFIX), len(pair[0])))
     return [
-        Line(label, {None: found[label]}, is_momentum=found[label].results.model.weights == "momentum")
-        for label in order
+        Line(label, {None: measured}, is_momentum=measured.results.model.weights == "momentum")
+        for label, measured in found
     ]
 
 
@@ -174,7 +179,7 @@ def compare_lines(first: Line, second: Line) -> list[Comparison]:
 def _comparison(benchmark: str | None, pairs: list[tuple[Floats, Floats]]) -> Comparison:
     num_questions = sum(left.shape[1] for left, _ in pairs)
     num_runs = max(len(scores) for scores in pairs[0])
-    return Comparison(benchmark, num_questions, num_runs, mean_paired_difference(pairs))
+    return Comparison(benchmark, num_questions, num_runs, paired_difference(pairs))
 
 
 def _shared_scores(runs: Sequence[Measured], benchmark: str) -> Floats | None:
