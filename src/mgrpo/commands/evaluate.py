@@ -71,32 +71,22 @@ def evaluate_model(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Path:
-    """Measure a model, or the models of a run.
+    """Measure a model, or the models of a run; returns the directory of the results.
 
-    Args:
-        name: a model's, as `find_model` takes it, or a run's directory.
-        benchmarks: names, as the command line gives them.
-        protocol: name of a protocol.
-        overrides: settings that replace the protocol's.
-        limit: only the first `limit` questions of each benchmark.
-        data: a file or directory with local copies.
-        engine: name of the engine.
-        dtype: of the weights.
-        batch_size: completions at a time.
-        checkpoints: of a run: `final`, `last`, `all`, `initial` or steps, separated by commas.
-        output_dir: for samples and results; None: `evaluation/` in the run, or a directory under `evaluations/`.
-        revision: branch, tag or commit of a Hub name.
-        trust_remote_code: whether to run code that comes with the model.
-
-    Returns:
-        The directory of the results.
+    The arguments are the command's, described in its help; `overrides` are the settings that replace the protocol's.
 
     Raises:
         UserError: for what cannot work, if possible before a model is loaded.
     """
     names = parse_names(benchmarks)
     title, sampling = apply_protocol(protocol, overrides)
-    _check_options(names, engine, dtype, batch_size, data)
+    check_engine(engine)
+    if dtype not in DTYPES:
+        raise UserError(f"dtype={dtype!r} is no floating-point type of a model; choose one of {', '.join(DTYPES)}")
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; set it to 1 or more")
+    if data is not None and Path(data).is_file() and len(names) > 1:
+        raise UserError(f"data is one file, {data}, for {len(names)} benchmarks; name a directory")
     run, locations = _find_models(name, checkpoints)
     if engine == "vllm" and len(locations) > 1:
         raise UserError(
@@ -108,7 +98,8 @@ def evaluate_model(
     loaded = [load_benchmark(benchmark, sampling, data=data, limit=limit) for benchmark in names]
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     models = [_evaluated_model(location, eval_settings, options) for location in locations]
-    output = output_dir or (Path("evaluations") / _as_directory(name) if run is None else run / EVALUATION_DIRECTORY)
+    of_no_run = Path("evaluations") / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model")
+    output = output_dir or (of_no_run if run is None else run / EVALUATION_DIRECTORY)
     evaluate(models, loaded, eval_settings, output)
     return output
 
@@ -122,19 +113,6 @@ def show_results(output: Path, export: Path | None) -> None:
         export_grids(grids, export)
         print(export)
     print(output)
-
-
-def _check_options(benchmarks: Sequence[str], engine: str, dtype: str, batch_size: int, data: str | None) -> None:
-    check_engine(engine)
-    if dtype not in DTYPES:
-        raise UserError(f"dtype={dtype!r} is no floating-point type of a model; choose one of {', '.join(DTYPES)}")
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}; set it to 1 or more")
-    if data is not None and Path(data).is_file() and len(benchmarks) > 1:
-        raise UserError(f"data is one file, {data}, for {len(benchmarks)} benchmarks; name a directory")
-
-
-# Which models.
 
 
 def _is_run(directory: Path) -> bool:
@@ -158,20 +136,18 @@ def _find_models(name: str, checkpoints: str) -> tuple[Path | None, list[ModelLo
 def _models_of_run(run: Path) -> dict[str, list[ModelLocation]]:
     """Each checkpoint's policy and momentum model by step, and the final ones by `final`, in the order of training."""
     found = {}
+
+    def add(name: str, policy: Path, momentum: Path | None, step: int | None) -> None:
+        found[name] = [ModelLocation(policy.name, str(policy), "policy", step)]
+        if momentum is not None:
+            found[name].append(ModelLocation(policy.name + MOMENTUM_SUFFIX, str(momentum), "momentum", step))
+
     for step, checkpoint in sorted(checkpoints_of(run)):
-        models = [ModelLocation(checkpoint.name, str(checkpoint), "policy", step)]
-        if any(checkpoint.glob(f"{MOMENTUM}*")):
-            models.append(ModelLocation(checkpoint.name + MOMENTUM_SUFFIX, str(checkpoint), "momentum", step))
-        found[str(step)] = models
-    final = run / FINAL_DIRECTORY
+        add(str(step), checkpoint, checkpoint if any(checkpoint.glob(f"{MOMENTUM}*")) else None, step)
+    final, momentum = run / FINAL_DIRECTORY, run / FINAL_DIRECTORY / MOMENTUM
     if final.is_dir():
         rows = read_rows(run / METRICS_FILE) if (run / METRICS_FILE).exists() else []
-        last_step = rows[-1]["step"] if rows else None
-        models = [ModelLocation(FINAL_DIRECTORY, str(final), "policy", last_step)]
-        if (final / MOMENTUM).is_dir():
-            label = FINAL_DIRECTORY + MOMENTUM_SUFFIX
-            models.append(ModelLocation(label, str(final / MOMENTUM), "momentum", last_step))
-        found[FINAL_DIRECTORY] = models
+        add(FINAL_DIRECTORY, final, momentum if momentum.is_dir() else None, rows[-1]["step"] if rows else None)
     return found
 
 
@@ -205,9 +181,6 @@ def _initial_model(run: Path) -> str:
         return str(yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))["model_name_or_path"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         raise UserError(f"{run / CONFIG_FILE} does not name the run's initial model; leave out initial") from None
-
-
-# Loading.
 
 
 def _evaluated_model(location: ModelLocation, eval_settings: EvalSettings, options: dict[str, Any]) -> EvaluatedModel:
@@ -260,14 +233,13 @@ def load_momentum_of_checkpoint(
 
     from mgrpo.training.sampling.momentum_model import MomentumModel
 
-    if find_model(location).kind == "adapter":
-        from peft import PeftConfig, PeftModel
+    source = find_model(location)
+    policy: Any
+    policy, tokenizer = load_model(source.base, dtype=dtype, **options)
+    if source.kind == "adapter":
+        from peft import PeftModel
 
-        base = PeftConfig.from_pretrained(location).base_model_name_or_path
-        model, tokenizer = load_model(base, dtype=dtype, **options)
-        policy: Any = PeftModel.from_pretrained(model, location, is_trainable=True)
-    else:
-        policy, tokenizer = load_model(location, dtype=dtype, **options)
+        policy = PeftModel.from_pretrained(policy, location, is_trainable=True)
     momentum_model = MomentumModel(policy, m=1.0)
     momentum_model.load(Path(location))
     with torch.no_grad():
@@ -288,7 +260,3 @@ def _digest_of_files(path: Path) -> str:
             digest.update(f"{file.name if file == path else file.relative_to(path)} {size} ".encode())
             digest.update(content.read())
     return digest.hexdigest()[:16]
-
-
-def _as_directory(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"

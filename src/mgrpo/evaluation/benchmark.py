@@ -41,7 +41,6 @@ class Benchmark:
     Attributes:
         name: as it was requested.
         task: its questions and gold answers, how they are asked and how answers are read.
-        judge: decides which completions are right.
         harness: lm-evaluation-harness's questions in the same order; None if the benchmark is not from there.
         source: where the questions come from.
         limit: only this many questions, the first ones, were taken; None: all.
@@ -114,7 +113,6 @@ class Questions:
     """A benchmark's questions as a model sees them.
 
     Attributes:
-        benchmark: the benchmark.
         rows: indices of the questions that have text and a right answer; only these are sampled.
         texts: each question as it is shown to a reader.
         ids: the tokens of each question.

@@ -32,13 +32,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """A sampled completion.
-
-    Attributes:
-        text: without special tokens.
-        num_tokens: end-of-text included.
-        is_finished: whether it ended by itself, with an end token.
-    """
+    """A sampled completion: its text without special tokens, its tokens with the end token, and whether it has one."""
 
     text: str
     num_tokens: int
@@ -95,8 +89,9 @@ class TransformersEngine:
         prompts = {"input_ids": [request.prompt_ids for request in requests]}
         batch = self._tokenizer.pad(prompts, padding_side="left", return_tensors="pt").to(self._model.device)
         start = batch["input_ids"].shape[1]
-        processors = [] if self._settings.temperature == 0 else [self._drawer(requests, start)]
-        with _ready_to_sample(self._model, self._tokenizer), torch.inference_mode():
+        seeds = [request.seed for request in requests]
+        processors = [] if self._settings.temperature == 0 else [_Drawer(seeds, start, self._settings)]
+        with _ready_to_sample(self._model, self._tokenizer) as ends, torch.inference_mode():
             sequences = self._model.generate(
                 **batch,
                 max_new_tokens=self._settings.max_tokens,
@@ -104,42 +99,24 @@ class TransformersEngine:
                 use_cache=True,
                 logits_processor=processors,
             )
-            ends = torch.tensor(_end_tokens(self._model, self._tokenizer), device=sequences.device)
-            completions = sequences[:, start:]
-            is_end = torch.isin(completions, ends)
         found = []
-        for ids, its_ends in zip(completions.tolist(), is_end, strict=True):
-            is_finished = bool(its_ends.any())
-            num_tokens = int(its_ends.int().argmax()) + 1 if is_finished else len(ids)
+        for ids in sequences[:, start:].tolist():
+            num_tokens = next((number for number, token in enumerate(ids, start=1) if token in ends), None)
             text = self._tokenizer.decode(ids[:num_tokens], skip_special_tokens=True)
-            found.append(Completion(text, num_tokens, is_finished))
+            found.append(Completion(text, num_tokens or len(ids), num_tokens is not None))
         return found
-
-    def _drawer(self, requests: Sequence[Request], start: int) -> Any:
-        import torch
-
-        draws = [
-            torch.rand(
-                self._settings.max_tokens, dtype=torch.float64, generator=torch.Generator().manual_seed(request.seed)
-            )
-            for request in requests
-        ]
-        return _Drawer(torch.stack(draws), start, self._settings)
 
 
 class _Drawer:
-    """Leaves of each row's distribution only the token that the row's number for this step selects.
+    """Leaves of each row's distribution only the token that the row's number for this step selects."""
 
-    Args:
-        draws: uniform numbers, (B, T).
-        start: tokens in the padded prompts.
-        settings: temperature, top_p and top_k.
-    """
-
-    def __init__(self, draws: "Tensor", start: int, settings: SamplingSettings) -> None:
+    def __init__(self, seeds: Sequence[int], padded_length: int, settings: SamplingSettings) -> None:
+        import torch
         from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-        self._draws, self._start = draws, start
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        draws = [torch.rand(settings.max_tokens, dtype=torch.float64, generator=each) for each in generators]
+        self._draws, self._padded_length = torch.stack(draws), padded_length
         self._warpers: list[Any] = [TemperatureLogitsWarper(settings.temperature)]
         if settings.top_k:
             self._warpers.append(TopKLogitsWarper(settings.top_k))
@@ -153,53 +130,42 @@ class _Drawer:
         for warp in self._warpers:
             scores = warp(input_ids, scores)
         cumulated = scores.softmax(dim=-1).double().cumsum(dim=-1)
-        draws = self._draws[:, input_ids.shape[1] - self._start, None].to(scores.device)
+        draws = self._draws[:, input_ids.shape[1] - self._padded_length, None].to(scores.device)
         drawn = torch.searchsorted(cumulated, draws * cumulated[:, -1:], right=True)
         chosen = torch.full_like(scores, -torch.inf)
         return chosen.scatter_(1, drawn.clamp(max=scores.shape[1] - 1), 0.0)
 
 
-def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The tokens that end a completion: those in the model's own configuration, and the tokenizer's."""
-    named = model.generation_config.eos_token_id if model.generation_config is not None else None
-    named = named if isinstance(named, list) else [named]
-    return sorted({token for token in (*named, tokenizer.eos_token_id) if token is not None})
-
-
 @contextmanager
-def _ready_to_sample(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
-    """Evaluation mode, without what a model's own generation configuration does to its distribution."""
+def _ready_to_sample(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> Iterator[list[int]]:
+    """Evaluation mode, without what a model's own generation configuration does to its distribution.
+
+    Yields the tokens that end a completion: those of that configuration, and the tokenizer's.
+    """
     from transformers import GenerationConfig
 
     was_training, kept = model.training, model.generation_config
-    ends = _end_tokens(model, tokenizer)
+    named = None if kept is None else kept.eos_token_id
+    named = named if isinstance(named, list) else [named]
+    ends = sorted({token for token in (*named, tokenizer.eos_token_id) if token is not None})
     model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     model.eval()
     try:
-        yield
+        yield ends
     finally:
         model.generation_config = kept
         model.train(was_training)
 
 
 class VllmEngine:
-    """vLLM in this process.
-
-    Args:
-        location: directory or Hub name of the model.
-        dtype: of the weights.
-        settings: of the sampling.
-        max_length: longest prompt and completion together, in tokens.
-        batch_size: completions requested at a time, which are lost if it fails.
-    """
+    """vLLM in this process; `max_length` is of the longest prompt and completion together, in tokens."""
 
     def __init__(
         self, location: str, dtype: str, settings: SamplingSettings, max_length: int, batch_size: int
     ) -> None:
         from vllm import LLM
 
-        self.batch_size = batch_size
-        self._settings = settings
+        self.batch_size, self._settings = batch_size, settings
         self._engine = LLM(model=location, dtype=dtype, max_model_len=max_length, generation_config="vllm")
 
     def sample(self, requests: Sequence[Request]) -> list[Completion]:
@@ -207,17 +173,8 @@ class VllmEngine:
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
 
-        settings = self._settings
-        parameters = [
-            SamplingParams(
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                top_k=settings.top_k,
-                max_tokens=settings.max_tokens,
-                seed=request.seed,
-            )
-            for request in requests
-        ]
+        shared = {name: getattr(self._settings, name) for name in ("temperature", "top_p", "top_k", "max_tokens")}
+        parameters = [SamplingParams(**shared, seed=request.seed) for request in requests]
         prompts = [TokensPrompt(prompt_token_ids=request.prompt_ids) for request in requests]
         outputs = [output.outputs[0] for output in self._engine.generate(prompts, parameters, use_tqdm=False)]
         return [Completion(out.text, len(out.token_ids), out.finish_reason == "stop") for out in outputs]

@@ -56,8 +56,7 @@ class Protocol:
     Attributes:
         summary: where they come from.
         settings: all but the number of samples.
-        k: samples of each question.
-        k_of: samples of each question for the benchmarks that need another number.
+        k, k_of: samples of each question, and for the benchmarks that need another number.
     """
 
     summary: str

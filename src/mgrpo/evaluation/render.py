@@ -69,11 +69,7 @@ def write_grids(grids: Sequence[Grid], directory: Path) -> None:
 
 
 def export_grids(grids: Sequence[Grid], path: Path) -> None:
-    """Write tables into a file.
-
-    Args:
-        grids: the tables.
-        path: ends with `.md` for Markdown, or with `.tex` for LaTeX.
+    """Write tables into a file of Markdown (`.md`) or LaTeX (`.tex`).
 
     Raises:
         UserError: if it has another ending, or cannot be written.

@@ -31,7 +31,7 @@ class Model:
     """Whose numbers these are.
 
     Attributes:
-        name: its name on the Hub, or its path.
+        name: on the Hub, or its path.
         weights: of a run's policy or momentum model, or of a model that belongs to no run.
         step: optimizer steps it was trained for in the run, or None.
         revision: commit on the Hub, or None.
@@ -45,17 +45,11 @@ class Model:
 
 @dataclass(frozen=True)
 class UsedProtocol:
-    """How every benchmark of the file was sampled.
+    """How every benchmark of the file was sampled, by the fields of `SamplingSettings` and those of the model.
 
     Attributes:
         name: of the protocol, such as `m-grpo`; followed by ` (changed)` if one of its fields was overridden.
-        temperature: 0 is greedy.
-        top_p: share of the probability that is sampled from; 1 is all.
-        top_k: tokens that are sampled from; 0 is all.
-        max_tokens: of a completion.
-        engine: `transformers` or `vllm`.
         dtype: of the weights, such as `bfloat16`.
-        seed: of the sampling.
         versions: of mgrpo, and of the installed libraries that influence a number, by their names.
     """
 
@@ -75,12 +69,10 @@ class Source:
     """Where the questions come from: a library, a file, or a library that read a file.
 
     Attributes:
-        library: such as `lm-eval`, or None.
-        version: of the library, or None.
-        task: the library's name of the benchmark, or None.
-        file: path of a local copy, or None.
-        split: of the data set, or None.
-        dataset_seed: of generated questions, or of the order of a question's options, or None.
+        library, version: such as `lm-eval`.
+        task: the library's name of the benchmark.
+        file: path of a local copy.
+        dataset_seed: of generated questions, or of the order of a question's options.
         sha256: of the questions as they were read; equal ones are the same questions.
     """
 
@@ -98,16 +90,11 @@ class BenchmarkResult:
     """What was measured on one benchmark.
 
     Attributes:
-        source: where the questions come from.
-        num_questions: number of questions that were sampled.
+        num_questions: that were sampled.
         limit: only this many questions, the first ones, were taken; None is all.
         k: samples of each question.
         template: text around a question, or whose it is.
-        system_prompt: or None.
         conversational: whether the model's chat template is applied.
-        chat_template_kwargs: arguments of the chat template, or None.
-        extractor: reads an answer out of a completion.
-        equivalence: compares answers.
         scoring: how a completion is scored, in words.
         metrics: those of `metrics.measure` and others, by name.
     """
@@ -184,42 +171,40 @@ class _BrokenError(ValueError):
     """What is wrong with a file, and where in it."""
 
 
+_SCALARS: dict[Any, tuple[Any, str]] = {
+    str: (str, "a text"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    bool: (bool, "true or false"),
+}
+
+
 def _read(wanted: Any, value: Any, place: str) -> Any:
     """Convert a JSON value to a field's type; unknown fields, of later versions, are ignored."""
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if wanted is Any:
+    if wanted is float and value is None and place.endswith((".low", ".high")):
+        return math.nan
+    if origin is types.UnionType and value is not None:  # always with None
+        return _read(arguments[0], value, place)
+    if wanted is Any or origin is types.UnionType:
         return value
-    if dataclasses.is_dataclass(wanted):
-        given, hints = _expect(dict, value, place), typing.get_type_hints(wanted)
-        for name in hints:
-            if name not in given:
-                raise _BrokenError(f"`{_inside(place, name)}` is missing")
-        values = {name: _read(hint, given[name], _inside(place, name)) for name, hint in hints.items()}
-        return typing.cast(Any, wanted)(**values)
-    if origin is dict:
-        entries = _expect(dict, value, place)
-        return {name: _read(arguments[1], entry, _inside(place, name)) for name, entry in entries.items()}
     if origin is Literal:
         if value not in arguments:
-            raise _BrokenError(f"`{place}` is {value!r}, not one of {', '.join(arguments)}")
+            raise _BrokenError(f"`{place[1:]}` is {value!r}, not one of {', '.join(arguments)}")
         return value
-    if origin is types.UnionType:  # always with None
-        return None if value is None else _read(arguments[0], value, place)
-    if wanted is float:
-        is_unknown = value is None and place.endswith((".low", ".high"))
-        return math.nan if is_unknown else float(_expect((int, float), value, place))
-    return _expect(wanted, value, place)
-
-
-def _expect(wanted: Any, value: Any, place: str) -> Any:
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        names = {str: "a text", int: "a whole number", bool: "true or false", dict: "an object"}
-        raise _BrokenError(f"`{place}` is {value!r:.60}, not {names.get(wanted, 'a number')}")
-    return value
-
-
-def _inside(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
+    json_type, its_name = _SCALARS.get(wanted, (dict, "an object"))
+    if not isinstance(value, json_type) or (isinstance(value, bool) and wanted is not bool):
+        raise _BrokenError(f"`{place[1:]}` is {value!r:.60}, not {its_name}")
+    if origin is dict:
+        return {name: _read(arguments[1], entry, f"{place}.{name}") for name, entry in value.items()}
+    if dataclasses.is_dataclass(wanted):
+        hints = typing.get_type_hints(wanted)
+        for name in hints:
+            if name not in value:
+                raise _BrokenError(f"`{f'{place}.{name}'[1:]}` is missing")
+        values = {name: _read(hint, value[name], f"{place}.{name}") for name, hint in hints.items()}
+        return typing.cast(Any, wanted)(**values)
+    return float(value) if wanted is float else value
 
 
 def _without_nan(value: Any) -> Any:

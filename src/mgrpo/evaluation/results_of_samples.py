@@ -22,15 +22,9 @@ UNFINISHED_RATE = "unfinished_rate"
 def measure_samples(
     questions: Questions, samples: list[list[Sample]], chat_template_kwargs: dict[str, Any] | None
 ) -> tuple[BenchmarkResult, Ints]:
-    """The metrics of a benchmark's samples, and the samples' answer ids.
+    """The metrics of K samples of each of Q questions, and the samples' answer ids, (Q, K).
 
-    Args:
-        questions: the benchmark's.
-        samples: Q questions with K samples each.
-        chat_template_kwargs: arguments of the chat template.
-
-    Returns:
-        The result, and the answer ids, (Q, K); equal ids within a row are equal answers, -1 is no answer.
+    Equal ids within a row are equal answers, -1 is no answer.
     """
     benchmark, task = questions.benchmark, questions.benchmark.task
     k = len(samples[0])

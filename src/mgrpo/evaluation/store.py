@@ -37,14 +37,11 @@ class Sample:
 
 
 class SampleStore:
-    """The samples of one model on one benchmark.
+    """The samples of one model on one benchmark; `samples` are the existing ones by question and number.
 
     Args:
         directory: of the samples; created with the first one.
         settings: everything that a sample depends on; samples of other settings are refused.
-
-    Attributes:
-        samples: the existing samples, by question and number.
 
     Raises:
         UserError: if the directory holds samples of other settings, or settings that cannot be read.

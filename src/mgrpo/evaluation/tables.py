@@ -87,8 +87,13 @@ def difference_grid(pairs: Sequence[tuple[Line, Line]]) -> Grid | None:
     rows = []
     for first, second, comparisons in compared:
         for place, comparison in enumerate(comparisons):
+            difference = comparison.difference
             name = f"{first.name} − {second.name}" if place == 0 else ""
-            rows.append([name, *_difference_cells(comparison, has_runs=has_runs)])
+            row = [name, comparison.benchmark or "mean", str(comparison.num_questions)]
+            row += [str(comparison.num_runs)] * has_runs + [points(difference), p_value(difference.p_questions)]
+            if has_runs:
+                row.append(NOTHING if difference.p_runs is None else p_value(difference.p_runs))
+            rows.append(row)
     if not rows:
         return None
     head = ["", "benchmark", "questions", *["runs"] * has_runs, "difference", "p", *["p (runs)"] * has_runs]
@@ -120,9 +125,8 @@ def percent(estimate: Estimate) -> str:
     value, low, high = (100 * number for number in (estimate.value, estimate.low, estimate.high))
     if isnan(low):
         return f"{value:.1f}"
-    return f"{value:.1f} " + (
-        f"[{low:.1f}, {high:.1f}]" if estimate.method == "wilson" else f"± {(high - low) / 2:.1f}"
-    )
+    is_wilson = estimate.method == "wilson"
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]" if is_wilson else f"{value:.1f} ± {(high - low) / 2:.1f}"
 
 
 def _metric(lines: Sequence[Line], benchmark: str) -> str:
@@ -141,16 +145,6 @@ def _ship(comparisons: Sequence[Comparison]) -> list[str]:
     is_shown = (difference.low > 0 or difference.high < 0) and difference.p_questions < SIGNIFICANT
     better = "policy" if difference.value > 0 else "momentum"
     return [points(difference), p_value(difference.p_questions), better if is_shown else "either"]
-
-
-def _difference_cells(comparison: Comparison, *, has_runs: bool) -> list[str]:
-    difference = comparison.difference
-    cells = [comparison.benchmark or "mean", str(comparison.num_questions), points(difference)]
-    cells.append(p_value(difference.p_questions))
-    if has_runs:
-        cells.insert(2, str(comparison.num_runs))
-        cells.append(NOTHING if difference.p_runs is None else p_value(difference.p_runs))
-    return cells
 
 
 def _metric_cell(results: Sequence[BenchmarkResult], name: str) -> str:

@@ -16,8 +16,8 @@ _SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp
 
 
 @dataclass(frozen=True)
-class SplitTests:
-    """Steps and checks of a list of tests.
+class AssertTests:
+    """Assert statements, each of which must hold, split into steps and checks.
 
     Attributes:
         steps: in order, ("eval", expression) or ("exec", statement), run with the candidate.
@@ -29,8 +29,14 @@ class SplitTests:
     checks: tuple[str, ...]
     imports: tuple[str, ...]
 
+    @property
+    def names(self) -> set[str]:
+        """The names that the tests use."""
+        trees = [ast.parse(source) for _, source in self.steps]
+        return {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
-def split_asserts(tests: Sequence[str], setup: str = "") -> SplitTests:
+
+def split_asserts(tests: Sequence[str], setup: str = "") -> AssertTests:
     """Split tests into the candidate's steps and the judge's checks.
 
     A name is the candidate's unless it is a builtin or imported by the setup or the tests. In an assert without such a
@@ -60,7 +66,7 @@ def split_asserts(tests: Sequence[str], setup: str = "") -> SplitTests:
             if isinstance(statement, (ast.Import, ast.ImportFrom)):
                 imports.append(ast.unparse(statement))
                 known |= {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    return SplitTests(tuple(steps), tuple(checks), tuple(imports))
+    return AssertTests(tuple(steps), tuple(checks), tuple(imports))
 
 
 def _parse(text: str) -> list[ast.stmt]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mgrpo.sandbox import code_tests
-from mgrpo.sandbox.code_tests import AssertTests, CallTests, CodeTests, StdinTests
+from mgrpo.sandbox.code_tests import CallTests, CodeTests, StdinTests
 from mgrpo.sandbox.sandbox import Limits, ProgramOutcome, check_sandbox, run_program
 
 Reason = Literal["passed", "wrong answer", "error", "timeout", "memory", "output", "no code"]
@@ -48,7 +48,6 @@ class ProgramVerdict:
     """Whether a completion's code passed all tests.
 
     Attributes:
-        passed: whether it did.
         reason: why not; "output" is more output than allowed, "no code" a completion without code.
         test: the first test that failed, from 0, if known.
         detail: an error's last line, or what was wrong, for a reader.
@@ -61,10 +60,7 @@ class ProgramVerdict:
 
 
 def score_code(
-    completions: Sequence[str],
-    tests: Sequence[CodeTests],
-    *,
-    timeout: float | None = None,
+    completions: Sequence[str], tests: Sequence[CodeTests], *, timeout: float | None = None
 ) -> list[ProgramVerdict]:
     """Run the code of each completion against its tests.
 
@@ -91,16 +87,13 @@ def score_one(completion: str, tests: CodeTests, *, timeout: float | None = None
     code = code_tests.extract_program(completion, tests)
     if code is None:
         return ProgramVerdict(False, "no code")
-    if timeout is None:
-        is_mbpp = isinstance(tests, AssertTests)
-        timeout = code_tests.MBPP_SECONDS if is_mbpp else code_tests.LIVECODEBENCH_SECONDS
     if isinstance(tests, StdinTests):
-        return _score_program(code, tests, timeout)
+        return _score_program(code, tests, timeout or code_tests.LIVECODEBENCH_SECONDS)
     if isinstance(tests, CallTests):
-        return _score_calls(code, tests, timeout)
-    split = tests.split
-    spec = {"statements": [code], "steps": split.steps, "seconds": timeout}
-    return _score_steps(spec, {"checks": split.checks, "imports": split.imports}, timeout)
+        return _score_calls(code, tests, timeout or code_tests.LIVECODEBENCH_SECONDS)
+    timeout = timeout or code_tests.MBPP_SECONDS
+    spec = {"statements": [code], "steps": tests.steps, "seconds": timeout}
+    return _score_steps(spec, {"checks": tests.checks, "imports": tests.imports}, timeout)
 
 
 def _score_program(code: str, tests: StdinTests, timeout: float) -> ProgramVerdict:

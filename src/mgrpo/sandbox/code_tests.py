@@ -24,24 +24,11 @@ from decimal import Decimal
 from typing import Any
 
 from mgrpo.errors import UserError
-from mgrpo.sandbox.assert_split import SplitTests, split_asserts
+from mgrpo.sandbox.assert_split import AssertTests, split_asserts
 
 MBPP_SECONDS = 3.0
 LIVECODEBENCH_SECONDS = 6.0
 _MAX_TESTS_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class AssertTests:
-    """Assert statements on a function, each of which must hold."""
-
-    split: SplitTests
-
-    @property
-    def names(self) -> set[str]:
-        """The names that the tests use."""
-        trees = [ast.parse(source) for _, source in self.split.steps]
-        return {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 @dataclass(frozen=True)
@@ -76,15 +63,11 @@ def mbpp_tests(row: Mapping[str, Any]) -> AssertTests:
     Raises:
         UserError: if its tests are missing, or are no assert statements.
     """
-    if not (tests := row.get("test_list")):
-        raise UserError(
-            f"the MBPP row {row.get('task_id', '?')} has no test_list; give the assert statements that test it there"
-        )
     setup = [row.get("test_setup_code") or "", *(row.get("test_imports") or ())]
-    split = split_asserts(list(tests), "\n".join(setup))
-    if not split.checks:
-        raise UserError(f"the MBPP row {row.get('task_id', '?')} has no assert statement in its test_list; give some")
-    return AssertTests(split)
+    tests = split_asserts(list(row.get("test_list") or ()), "\n".join(setup))
+    if not tests.checks:
+        raise UserError(f"the MBPP row {row.get('task_id', '?')} has no assert statement in a test_list; give some")
+    return tests
 
 
 def livecodebench_tests(row: Mapping[str, Any]) -> StdinTests | CallTests:

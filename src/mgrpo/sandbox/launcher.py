@@ -59,12 +59,12 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     try:
         _make_namespaces()
-        _die_with_parent()
+        _prctl("PR_SET_PDEATHSIG", 1, signal.SIGKILL)
         if os.getppid() != parent:
             return
         init = os.fork()
     except Exception as error:
-        _report(spec, refused=_describe(error))
+        _refuse(spec, error)
         return
     if init == 0:
         _init(spec, source, program_input)
@@ -99,27 +99,27 @@ def _set_own(name: str, value: str, proc: int) -> None:
 
 def _init(spec: dict[str, Any], source: bytes, program_input: bytes) -> NoReturn:
     try:
-        _die_with_parent()
+        _prctl("PR_SET_PDEATHSIG", 1, signal.SIGKILL)
         os.setsid()  # or the program's kill(0, ...) reaches the launcher
         # the program's signals cannot hurt process 1 unless it handles them, as Python does with this one
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         proc = os.open("/proc", os.O_PATH)
         _build_root(spec, source, program_input)
-        started = time.monotonic()
+        deadline = time.monotonic() + spec["wall_seconds"]
         program = os.fork()
         if program == 0:
             _become_program(spec, proc)
-        while (left := started + spec["wall_seconds"] - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0:
             signal.sigtimedwait({signal.SIGCHLD}, left)
             ended, status, usage = os.wait4(program, os.WNOHANG)
             if ended:
-                exit_code, cpu = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
-                _report(spec, exit_code=exit_code, cpu_seconds=cpu, wall_seconds=time.monotonic() - started)
+                cpu_seconds = usage.ru_utime + usage.ru_stime
+                _report(spec, exit_code=os.waitstatus_to_exitcode(status), cpu_seconds=cpu_seconds)
                 break
         else:
-            _report(spec, timeout=True, wall_seconds=time.monotonic() - started)
+            _report(spec, timeout=True)
     except Exception as error:
-        _report(spec, refused=_describe(error))
+        _refuse(spec, error)
     finally:
         os._exit(0)
 
@@ -199,7 +199,7 @@ def _become_program(spec: dict[str, Any], proc: int) -> NoReturn:
         # it is not root in its user namespace, so its capabilities there end with this call
         os.execve(spec["command"][0], spec["command"], spec["environment"])
     except Exception as error:
-        _report(spec, refused=_describe(error))
+        _refuse(spec, error)
     finally:
         os._exit(1)
 
@@ -230,10 +230,6 @@ def _write(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def _die_with_parent() -> None:
-    _prctl("PR_SET_PDEATHSIG", 1, signal.SIGKILL)
-
-
 def _mount(source: str | None, place: str, kind: str | None, flags: int, options: str = "") -> None:
     coded = [os.fsencode(text) if text is not None else None for text in (source, place, kind)]
     _call("mount", *coded, ctypes.c_ulong(flags), options.encode(), what=f"mount {kind or 'bind'} on {place}")
@@ -257,10 +253,11 @@ def _prctl(name: str, option: int, value: int) -> None:
     _call("prctl", option, *map(ctypes.c_ulong, (value, 0, 0, 0)), what=name)
 
 
-def _describe(error: Exception) -> str:
+def _refuse(spec: dict[str, Any], error: Exception) -> None:
+    reason = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return f"{type(error).__name__}: {error}"
+        reason = f"{error.filename}: {error.strerror}"
+    _report(spec, refused=reason)
 
 
 def _report(spec: dict[str, Any], **values: Any) -> None:

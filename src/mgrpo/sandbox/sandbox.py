@@ -58,16 +58,12 @@ class ProgramOutcome:
         stderr: likewise.
         exit_code: its exit code, or minus the signal that ended it; None if a limit on time or output ended it.
         stopped: the limit that ended it, if any.
-        wall_seconds: from its start to its end, without building the sandbox; 0 if the output limit ended it.
-        cpu_seconds: of all its threads; 0 if the limit on wall time or output ended it.
     """
 
     stdout: str
     stderr: str
     exit_code: int | None
     stopped: Stopped | None
-    wall_seconds: float
-    cpu_seconds: float
 
     @property
     def is_success(self) -> bool:
@@ -89,6 +85,9 @@ def run_program(source: str, *, stdin: str = "", limits: Limits | None = None) -
         UserError: if isolation is not available here; the program was not run.
     """
     limits = limits or Limits()
+    # the package comes last on the path, so that nothing next to it hides the standard library
+    path = f"import sys; sys.path.append({str(Path(__file__).parents[2])!r})"
+    launch = f"{path}; from mgrpo.sandbox.launcher import main; main()"
     if not sys.platform.startswith("linux"):
         raise _refusal(f"it needs Linux, and this is {sys.platform}")
     with contextlib.ExitStack() as stack:
@@ -98,7 +97,7 @@ def run_program(source: str, *, stdin: str = "", limits: Limits | None = None) -
         with open(status_end, "wb"):
             _write_request(request, source, stdin, limits, status_end)
             launcher = subprocess.Popen(
-                _launcher_command(),
+                [sys.executable, "-I", "-S", "-c", launch],
                 stdin=request,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -112,7 +111,11 @@ def run_program(source: str, *, stdin: str = "", limits: Limits | None = None) -
             pipes = [launcher.stdout, launcher.stderr, status_pipe]
             outputs, stopped = _read(pipes, limits.output_bytes, limits.wall_seconds + SETUP_SECONDS)
         finally:
-            _end(launcher)
+            launcher.terminate()  # which ends the other processes first; no effect if it has ended
+            try:
+                launcher.wait(SETUP_SECONDS)
+            except subprocess.TimeoutExpired:
+                launcher.kill()  # the other processes die with it
     return _outcome(outputs, stopped, limits)
 
 
@@ -181,13 +184,6 @@ def _python() -> dict[str, Any]:
     }
 
 
-def _launcher_command() -> list[str]:
-    # the package comes last on the path, so that nothing next to it hides the standard library
-    here = str(Path(__file__).parents[2])
-    run = f"import sys; sys.path.append({here!r}); from mgrpo.sandbox.launcher import main; main()"
-    return [sys.executable, "-I", "-S", "-c", run]
-
-
 def _read(pipes: list[Any], most_bytes: int, seconds: float) -> tuple[list[bytearray], Stopped | None]:
     """Read pipes to their ends, until one exceeds `most_bytes` or the time is over."""
     read = [bytearray() for _ in pipes]
@@ -210,14 +206,6 @@ def _read(pipes: list[Any], most_bytes: int, seconds: float) -> tuple[list[bytea
     return read, None
 
 
-def _end(launcher: subprocess.Popen) -> None:
-    launcher.terminate()  # which ends the other processes first; no effect if it has ended
-    try:
-        launcher.wait(SETUP_SECONDS)
-    except subprocess.TimeoutExpired:
-        launcher.kill()  # the other processes die with it
-
-
 def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) -> ProgramOutcome:
     stdout, stderr = (bytes(output).decode(errors="replace") for output in outputs[:2])
     status: dict[str, Any] = {}
@@ -234,8 +222,7 @@ def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) 
         stopped, exit_code = "timeout", None
     elif exit_code and stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
         stopped = "memory"
-    used = status.get("wall_seconds", 0.0), status.get("cpu_seconds", 0.0)
-    return ProgramOutcome(stdout, stderr, exit_code, stopped, *used)
+    return ProgramOutcome(stdout, stderr, exit_code, stopped)
 
 
 def _refusal(reason: str) -> UserError:

@@ -81,10 +81,6 @@ def build_filter(machine: str) -> bytes:
     if machine not in _ARCHITECTURES:
         raise OSError(errno.ENOSYS, f"the system calls of {machine} are unknown; use x86_64 or aarch64")
     column, architecture = _ARCHITECTURES[machine]
-
-    def numbers(calls: dict[str, tuple[int, int | None]]) -> list[int]:
-        return [number for call in calls.values() if (number := call[column]) is not None]
-
     code = [
         _instruction(_LOAD, _ARCHITECTURE_AT),
         _instruction(_EQUAL, architecture, jump_true=1),
@@ -95,10 +91,10 @@ def build_filter(machine: str) -> bytes:
     for number in _NEW_ALLOWED:
         code += _if(_EQUAL, number, _ALLOW)
     code += _if(_AT_LEAST, _FIRST_NEW, _ERRNO | errno.ENOSYS)
-    for number in numbers(_REFUSED):
-        code += _if(_EQUAL, number, _ERRNO | errno.EPERM)
-    for number in numbers(_FORKS):
-        code += _if(_EQUAL, number, _ERRNO | errno.EAGAIN)
+    for calls, error in ((_REFUSED, errno.EPERM), (_FORKS, errno.EAGAIN)):
+        for of_architectures in calls.values():
+            if (refused := of_architectures[column]) is not None:
+                code += _if(_EQUAL, refused, _ERRNO | error)
     code += [
         _instruction(_EQUAL, _CLONE[column], jump_false=3),
         _instruction(_LOAD, _FIRST_ARGUMENT_AT),
