@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.engines import Request, TransformersEngine, check_engine, seed_of
+from mgrpo.evaluation.engines import TransformersEngine, check_engine, seed_of
 from mgrpo.evaluation.protocols import SamplingSettings
 
 PROMPTS = ["47+8*3-5=", "12+3=", "99-9+2-1+5-4="]
@@ -22,31 +22,31 @@ def engine_of(model, **settings):
 
 
 def requests_of(model, prompts=PROMPTS, seeds=(0, 1, 2)):
-    ids = model[1](list(prompts))["input_ids"]
-    return [Request(its, seed) for its, seed in zip(ids, seeds, strict=True)]
+    return model[1](list(prompts))["input_ids"], list(seeds)
 
 
 def test_greedy_is_generate_s(model):
     batch = model[1](PROMPTS, return_tensors="pt", padding=True)
     expected = model[0].generate(**batch, do_sample=False, max_new_tokens=14)[:, batch["input_ids"].shape[1] :]
-    sampled = engine_of(model, temperature=0.0).sample(requests_of(model))
+    sampled = engine_of(model, temperature=0.0).sample(*requests_of(model))
     assert [completion.text for completion in sampled] == model[1].batch_decode(expected, skip_special_tokens=True)
 
 
 def test_a_sample_does_not_depend_on_its_batch(model):
     engine = engine_of(model)
-    together = engine.sample(requests_of(model))
-    alone = [engine.sample([request])[0] for request in requests_of(model)]
+    together = engine.sample(*requests_of(model))
+    prompts, seeds = requests_of(model)
+    alone = [engine.sample([ids], [seed])[0] for ids, seed in zip(prompts, seeds, strict=True)]
     assert together == alone
-    assert engine.sample(requests_of(model)[::-1]) == together[::-1]
-    assert engine.sample(requests_of(model, seeds=(5, 6, 7))) != together
+    assert engine.sample(prompts[::-1], seeds[::-1]) == together[::-1]
+    assert engine.sample(*requests_of(model, seeds=(5, 6, 7))) != together
 
 
 def test_samples_come_from_the_model_s_distribution(model):
     # the first token of 2,000 samples: each frequency within 4 standard errors of its probability
     num, temperature = 2000, 1.5
     sampled = engine_of(model, temperature=temperature, max_tokens=1).sample(
-        requests_of(model, [PROMPTS[0]] * num, range(num))
+        *requests_of(model, [PROMPTS[0]] * num, range(num))
     )
     with torch.no_grad():
         logits = model[0](**model[1]([PROMPTS[0]], return_tensors="pt")).logits[0, -1]
@@ -59,23 +59,23 @@ def test_samples_come_from_the_model_s_distribution(model):
 
 @pytest.mark.parametrize("settings", [{"top_k": 1}, {"top_p": 1e-6}])
 def test_the_likeliest_token_alone_is_greedy(model, settings):
-    greedy = engine_of(model, temperature=0.0).sample(requests_of(model))
-    assert engine_of(model, temperature=2.0, **settings).sample(requests_of(model)) == greedy
+    greedy = engine_of(model, temperature=0.0).sample(*requests_of(model))
+    assert engine_of(model, temperature=2.0, **settings).sample(*requests_of(model)) == greedy
 
 
 def test_leaves_no_trace(model):
     model[0].train()
     model[0].generation_config.repetition_penalty = 5.0  # a model's own taste, which is no part of its distribution
     kept, state = model[0].generation_config, torch.get_rng_state()
-    sampled = engine_of(model).sample(requests_of(model))
+    sampled = engine_of(model).sample(*requests_of(model))
     assert torch.equal(torch.get_rng_state(), state)
     assert model[0].training and model[0].generation_config is kept
     model[0].generation_config.repetition_penalty = None
-    assert engine_of(model).sample(requests_of(model)) == sampled
+    assert engine_of(model).sample(*requests_of(model)) == sampled
 
 
 def test_ends_and_lengths(model):
-    whole, cut = (engine_of(model, max_tokens=num).sample(requests_of(model))[1] for num in (14, 3))
+    whole, cut = (engine_of(model, max_tokens=num).sample(*requests_of(model))[1] for num in (14, 3))
     assert whole.is_finished and whole.text.endswith("#15")
     assert whole.num_tokens == len(model[1](whole.text)["input_ids"]) + 1  # with end-of-text
     assert not cut.is_finished and cut.num_tokens == 3 and whole.text.startswith(cut.text)

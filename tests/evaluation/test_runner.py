@@ -30,11 +30,11 @@ class Counted(TransformersEngine):
     num_sampled = 0
     dies_after = 10**9
 
-    def sample(self, requests):
-        if Counted.num_sampled + len(requests) > Counted.dies_after:
+    def sample(self, prompts, seeds):
+        if Counted.num_sampled + len(prompts) > Counted.dies_after:
             raise Killed
-        Counted.num_sampled += len(requests)
-        return super().sample(requests)
+        Counted.num_sampled += len(prompts)
+        return super().sample(prompts, seeds)
 
 
 @pytest.fixture(autouse=True)

@@ -79,11 +79,12 @@ def test_a_mean_over_benchmarks(line, right):
 
 def test_lines_are_compared_by_benchmark_and_together(line, right):
     first, second = ({"math500": right(chance), "aime24": right(chance, num=10)} for chance in (0.7, 0.4))
-    of_math, of_aime, mean = compare_lines(line("a", first), line("b", second))
-    assert [found.benchmark for found in (of_math, of_aime, mean)] == ["math500", "aime24", None]
+    found = compare_lines(line("a", first), line("b", second))
+    assert list(found) == ["math500", "aime24", None]
+    of_math, of_aime, mean = found.values()
     scores = (first["math500"].mean(axis=1), second["math500"].mean(axis=1))
-    assert of_math.difference == paired_difference([scores])
-    assert mean.difference.value == pytest.approx((of_math.difference.value + of_aime.difference.value) / 2)
+    assert of_math == paired_difference([scores])
+    assert mean.value == pytest.approx((of_math.value + of_aime.value) / 2)
     assert (mean.num_questions, mean.num_runs) == (50, 1)
 
 
@@ -91,32 +92,30 @@ def test_runs_are_paired_by_seed(line, right):
     runs = [{"math500": right(chance)} for chance in (0.2, 0.5, 0.8)]
     three = line("a", *runs)
     two = Line("b", {2: three.runs[2], 1: three.runs[1], 5: three.runs[0]})
-    (found,) = compare_lines(three, two)
-    assert (found.num_runs, found.difference.value, found.difference.p_runs) == (2, 0, 1)
-    assert compare_lines(three, Line("c", {7: three.runs[0]})) == []
+    (found,) = compare_lines(three, two).values()
+    assert (found.num_runs, found.value, found.p_runs) == (2, 0, 1)
+    assert compare_lines(three, Line("c", {7: three.runs[0]})) == {}
 
 
 def test_a_model_of_no_seed_is_compared_with_each_run(line, right):
     runs = line("a", {"math500": right(0.5)}, {"math500": right(0.8)})
     base = line("b", {"math500": right(0.2)})
     base = Line("base model", {None: base.runs[0]})
-    (found,) = compare_lines(runs, base)
+    (found,) = compare_lines(runs, base).values()
     assert found.num_runs == 2
-    assert found.difference.value == pytest.approx(
-        measure_line(runs, "math500").value - measure_line(base, "math500").value
-    )
+    assert found.value == pytest.approx(measure_line(runs, "math500").value - measure_line(base, "math500").value)
 
 
 def test_other_questions_are_not_paired(line, right):
     one = line("a", {"math500": right(0.5)})
-    assert compare_lines(one, line("b", {"math500": right(0.5)}, sha256="1" * 64)) == []
-    assert compare_lines(one, line("c", {"aime24": right(0.5)})) == []
+    assert compare_lines(one, line("b", {"math500": right(0.5)}, sha256="1" * 64)) == {}
+    assert compare_lines(one, line("c", {"aime24": right(0.5)})) == {}
 
 
 def test_questions_that_only_one_answered_are_left_out(line, right):
     many = right(0.5)
-    (found,) = compare_lines(line("a", {"math500": many}), line("b", {"math500": many[:10]}, limit=10))
-    assert (found.num_questions, found.difference.value) == (10, 0)
+    (found,) = compare_lines(line("a", {"math500": many}), line("b", {"math500": many[:10]}, limit=10)).values()
+    assert (found.num_questions, found.value) == (10, 0)
 
 
 def test_the_models_of_a_run(tmp_path, make_evaluation):

@@ -24,8 +24,8 @@ def test_numbers():
     assert percent(Estimate(0.615, 0.573, 0.657)) == "61.5 ± 4.2"
     assert percent(Estimate(0.0083, 0.0012, 0.081, "wilson")) == "0.8 [0.1, 8.1]"
     assert percent(Estimate(1.0, np.nan, np.nan)) == "100.0"
-    assert points(PairedDifference(0.012, -0.003, 0.027, 0.1, None)) == "+1.2 [−0.3, +2.7]"
-    assert points(PairedDifference(-0.5, np.nan, np.nan, 1.0, None)) == "−50.0"
+    assert points(PairedDifference(0.012, -0.003, 0.027, 0.1, None, 40, 1)) == "+1.2 [−0.3, +2.7]"
+    assert points(PairedDifference(-0.5, np.nan, np.nan, 1.0, None, 1, 1)) == "−50.0"
     assert (p_value(0.0004), p_value(0.0306), p_value(1.0)) == ("<0.001", "0.031", "1.000")
 
 

@@ -22,6 +22,7 @@ from mgrpo.evaluation.table_rows import read_lines
 from mgrpo.evaluation.tables import benchmark_grid, metric_grid
 from mgrpo.models.load import DTYPES, load_config, load_model, load_tokenizer
 from mgrpo.models.source import find_model
+from mgrpo.recipes.files import read_recipe_file
 from mgrpo.runs.checkpoints import checkpoints as checkpoints_of
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
 
@@ -159,7 +160,10 @@ def _select_models(run: Path, which: str) -> list[ModelLocation]:
     selected: list[ModelLocation] = []
     for word in which.split(","):
         if word == INITIAL:
-            selected.append(ModelLocation(INITIAL, _initial_model(run), "policy", 0))
+            initial = read_recipe_file(str(run / CONFIG_FILE)).get("model_name_or_path")
+            if initial is None:
+                raise UserError(f"{run / CONFIG_FILE} does not name the run's initial model; leave out initial")
+            selected.append(ModelLocation(INITIAL, str(initial), "policy", 0))
         elif choices.get(word):
             selected += choices[word]
         elif word == FINAL_DIRECTORY:
@@ -172,15 +176,6 @@ def _select_models(run: Path, which: str) -> list[ModelLocation]:
                 "these, last, all, initial or final"
             )
     return list(dict.fromkeys(selected))
-
-
-def _initial_model(run: Path) -> str:
-    import yaml
-
-    try:
-        return str(yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))["model_name_or_path"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        raise UserError(f"{run / CONFIG_FILE} does not name the run's initial model; leave out initial") from None
 
 
 def _evaluated_model(location: ModelLocation, eval_settings: EvalSettings, options: dict[str, Any]) -> EvaluatedModel:

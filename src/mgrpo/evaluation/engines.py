@@ -23,14 +23,6 @@ ENGINES = ("transformers", "vllm")
 
 
 @dataclass(frozen=True)
-class Request:
-    """A completion to sample: the prompt's tokens, and the completion's seed."""
-
-    prompt_ids: list[int]
-    seed: int
-
-
-@dataclass(frozen=True)
 class Completion:
     """A sampled completion: its text without special tokens, its tokens with the end token, and whether it has one."""
 
@@ -44,8 +36,8 @@ class Engine(Protocol):
 
     batch_size: int
 
-    def sample(self, requests: Sequence[Request]) -> list[Completion]:
-        """Sample one completion for each request."""
+    def sample(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Completion]:
+        """Sample one completion for each prompt, given its tokens and the completion's seed."""
         ...
 
 
@@ -82,14 +74,13 @@ class TransformersEngine:
         self.batch_size = batch_size
         self._model, self._tokenizer, self._settings = model, tokenizer, settings
 
-    def sample(self, requests: Sequence[Request]) -> list[Completion]:
-        """Sample one completion for each request, all in one batch."""
+    def sample(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Completion]:
+        """Sample one completion for each prompt, all in one batch."""
         import torch
 
-        prompts = {"input_ids": [request.prompt_ids for request in requests]}
-        batch = self._tokenizer.pad(prompts, padding_side="left", return_tensors="pt").to(self._model.device)
+        batch = self._tokenizer.pad({"input_ids": list(prompts)}, padding_side="left", return_tensors="pt")
+        batch = batch.to(self._model.device)
         start = batch["input_ids"].shape[1]
-        seeds = [request.seed for request in requests]
         processors = [] if self._settings.temperature == 0 else [_Drawer(seeds, start, self._settings)]
         with _ready_to_sample(self._model, self._tokenizer) as ends, torch.inference_mode():
             sequences = self._model.generate(
@@ -168,13 +159,13 @@ class VllmEngine:
         self.batch_size, self._settings = batch_size, settings
         self._engine = LLM(model=location, dtype=dtype, max_model_len=max_length, generation_config="vllm")
 
-    def sample(self, requests: Sequence[Request]) -> list[Completion]:
-        """Sample one completion for each request."""
+    def sample(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Completion]:
+        """Sample one completion for each prompt."""
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
 
         shared = {name: getattr(self._settings, name) for name in ("temperature", "top_p", "top_k", "max_tokens")}
-        parameters = [SamplingParams(**shared, seed=request.seed) for request in requests]
-        prompts = [TokensPrompt(prompt_token_ids=request.prompt_ids) for request in requests]
-        outputs = [output.outputs[0] for output in self._engine.generate(prompts, parameters, use_tqdm=False)]
+        parameters = [SamplingParams(**shared, seed=seed) for seed in seeds]
+        tokens = [TokensPrompt(prompt_token_ids=ids) for ids in prompts]
+        outputs = [output.outputs[0] for output in self._engine.generate(tokens, parameters, use_tqdm=False)]
         return [Completion(out.text, len(out.token_ids), out.finish_reason == "stop") for out in outputs]

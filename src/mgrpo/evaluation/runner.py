@@ -27,7 +27,7 @@ from mgrpo.evaluation.benchmark import (
     sha256,
     template_of,
 )
-from mgrpo.evaluation.engines import Engine, Request, seed_of
+from mgrpo.evaluation.engines import Engine, seed_of
 from mgrpo.evaluation.protocols import SamplingSettings, num_samples
 from mgrpo.evaluation.results import (
     RESULTS_FILE,
@@ -38,8 +38,7 @@ from mgrpo.evaluation.results import (
     read_results,
     write_results,
 )
-from mgrpo.evaluation.results_of_samples import measure_samples, write_for_report
-from mgrpo.evaluation.store import Sample, SampleStore
+from mgrpo.evaluation.samples import Sample, SampleStore, measure_samples, write_for_report
 from mgrpo.monitoring.display import progress_bar, visible
 
 if TYPE_CHECKING:
@@ -245,12 +244,11 @@ def sample_batch(
 ) -> list[Sample]:
     """Take and judge samples, each given by its question and number."""
     benchmark = questions.benchmark
-    digests = [digest_of_prompt(questions.ids[row]) for row, _ in batch]
-    requests = [
-        Request(questions.ids[row], seed_of(settings.seed, benchmark.name, digest, number))
-        for (row, number), digest in zip(batch, digests, strict=True)
-    ]
-    completions = engine.sample(requests)
+    prompts = [questions.ids[row] for row, _ in batch]
+    digests = [digest_of_prompt(ids) for ids in prompts]
+    places = zip(digests, batch, strict=True)
+    seeds = [seed_of(settings.seed, benchmark.name, digest, number) for digest, (_, number) in places]
+    completions = engine.sample(prompts, seeds)
     verdicts = benchmark.judge([c.text for c in completions], [questions.gold[row] for row, _ in batch])
     samples = []
     for (row, number), digest, completion, verdict in zip(batch, digests, completions, verdicts, strict=True):

@@ -50,6 +50,8 @@ class PairedDifference:
         p_questions: of the test that flips the sign of each question's difference: do these very models differ?
         p_runs: of the test that flips the sign of each run's difference: do the methods behind them differ? None for
             a single run; at least 2 / 2^S for S runs.
+        num_questions: of all benchmarks together.
+        num_runs: paired runs.
     """
 
     value: float
@@ -57,6 +59,8 @@ class PairedDifference:
     high: float
     p_questions: float
     p_runs: float | None
+    num_questions: int
+    num_runs: int
 
 
 def estimate(scores: ArrayLike, *, is_share: bool = False) -> Estimate:
@@ -131,7 +135,8 @@ def paired_difference(benchmarks: Sequence[tuple[ArrayLike, ArrayLike]]) -> Pair
     by_run = np.mean([of_runs.mean(axis=1) for of_runs in differences], axis=0)
     p_questions = sign_flip_p(np.concatenate(of_questions))
     p_runs = sign_flip_p(by_run) if len(by_run) > 1 else None
-    return PairedDifference(found.value, found.low, found.high, p_questions, p_runs)
+    num_questions = sum(of_runs.shape[1] for of_runs in differences)
+    return PairedDifference(found.value, found.low, found.high, p_questions, p_runs, num_questions, len(by_run))
 
 
 def sign_flip_p(differences: ArrayLike) -> float:

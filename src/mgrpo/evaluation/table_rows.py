@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mgrpo.evaluation.results import MOMENTUM_SUFFIX, RESULTS_FILE, BenchmarkResult, Results, read_results
+from mgrpo.evaluation.samples import SETTINGS_FILE, read_settings
 from mgrpo.evaluation.statistics import (
     Estimate,
     Floats,
@@ -15,7 +16,6 @@ from mgrpo.evaluation.statistics import (
     estimate_mean,
     paired_difference,
 )
-from mgrpo.evaluation.store import SETTINGS_FILE, read_settings
 from mgrpo.runs.files import SAMPLES_FILE, read_rows
 
 
@@ -63,23 +63,6 @@ class Line:
     def results_on(self, benchmark: str) -> list[BenchmarkResult]:
         """The runs' results on a benchmark that every run was measured on."""
         return [run.results.benchmarks[benchmark] for run in self.runs.values()]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How much better one row is than another.
-
-    Attributes:
-        benchmark: where; None: the mean over all benchmarks that both were measured on.
-        num_questions: that both answered.
-        num_runs: number of paired seeds.
-        difference: first minus second.
-    """
-
-    benchmark: str | None
-    num_questions: int
-    num_runs: int
-    difference: PairedDifference
 
 
 def read_measured(directory: Path) -> Measured:
@@ -157,29 +140,27 @@ def measure_mean(line: Line, benchmarks: Sequence[str]) -> Estimate:
     return Estimate(float(np.mean([measure_line(line, benchmark).value for benchmark in benchmarks])), np.nan, np.nan)
 
 
-def compare_lines(first: Line, second: Line) -> list[Comparison]:
-    """Compare two rows on each benchmark for which both have samples, and if there are several, on all together.
+def compare_lines(first: Line, second: Line) -> dict[str | None, PairedDifference]:
+    """How much better one row is than another: by benchmark, and under None on all together if there are several.
 
-    Runs are paired by seed; a run without a seed is compared with each. Empty if nothing can be paired.
+    Only benchmarks for which both rows have samples. Runs are paired by seed; a run without a seed is compared with
+    each. Empty if nothing can be paired.
     """
     shared = [seed for seed in first.runs if seed in second.runs]
     if not shared and None not in (*first.runs, *second.runs):
-        return []
+        return {}
     left = [first.runs[seed] for seed in shared] or list(first.runs.values())
     right = [second.runs[seed] for seed in shared] or list(second.runs.values())
-    pairs, found = [], []
+    pairs: list[tuple[Floats, Floats]] = []
+    found: dict[str | None, PairedDifference] = {}
     for benchmark in first.benchmarks:
         both = _shared_scores([*left, *right], benchmark) if benchmark in second.benchmarks else None
         if both is not None:
             pairs.append((both[: len(left)], both[len(left) :]))
-            found.append(_comparison(benchmark, pairs[-1:]))
-    return found + ([_comparison(None, pairs)] if len(pairs) > 1 else [])
-
-
-def _comparison(benchmark: str | None, pairs: list[tuple[Floats, Floats]]) -> Comparison:
-    num_questions = sum(left.shape[1] for left, _ in pairs)
-    num_runs = max(len(scores) for scores in pairs[0])
-    return Comparison(benchmark, num_questions, num_runs, paired_difference(pairs))
+            found[benchmark] = paired_difference(pairs[-1:])
+    if len(pairs) > 1:
+        found[None] = paired_difference(pairs)
+    return found
 
 
 def _shared_scores(runs: Sequence[Measured], benchmark: str) -> Floats | None:

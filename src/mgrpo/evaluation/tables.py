@@ -10,7 +10,7 @@ from statistics import fmean
 from mgrpo.evaluation.metrics import CONSISTENCY, MEAN_LENGTH, NO_ANSWER_RATE
 from mgrpo.evaluation.results import BenchmarkResult, Results
 from mgrpo.evaluation.statistics import Estimate, PairedDifference
-from mgrpo.evaluation.table_rows import Comparison, Line, compare_lines, measure_line, measure_mean
+from mgrpo.evaluation.table_rows import Line, compare_lines, measure_line, measure_mean
 
 SIGNIFICANT = 0.05
 NOTHING = "–"
@@ -72,7 +72,7 @@ def benchmark_grid(lines: Sequence[Line]) -> Grid:
         if has_mean:
             row.append(percent(measure_mean(line, shared)))
         if has_ship:
-            row += _ship(with_momentum.get(id(line), []))
+            row += _ship(with_momentum.get(id(line)))
         rows.append(row)
     notes = [READING]
     notes += [OVER_RUNS] * any(len(line.runs) > 1 for line in lines) + [SHIP] * has_ship
@@ -83,14 +83,13 @@ def benchmark_grid(lines: Sequence[Line]) -> Grid:
 def difference_grid(pairs: Sequence[tuple[Line, Line]]) -> Grid | None:
     """The difference of each pair of rows on each benchmark; None if no pair has samples of the same questions."""
     compared = [(first, second, compare_lines(first, second)) for first, second in pairs]
-    has_runs = any(one.difference.p_runs is not None for *_, comparisons in compared for one in comparisons)
+    has_runs = any(one.p_runs is not None for *_, differences in compared for one in differences.values())
     rows = []
-    for first, second, comparisons in compared:
-        for place, comparison in enumerate(comparisons):
-            difference = comparison.difference
+    for first, second, differences in compared:
+        for place, (benchmark, difference) in enumerate(differences.items()):
             name = f"{first.name} − {second.name}" if place == 0 else ""
-            row = [name, comparison.benchmark or "mean", str(comparison.num_questions)]
-            row += [str(comparison.num_runs)] * has_runs + [points(difference), p_value(difference.p_questions)]
+            row = [name, benchmark or "mean", str(difference.num_questions)]
+            row += [str(difference.num_runs)] * has_runs + [points(difference), p_value(difference.p_questions)]
             if has_runs:
                 row.append(NOTHING if difference.p_runs is None else p_value(difference.p_runs))
             rows.append(row)
@@ -138,10 +137,10 @@ def _counts(ks: Iterable[int]) -> str:
     return "/".join(map(str, sorted(set(ks))))
 
 
-def _ship(comparisons: Sequence[Comparison]) -> list[str]:
-    if not comparisons:
+def _ship(differences: dict[str | None, PairedDifference] | None) -> list[str]:
+    if not differences:
         return [""] * 3
-    difference = comparisons[-1].difference  # of all benchmarks together, where there are several
+    *_, difference = differences.values()  # the last: of all benchmarks together, where there are several
     is_shown = (difference.low > 0 or difference.high < 0) and difference.p_questions < SIGNIFICANT
     better = "policy" if difference.value > 0 else "momentum"
     return [points(difference), p_value(difference.p_questions), better if is_shown else "either"]

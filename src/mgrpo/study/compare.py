@@ -12,7 +12,7 @@ import yaml
 from mgrpo.errors import UserError, did_you_mean
 from mgrpo.evaluation.render import show_grids, write_grids
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
-from mgrpo.evaluation.store import SETTINGS_FILE
+from mgrpo.evaluation.samples import SETTINGS_FILE
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED
 from mgrpo.study.benchmarks import compare_benchmarks
 from mgrpo.study.report import show_summary, write_report
