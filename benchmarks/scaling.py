@@ -12,8 +12,7 @@ from pathlib import Path
 from transformers import Qwen3Config
 from trl import ModelConfig
 
-from mgrpo.commands.gpu_memory import Plan, plan
-from mgrpo.commands.memory_setting import GIB, Setting
+from mgrpo.commands.gpu_memory import GIB, Plan, Setting, plan
 from mgrpo.commands.model_shape import Shape, read_shape
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"

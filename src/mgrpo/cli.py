@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo import __version__
+from mgrpo.commands.gpu_memory import SHARDINGS
 from mgrpo.commands.list_tasks import list_generators, list_tasks
-from mgrpo.commands.memory_setting import SHARDINGS
 from mgrpo.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
 from mgrpo.options import COMMAND_LINE, options_of, read_value
 from mgrpo.recipes.files import PRESETS, RECIPES, read_command
 
-CONFIG: dict[str, Any] = {"nargs": "+", "metavar": "RECIPE"}
-CONFIG["help"] = "files or built-in recipe names; later ones override earlier ones"
+CONFIG_HELP = "files or built-in recipe names; later ones override earlier ones"
+CONFIG: dict[str, Any] = {"nargs": "+", "metavar": "RECIPE", "help": CONFIG_HELP}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -141,10 +141,10 @@ def _plan(arguments: argparse.Namespace, rest: list[str]) -> None:
 
     from rich.console import Console
 
-    from mgrpo.commands.plan import Launch, plan_recipe, render
+    from mgrpo.commands.plan import plan_recipe, render
 
-    launch = Launch(gpus=arguments.gpus, gpu_memory=arguments.gpu_memory, sharding=arguments.sharding)
-    Console(highlight=False, soft_wrap=True).print(render(plan_recipe(fields, source, overrides, launch)))
+    launch = (arguments.gpus, arguments.gpu_memory, arguments.sharding)
+    Console(highlight=False, soft_wrap=True).print(render(plan_recipe(fields, source, overrides, *launch)))
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -14,8 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config, Trainer
 from trl import ModelConfig, get_peft_config
 from trl.trainer import utils as trl_utils
 
-from mgrpo.commands.gpu_memory import cache_bytes, plan, saved_by_layer
-from mgrpo.commands.memory_setting import GIB, Setting
+from mgrpo.commands.gpu_memory import GIB, Setting, cache_bytes, plan, saved_by_layer
 from mgrpo.commands.model_shape import Shape, read_shape
 from mgrpo.models.load import load_config
 from mgrpo.training.sampling.momentum_model import MomentumModel
@@ -74,6 +73,42 @@ def tensors_in(value):
         return [value]
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return [tensor for item in values for tensor in tensors_in(item)]
+
+
+# What follows from a setting.
+
+
+@pytest.mark.parametrize(
+    ("sharding", "weight_shards", "optimizer_shards"),
+    [("ddp", 1, 1), ("zero-2", 1, 4), ("zero-3", 4, 4), ("fsdp2", 4, 4)],
+)
+def test_what_is_split(sharding, weight_shards, optimizer_shards):
+    found = replace(SETTING, gpus=4, sharding=sharding)
+    assert (found.weight_shards, found.optimizer_shards) == (weight_shards, optimizer_shards)
+
+
+@pytest.mark.parametrize(
+    ("changed", "frozen", "trained", "compute", "residual"),
+    [
+        ({}, 4, 4, 4, 4),
+        ({"mixed_precision": True}, 4, 4, 2, 4),  # autocast: the residual stream stays float32
+        ({"dtype_bytes": 2}, 2, 2, 2, 2),
+        ({"dtype_bytes": 2, "use_peft": True}, 2, 4, 2, 2),  # PEFT's adapters are float32
+        ({"dtype_bytes": 2, "mixed_precision": True, "sharding": "fsdp2"}, 2, 4, 2, 2),
+        ({"mixed_precision": True, "sharding": "zero-2"}, 2, 2, 2, 2),  # DeepSpeed casts all weights
+    ],
+)
+def test_bytes_of_a_number(changed, frozen, trained, compute, residual):
+    found = replace(SETTING, gpus=4, **changed)
+    assert (found.frozen_bytes, found.trained_bytes) == (frozen, trained)
+    assert (found.compute_bytes, found.residual_bytes) == (compute, residual)
+
+
+def test_two_adapters_are_sampled_together_where_weights_are_whole():
+    adapters = replace(SETTING, gpus=4, use_peft=True)
+    assert adapters.samples_together and not replace(SETTING, gpus=4).samples_together
+    assert not replace(adapters, sharding="fsdp2").samples_together
+    assert not replace(adapters, has_momentum=False).samples_together
 
 
 # Counts.

@@ -209,7 +209,6 @@ def test_what_is_to_be_seen_in_any_case(capsys):
 def test_the_alarm_in_the_view(make_config):
     with Terminal() as terminal:
         progress = TrainingProgress()
-        progress.watch_from(2)
         progress.on_train_begin(make_config(), TrainerState(max_steps=3), TrainerControl())
         progress.show_alarm(Event(2, "alarm", ["agreement rose\x1b[2J"], ""), "collapse alarm")
         progress.close()

@@ -27,7 +27,7 @@ def test_every_panel_of_one_run_explains_its_metrics():
 def test_a_figure_is_what_plotly_draws():
     (figure,) = of_runs([{"step": 0, "eval_gold/accuracy": 0.5}, {"step": 200, "eval_gold/accuracy": 0.25}])
     assert (figure["title"], figure["unit"], figure["is_measured"]) == ("Held-out accuracy", "share", True)
-    meaning = "On held-out prompts: Share of the policy's completions whose answer is right. For measurement only."
+    meaning = "On held-out prompts: Share of the policy's completions that are right. For measurement only."
     assert figure["about"] == [["eval_gold/accuracy", meaning]]
     (trace,) = figure["data"]
     assert trace["type"] == "scatter" and trace["name"] == "held-out accuracy"

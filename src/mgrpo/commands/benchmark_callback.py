@@ -33,17 +33,11 @@ from mgrpo.training.sampling.momentum_model import MomentumModel
 
 @dataclass(frozen=True)
 class BenchmarkPlan:
-    """What is measured during training.
-
-    Attributes:
-        benchmarks: their questions.
-        settings: how they are sampled.
-        every: optimizer steps between measurements.
-    """
+    """What is measured during training, and how it is sampled."""
 
     benchmarks: list[Benchmark]
     settings: SamplingSettings
-    every: int
+    every: int  # optimizer steps
 
 
 def plan_benchmarks(data: DataArguments, config: MGRPOConfig) -> BenchmarkPlan | None:
@@ -59,10 +53,9 @@ def plan_benchmarks(data: DataArguments, config: MGRPOConfig) -> BenchmarkPlan |
             "eval_benchmarks is set, but parameters are sharded, and benchmarks cannot be sampled from shards during "
             "training; remove it, and measure checkpoints with `mgrpo evaluate`."
         )
-    greedy = PROTOCOLS["greedy"].settings
     assert config.max_completion_length is not None
     settings = replace(
-        greedy,
+        PROTOCOLS["greedy"].settings,
         max_tokens=config.max_completion_length,
         system_prompt=data.system_prompt,
         conversational=data.conversational,
@@ -86,7 +79,7 @@ class BenchmarkEvaluation(TrainerCallback):
         log: takes the metrics of a measurement.
 
     Raises:
-        UserError: if the model cannot be questions.
+        UserError: if the model cannot be asked the questions.
     """
 
     def __init__(
@@ -113,9 +106,8 @@ class BenchmarkEvaluation(TrainerCallback):
             self._measure(args, control)
 
     def _measure(self, args: TrainingArguments, control: TrainerControl) -> None:
-        momentum_model = self._momentum_model()
         found = self._shares(names.POLICY, args)
-        if momentum_model is not None:
+        if (momentum_model := self._momentum_model()) is not None:
             with momentum_model.in_place_of_policy():
                 found |= self._shares(names.MOMENTUM_MODEL, args)
         is_to_log = control.should_log

@@ -40,16 +40,7 @@ from mgrpo.training.trainer import MGRPOTrainer
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from and is measured on.
-
-    Attributes:
-        task: how prompts are asked and answers are read.
-        train: the prompts.
-        eval_task: the same for the held-out prompts.
-        eval: the held-out prompts, or None.
-        reward_funcs: rewards in addition to the vote's.
-        benchmarks: what is measured during training, or None.
-    """
+    """What a run learns from and is measured on: its prompts, held-out ones, benchmarks, and additional rewards."""
 
     task: Task
     train: Dataset
@@ -72,7 +63,11 @@ def load_training_data(recipe: Recipe) -> TrainingData:
     task, train = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
     check_enough_prompts(len(train), config)
     if config.label_source == "gold":
-        _check_gold(train, data.task)
+        if not any(map(is_known, train["answer"] if "answer" in train.column_names else [])):
+            raise UserError(
+                f"label_source is gold, but task {data.task} has no right answers; set answer_column to a column that "
+                "has, or choose another label_source."
+            )
         if config.process_index == 0:
             print("label_source is gold: this run trains on the right answers, it is not label-free.", file=sys.stderr)
     eval_task, eval_prompts = task, None
@@ -80,14 +75,6 @@ def load_training_data(recipe: Recipe) -> TrainingData:
         assert data.eval_task is not None
         eval_task, eval_prompts = load_data(data, data.eval_task, data.eval_dataset_split, data.eval_dataset_size)
     return TrainingData(task, train, eval_task, eval_prompts, reward_funcs, plan_benchmarks(data, config))
-
-
-def _check_gold(train: Dataset, task: str) -> None:
-    if not any(map(is_known, train["answer"] if "answer" in train.column_names else [])):
-        raise UserError(
-            f"label_source is gold, but task {task} has no right answers; set answer_column to a column that has, or "
-            "choose another label_source."
-        )
 
 
 def check_launch(config: MGRPOConfig, source: ModelSource) -> None:
@@ -120,13 +107,7 @@ def check_launch(config: MGRPOConfig, source: ModelSource) -> None:
 def build_trainer(
     recipe: Recipe, data: TrainingData, checkpoint: Path | None, changed: dict[str, float]
 ) -> MGRPOTrainer:
-    """Load the model and build the trainer around it.
-
-    Args:
-        recipe: the run.
-        data: its data.
-        checkpoint: what it resumes from, or None.
-        changed: the settings that a rollback changes.
+    """Load the model and build the trainer around it, with the settings that a rollback has changed.
 
     Raises:
         UserError: if the model cannot be loaded, or its tokenizer does not suit the prompts.

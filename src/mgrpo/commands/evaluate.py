@@ -147,7 +147,7 @@ def _models_of_run(run: Path) -> dict[str, list[ModelLocation]]:
         add(str(step), checkpoint, checkpoint if any(checkpoint.glob(f"{MOMENTUM}*")) else None, step)
     final, momentum = run / FINAL_DIRECTORY, run / FINAL_DIRECTORY / MOMENTUM
     if final.is_dir():
-        rows = read_rows(run / METRICS_FILE) if (run / METRICS_FILE).exists() else []
+        rows = read_rows(run / METRICS_FILE)
         add(FINAL_DIRECTORY, final, momentum if momentum.is_dir() else None, rows[-1]["step"] if rows else None)
     return found
 

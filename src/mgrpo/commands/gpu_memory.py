@@ -7,13 +7,14 @@ vLLM takes what it is given. docs/scaling.md says how far the estimates are off.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from mgrpo.commands.memory_setting import GIB, Setting
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from mgrpo.commands.model_shape import Shape
 
+GIB = 2**30
+Sharding = Literal["ddp", "fsdp2", "zero-2", "zero-3"]
+SHARDINGS: tuple[Sharding, ...] = ("ddp", "fsdp2", "zero-2", "zero-3")
 PHASES = ("policy samples", "momentum samples", "learning")
 """When memory is needed. The policy's and the momentum model's completions are sampled one after the other."""
 
@@ -27,19 +28,107 @@ BLOCK_SCALES = 4 / 256
 """Bytes a parameter of the float32 scales in an 8-bit optimizer state: one for each 256 parameters."""
 
 
-@dataclass(frozen=True)
-class Item:
-    """One thing that takes memory.
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What decides about memory in a recipe and its launch. Attributes with a recipe field's name are that field.
 
     Attributes:
-        name: what it is.
-        shards: over how many GPUs it is split.
-        needs: bytes on each GPU in each of `PHASES`.
-        is_exact: whether it is counted; otherwise it is an estimate.
+        gpus: how many there are, one process on each.
+        gpu_memory: of each, bytes.
+        dtype_bytes: of a weight as it is loaded.
+        mixed_precision: whether products are computed in 16 bits (bf16, fp16).
+        has_reference: whether there is a KL to the initial model.
+        num_sampled: the policy's completions that a process samples at once.
+        num_voting: the momentum model's.
     """
 
+    gpus: int
+    gpu_memory: float
+    sharding: Sharding
+    dtype_bytes: int
+    mixed_precision: bool
+    use_peft: bool
+    has_momentum: bool
+    has_reference: bool
+    optim: str
+    gradient_checkpointing: bool
+    per_device_train_batch_size: int
+    num_sampled: int
+    num_voting: int
+    max_prompt_length: int
+    max_completion_length: int
+    sampler: Literal["transformers", "vllm colocate", "vllm server"] = "transformers"
+    vllm_gpu_memory_utilization: float = 0.3
+    vllm_tensor_parallel_size: int = 1
+    vllm_enable_sleep_mode: bool = False
+    momentum_cpu_offload: bool = False
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether DeepSpeed trains."""
+        return self.sharding in ("zero-2", "zero-3")
+
+    @property
+    def weight_shards(self) -> int:
+        """GPUs over which the weights, the reference's and the momentum model's are split."""
+        return self.gpus if self.sharding in ("fsdp2", "zero-3") else 1
+
+    @property
+    def optimizer_shards(self) -> int:
+        """GPUs over which gradients and the optimizer's state are split."""
+        return 1 if self.sharding == "ddp" else self.gpus
+
+    @property
+    def samples_together(self) -> bool:
+        """Whether transformers samples both models in one batch: two adapters over one base."""
+        return self.use_peft and self.has_momentum and self.weight_shards == 1
+
+    @property
+    def has_momentum_on_cpu(self) -> bool:
+        """Whether the momentum model lies in the CPU's memory, which one in shards does not."""
+        return self.has_momentum and self.momentum_cpu_offload and self.weight_shards == 1
+
+    @property
+    def frozen_bytes(self) -> int:
+        """Of a weight that is not trained: the reference's, an adapter's base. DeepSpeed casts what it is given."""
+        return 2 if self.is_zero and self.mixed_precision else self.dtype_bytes
+
+    @property
+    def trained_bytes(self) -> int:
+        """Of a weight that is trained. PEFT keeps adapters in float32, and accelerate's FSDP2 what it mixes."""
+        is_kept_whole = self.use_peft or (self.sharding == "fsdp2" and self.mixed_precision)
+        return 4 if is_kept_whole and not self.is_zero else self.frozen_bytes
+
+    @property
+    def compute_bytes(self) -> int:
+        """Of what matrix products read and write."""
+        return 2 if self.mixed_precision else self.dtype_bytes
+
+    @property
+    def autocasts(self) -> bool:
+        """Whether float32 weights are cast, product by product: the residual stream then stays float32."""
+        return self.sharding == "ddp" and self.mixed_precision and self.dtype_bytes == 4
+
+    @property
+    def residual_bytes(self) -> int:
+        """Of the residual stream between layers."""
+        return 4 if self.autocasts else self.compute_bytes
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest sequence."""
+        return self.max_prompt_length + self.max_completion_length
+
+    def trained(self, shape: "Shape") -> int:
+        """Parameters that are trained."""
+        return shape.adapter if self.use_peft else shape.parameters
+
+
+class Item(NamedTuple):
+    """One thing that takes memory: bytes on each GPU in each of `PHASES`, counted (exact) or estimated."""
+
     name: str
-    shards: int
+    shards: int  # GPUs over which it is split
     needs: tuple[float, float, float]
     is_exact: bool = False
 
@@ -66,7 +155,8 @@ class Plan:
     def vllm_tokens(self) -> float:
         """Tokens whose keys and values a colocated vLLM holds at once; negative: not even its weights fit."""
         setting = self.setting
-        left = setting.vllm_bytes - 2 * self.shape.parameters / setting.vllm_tensor_parallel_size
+        given = setting.vllm_gpu_memory_utilization * setting.gpu_memory
+        left = given - 2 * self.shape.parameters / setting.vllm_tensor_parallel_size
         return left / (cache_bytes(self.shape, 4) / setting.vllm_tensor_parallel_size)
 
     @property
@@ -104,7 +194,8 @@ def plan(shape: "Shape", setting: Setting) -> Plan:
     return Plan(shape, setting, tuple(item for item in items if any(item.needs)))
 
 
-# What is there all the time.
+def _always(needed: float) -> tuple[float, float, float]:
+    return needed, needed, needed
 
 
 def _kept_items(shape: "Shape", setting: Setting) -> Iterator[Item]:
@@ -130,15 +221,11 @@ def _kept_items(shape: "Shape", setting: Setting) -> Iterator[Item]:
 def _optimizer_bytes(shape: "Shape", setting: Setting) -> float:
     optim, trained = setting.optim, setting.trained(shape)
     num_states = 0 if "sgd" in optim or "adafactor" in optim else 1 if "lion" in optim or "rmsprop" in optim else 2
-    state_bytes = 4 if setting.is_zero else setting.trained_bytes
     main_copy = 4 * trained if setting.is_zero else 0  # the float32 weights that DeepSpeed steps
     if "8bit" in optim:
         in_full = 0 if setting.use_peft else shape.vocab_size * shape.hidden_size  # transformers leaves embeddings out
         return main_copy + num_states * (4 * in_full + (1 + BLOCK_SCALES) * (trained - in_full))
-    return main_copy + num_states * state_bytes * trained
-
-
-# What sampling needs.
+    return main_copy + num_states * (4 if setting.is_zero else setting.trained_bytes) * trained
 
 
 def cache_bytes(shape: "Shape", of_key_and_value: int) -> float:
@@ -151,7 +238,7 @@ def _sampling_items(shape: "Shape", setting: Setting) -> Iterator[Item]:
     if setting.samples_together:
         sampled = voting = sampled + voting
     if setting.sampler == "vllm colocate":
-        given = setting.vllm_bytes
+        given = setting.vllm_gpu_memory_utilization * setting.gpu_memory
         yield Item("vLLM, its weights included", 1, (given, given, 0 if setting.vllm_enable_sleep_mode else given))
     if setting.sampler != "transformers":
         return
@@ -165,9 +252,6 @@ def _sampling_items(shape: "Shape", setting: Setting) -> Iterator[Item]:
     if setting.sharding == "zero-3":
         whole = setting.frozen_bytes * shape.parameters
         yield Item("gathered to sample", 1, (whole, whole if voting else 0, 0))
-
-
-# What learning needs.
 
 
 def saved_by_layer(shape: "Shape", setting: Setting) -> float:
@@ -186,15 +270,14 @@ def saved_by_layer(shape: "Shape", setting: Setting) -> float:
 
 
 def _learning_items(shape: "Shape", setting: Setting) -> Iterator[Item]:
-    trained = setting.trained(shape)
-    gradients = setting.trained_bytes * trained / setting.optimizer_shards
-    yield Item("gradients", setting.optimizer_shards, _learning(gradients), True)
+    trained, shards = setting.trained(shape), setting.optimizer_shards
+    yield Item("gradients", shards, (0, 0, setting.trained_bytes * trained / shards), True)
 
     num_tokens = setting.per_device_train_batch_size * setting.max_length
     layer, between = saved_by_layer(shape, setting), setting.residual_bytes * shape.hidden_size
     kept = shape.num_layers * between + layer if setting.gradient_checkpointing else shape.num_layers * layer
     widest = setting.compute_bytes * shape.intermediate_size  # a gradient more than what it takes the place of
-    yield Item("activations", 1, _learning(num_tokens * (kept + widest)))
+    yield Item("activations", 1, (0, 0, num_tokens * (kept + widest)))
 
     num_scored = setting.per_device_train_batch_size * setting.max_completion_length
     tile = min(num_scored, HEAD_ROWS) * min(shape.vocab_size, HEAD_COLUMNS) * 4
@@ -202,24 +285,16 @@ def _learning_items(shape: "Shape", setting: Setting) -> Iterator[Item]:
     head_gradient = 0 if setting.use_peft else 4 * head  # float32, before it joins the others
     gathered_head = setting.trained_bytes * head if setting.sharding == "fsdp2" else 0
     hidden = 3 * 4 * num_tokens * shape.hidden_size
-    yield Item("logits, in tiles", 1, _learning(tile + head_gradient + gathered_head + hidden))
+    yield Item("logits, in tiles", 1, (0, 0, tile + head_gradient + gathered_head + hidden))
 
     if setting.autocasts:
         copies = 2 * shape.layer * shape.num_layers
         if setting.gradient_checkpointing:  # all at the end of the forward pass, a layer's while that goes backward
             copies = max(2 * shape.layer, copies - num_tokens * (layer + widest))
-        yield Item("16-bit copies of weights", 1, _learning(copies))
+        yield Item("16-bit copies of weights", 1, (0, 0, copies))
     if setting.sharding == "fsdp2":  # a layer, the next one, and the embeddings
         gathered = setting.compute_bytes * (2 * shape.layer + shape.embeddings)
         yield Item("gathered layers", 1, _always(gathered))
     if setting.is_zero:
         live = min(shape.parameters, ZERO_LIVE) if setting.sharding == "zero-3" else 0
-        yield Item("DeepSpeed's buckets", 1, _learning(2 * (min(trained, ZERO_BUCKET) + live)))
-
-
-def _always(needed: float) -> tuple[float, float, float]:
-    return needed, needed, needed
-
-
-def _learning(needed: float) -> tuple[float, float, float]:
-    return 0, 0, needed
+        yield Item("DeepSpeed's buckets", 1, (0, 0, 2 * (min(trained, ZERO_BUCKET) + live)))

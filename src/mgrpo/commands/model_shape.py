@@ -18,13 +18,7 @@ class Shape:
         parameters: of the whole model, tied ones counted once.
         adapter: trainable parameters of its LoRA adapter; 0 without one.
         embeddings: parameters of its input embedding and its head, once if they are tied.
-        hidden_size: width.
-        num_layers: decoder layers.
-        num_heads: attention heads.
-        num_kv_heads: heads with keys and values of their own.
-        head_dim: width of a head.
         intermediate_size: width inside the MLP.
-        vocab_size: entries of the vocabulary.
         has_query_norm: whether queries and keys are normalised (Qwen3).
     """
 
@@ -64,12 +58,11 @@ def read_shape(config: PreTrainedConfig, adapter: ModelConfig) -> Shape:
             f"no causal language model can be made of the model's config.json ({first_line(error)}); give another "
             "model"
         ) from error
-    num_parameters = sum(p.numel() for p in model.parameters())
     embeddings = {p for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
     measures = config.get_text_config()
     num_heads = measures.num_attention_heads
     return Shape(
-        parameters=num_parameters,
+        parameters=sum(p.numel() for p in model.parameters()),
         embeddings=sum(p.numel() for p in embeddings),
         has_query_norm=any(name.endswith("q_norm") for name, _ in model.named_modules()),
         adapter=_adapter_size(model, adapter) if adapter.use_peft else 0,

@@ -1,6 +1,5 @@
 """`mgrpo plan`: how much GPU memory a recipe needs, from the model's config.json, before anything is loaded."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,8 +10,7 @@ from rich.text import Text
 from transformers import PreTrainedConfig
 from trl import ModelConfig
 
-from mgrpo.commands.gpu_memory import PHASES, Plan, plan
-from mgrpo.commands.memory_setting import GIB, Sampler, Setting, Sharding
+from mgrpo.commands.gpu_memory import GIB, PHASES, Plan, Setting, Sharding, plan
 from mgrpo.commands.model_shape import read_shape
 from mgrpo.errors import UserError
 from mgrpo.models.load import load_config
@@ -25,37 +23,20 @@ WITHOUT_A_GPU = {"use_cpu": True, "bf16": False, "fp16": False, "report_to": "no
 """Values with which a configuration asks for no hardware and no package that the planning machine may lack."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Launch:
-    """Where a recipe is to run.
+def plan_recipe(
+    given: dict[str, Any], source: str, overrides: dict[str, Any], gpus: int, gpu_memory: float, sharding: Sharding
+) -> Plan:
+    """Plan a recipe, which need not be a whole one; its fields are given as for `load_fields`.
 
-    Attributes:
-        gpus: one process on each.
-        gpu_memory: of each, GiB.
-        sharding: how the processes share the model.
-    """
-
-    gpus: int
-    gpu_memory: float
-    sharding: Sharding
-
-
-def plan_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any], launch: Launch) -> Plan:
-    """Plan a recipe, which need not be a whole one.
-
-    Args:
-        given: fields of a recipe, with values as YAML gives them.
-        source: what to call their origin in a message.
-        overrides: fields from the command line, which win.
-        launch: where it is to run.
+    It is to run with one process on each of the GPUs, of which each has `gpu_memory` GiB.
 
     Raises:
         UserError: for a field or a model that does not exist, or settings that cannot work.
     """
-    if launch.gpus < 1:
-        raise UserError(f"gpus is {launch.gpus}; set it to 1 or more.")
-    if not launch.gpu_memory > 0:
-        raise UserError(f"gpu_memory is {launch.gpu_memory:g} GiB; set it above 0.")
+    if gpus < 1:
+        raise UserError(f"gpus is {gpus}; set it to 1 or more.")
+    if not gpu_memory > 0:
+        raise UserError(f"gpu_memory is {gpu_memory:g} GiB; set it above 0.")
     fields = load_fields(given, source, overrides)
     if not fields["model_name_or_path"]:
         raise UserError("there is no model to plan for; pass --model MODEL, or a recipe that sets model_name_or_path")
@@ -63,27 +44,22 @@ def plan_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any], l
     data = part_of(DataArguments, fields, source)
     config = part_of(MGRPOConfig, fields | WITHOUT_A_GPU | {"output_dir": fields["output_dir"] or "unused"}, source)
     model = part_of(ModelConfig, fields, source)
-    _check_launch(config, launch)
+    if config.momentum_cpu_offload and gpus > 1 and sharding in ("fsdp2", "zero-3"):
+        raise UserError(
+            f"momentum_cpu_offload is on, but {sharding} shards the momentum model over the GPUs; set it to false."
+        )
+    if config.use_vllm and config.vllm_mode == "colocate" and gpus % config.vllm_tensor_parallel_size:
+        raise UserError(
+            f"vllm_tensor_parallel_size is {config.vllm_tensor_parallel_size}, which does not divide {gpus} GPUs; set "
+            "it to a divisor."
+        )
     revision = None if fields["model_revision"] == "main" else fields["model_revision"]
     model_config = load_config(
         fields["model_name_or_path"], revision=revision, trust_remote_code=fields["trust_remote_code"]
     )
-    return plan(
-        read_shape(model_config, model), _setting(fields, config, model_config, data.max_prompt_length, launch)
-    )
-
-
-def _check_launch(config: MGRPOConfig, launch: Launch) -> None:
-    if config.momentum_cpu_offload and launch.gpus > 1 and launch.sharding in ("fsdp2", "zero-3"):
-        raise UserError(
-            f"momentum_cpu_offload is on, but {launch.sharding} shards the momentum model over the GPUs; set it to "
-            "false."
-        )
-    if config.use_vllm and config.vllm_mode == "colocate" and launch.gpus % config.vllm_tensor_parallel_size:
-        raise UserError(
-            f"vllm_tensor_parallel_size is {config.vllm_tensor_parallel_size}, which does not divide {launch.gpus} "
-            "GPUs; set it to a divisor."
-        )
+    shape = read_shape(model_config, model)
+    launch: dict[str, Any] = {"gpus": gpus, "gpu_memory": gpu_memory * GIB, "sharding": sharding}
+    return plan(shape, _setting(fields, config, model_config, data.max_prompt_length, launch))
 
 
 def _setting(
@@ -91,19 +67,14 @@ def _setting(
     config: MGRPOConfig,
     model_config: PreTrainedConfig,
     max_prompt_length: int | None,
-    launch: Launch,
+    launch: dict[str, Any],
 ) -> Setting:
     assert config.num_generations is not None and config.max_completion_length is not None
     stored = model_config.dtype or torch.float32
     dtype = stored if fields["dtype"] == "auto" else getattr(torch, fields["dtype"] or "float32")
     per_process = config.per_device_train_batch_size * config.steps_per_generation
-    sampler: Sampler = "transformers"
-    if config.use_vllm:
-        sampler = "vllm server" if config.vllm_mode == "server" else "vllm colocate"
     return Setting(
-        gpus=launch.gpus,
-        gpu_memory=launch.gpu_memory * GIB,
-        sharding=launch.sharding,
+        **launch,
         dtype_bytes=dtype.itemsize,
         # TRL takes bfloat16 where neither is set
         mixed_precision=bool(fields["fp16"] or fields["bf16"] or fields["bf16"] is None),
@@ -118,14 +89,11 @@ def _setting(
         num_voting=per_process // config.num_generations * config.num_momentum_generations,
         max_prompt_length=max_prompt_length or ASSUMED_PROMPT_LENGTH,
         max_completion_length=config.max_completion_length,
-        sampler=sampler,
+        sampler=f"vllm {config.vllm_mode}" if config.use_vllm else "transformers",  # type: ignore[arg-type]
         vllm_gpu_memory_utilization=config.vllm_gpu_memory_utilization,
         vllm_tensor_parallel_size=config.vllm_tensor_parallel_size,
         vllm_enable_sleep_mode=config.vllm_enable_sleep_mode,
     )
-
-
-# What is printed.
 
 
 def render(planned: Plan) -> RenderableType:
@@ -151,8 +119,7 @@ def render(planned: Plan) -> RenderableType:
 
 
 def _conclusions(planned: Plan) -> list[str]:
-    setting, problem = planned.setting, planned.problem
-    lines = []
+    setting, lines = planned.setting, []
     if setting.sampler == "transformers":
         sampled = f"{setting.num_sampled}"
         if setting.samples_together:
@@ -160,14 +127,14 @@ def _conclusions(planned: Plan) -> list[str]:
         elif setting.has_momentum:
             sampled += f", then {setting.num_voting}"
         lines.append(f"transformers samples {sampled} sequences of {setting.max_length} tokens at once.")
-    elif setting.sampler == "vllm colocate" and planned.vllm_tokens > 0:
+    elif setting.sampler == "vllm server":
+        needed = 2 * planned.shape.parameters / GIB
+        lines.append(f"vLLM's own GPUs need {needed:.1f} GiB for the weights, and more for keys and values.")
+    elif planned.vllm_tokens > 0:
         at_once = planned.vllm_tokens / setting.max_length
         lines.append(
             f"vLLM holds {at_once:.0f} sequences of {setting.max_length} tokens at once, and queues the rest."
         )
-    elif setting.sampler == "vllm server":
-        needed = 2 * planned.shape.parameters / GIB
-        lines.append(f"vLLM's own GPUs need {needed:.1f} GiB for the weights, and more for keys and values.")
     if planned.cpu_bytes:
         lines.append(
             f"The CPU's memory holds the momentum model: {_gib(planned.cpu_bytes)} GiB a process, one for each GPU."
@@ -175,10 +142,10 @@ def _conclusions(planned: Plan) -> list[str]:
     phase = planned.totals.index(planned.peak)
     largest = "; ".join(f"{item.name} {_gib(item.needs[phase])}" for item in planned.largest[:3])
     lines.append(f"Largest ({PHASES[phase]}): {largest} GiB.")
-    if problem is None:
-        free = (setting.gpu_memory - planned.peak) / GIB
-        return [*lines, f"It fits: {free:.1f} GiB of {setting.gpu_memory / GIB:g} are free where most is needed."]
-    return [*lines, f"It does not fit: {problem}."]
+    if planned.problem is not None:
+        return [*lines, f"It does not fit: {planned.problem}."]
+    free = (setting.gpu_memory - planned.peak) / GIB
+    return [*lines, f"It fits: {free:.1f} GiB of {setting.gpu_memory / GIB:g} are free where most is needed."]
 
 
 def _gib(needed: float) -> str:

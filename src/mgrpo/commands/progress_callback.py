@@ -46,10 +46,6 @@ class TrainingProgress(TrainerCallback):
         self._view.alarm = None if event.kind == "cleared" else visible(", ".join(event.signals))
         self.show_event(text)
 
-    def watch_from(self, step: int) -> None:
-        """Show that there is an alarm, which reports from a step on."""
-        self._view.watched_from = step
-
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the view."""
         batches_per_step = args.gradient_accumulation_steps / (args.steps_per_generation * args.num_iterations)
@@ -62,6 +58,7 @@ class TrainingProgress(TrainerCallback):
             completions_per_step=batches_per_step
             * args.generation_batch_size
             * (1 + num_momentum / args.num_generations),
+            watched_from=max(int(args.logging_steps), 1),
         )
         # rich takes FORCE_COLOR for a terminal
         if self._shows_steps and self._console.is_interactive and self._console.file.isatty():

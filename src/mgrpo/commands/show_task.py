@@ -10,6 +10,7 @@ from mgrpo.recipes.data import load_data
 from mgrpo.recipes.recipe import DataArguments, load_fields, part_of
 from mgrpo.tasks.check import encode_prompts
 from mgrpo.tasks.load import Prompt, last_text
+from mgrpo.tasks.reasoning_gym import GENERATORS
 from mgrpo.tasks.task import Task, is_known
 
 if TYPE_CHECKING:
@@ -19,12 +20,7 @@ NUM_SHOWN = 5
 
 
 def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> str:
-    """Describe the task of a recipe, which need not be a whole one.
-
-    Args:
-        given: fields of a recipe, with values as YAML gives them.
-        source: what to call their origin in a message.
-        overrides: fields from the command line, which win.
+    """Describe the task of a recipe, which need not be a whole one; arguments as for `load_fields`.
 
     Raises:
         UserError: if the task cannot be loaded, or the model's tokenizer cannot encode a prompt or a conversation.
@@ -55,7 +51,7 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
         f"asked        {_way_of_asking(task, tokenizer)}",
         f"extractor    {task.extractor}",
         f"equivalence  {task.equivalence}",
-        *_votable(data.task or ""),
+        *_votable(data.task),
         f"gold         {f'{num_known} answers, {scored}; for measuring only' if num_known else 'none'}",
         f"prompts      {len(seen)}{longest}",
         f"dropped      {len(seen) - len(filled)} empty, {too_long}",
@@ -99,8 +95,6 @@ def _votable(name: str) -> list[str]:
     kind, _, generator = name.partition(":")
     if kind != "reasoning_gym":
         return []
-    from mgrpo.tasks.reasoning_gym import GENERATORS
-
     form = GENERATORS[generator]
     return [f"vote         {'yes' if form.votable else 'no'}{f': {form.note}' if form.note else ''}"]
 

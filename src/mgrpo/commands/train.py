@@ -95,7 +95,10 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
         trainer.keeps_stop = start.is_same
         if len(past) >= recipe.config.max_rollbacks and recipe.config.on_collapse == "rollback":
             trainer.collapse_watch.on_collapse = "stop"
-        _follow(trainer, progress, guard)
+        trainer.tell = trainer.number_watch.tell = progress.show_event
+        trainer.collapse_watch.tell = progress.show_alarm
+        trainer.add_callback(progress)
+        guard.follow(trainer, progress.show_event)
         try:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         finally:
@@ -161,15 +164,6 @@ def _git_commit() -> str | None:
         return None
 
 
-def _follow(trainer: MGRPOTrainer, progress: TrainingProgress, guard: RunGuard) -> None:
-    """Connect a trainer with the progress view, and have it guarded."""
-    trainer.tell = trainer.number_watch.tell = progress.show_event
-    trainer.collapse_watch.tell = progress.show_alarm
-    trainer.add_callback(progress)
-    progress.watch_from(max(int(trainer.args.logging_steps), 1))
-    guard.follow(trainer, progress.show_event)
-
-
 def _roll_back(recipe: Recipe, trainer: MGRPOTrainer, guard: RunGuard, progress: TrainingProgress) -> Path | None:
     """Take the run back to its last healthy checkpoint, which is returned; None: it begins anew."""
     guard.finish_first("going back to the last healthy checkpoint is finished first")
@@ -199,12 +193,11 @@ def _save(trainer: MGRPOTrainer, guard: RunGuard, run_directory: Path) -> Stop |
     if trainer.save_stop_reason is not None:
         return Stop(trainer.save_stop_reason, EXIT_STOPPED)
     guard.finish_first(f"saving {FINAL_DIRECTORY}/, with which the run ends, is finished first")
-    outcome = resume.RunOutcome(trainer.state.global_step)
+    step = trainer.state.global_step
+    outcome = resume.RunOutcome(step) if broken is None else resume.RunOutcome(step, broken, EXIT_STOPPED)
     if collapse is not None:
         reason = f"the collapse alarm went off at step {collapse.step}, with a checkpoint"
-        outcome = resume.RunOutcome(trainer.state.global_step, reason, EXIT_COLLAPSED)
-    elif broken is not None:
-        outcome = resume.RunOutcome(trainer.state.global_step, broken, EXIT_STOPPED)
+        outcome = resume.RunOutcome(step, reason, EXIT_COLLAPSED)
     try:
         _save_final(trainer, outcome, final)
     except NotSavedError as error:
@@ -214,7 +207,7 @@ def _save(trainer: MGRPOTrainer, guard: RunGuard, run_directory: Path) -> Stop |
             EXIT_STOPPED,
         )
     if trainer.args.process_index == 0:
-        print(f"trained {trainer.state.global_step} steps; the model is in {final}")
+        print(f"trained {step} steps; the model is in {final}")
     return _as_stop(outcome)
 
 

@@ -1,13 +1,20 @@
 """What collapse alarms leave in a run's directory, and the way back to its last healthy checkpoint."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from mgrpo.monitoring.collapse import Event
 from mgrpo.runs.checkpoints import checkpoints, remove
-from mgrpo.runs.files import ALARMS_FILE, COMPLETIONS_DIRECTORY, METRICS_FILE, read_rows, write_whole
+from mgrpo.runs.files import (
+    ALARMS_FILE,
+    COMPLETIONS_DIRECTORY,
+    METRICS_FILE,
+    Row,
+    completion_tables,
+    read_rows,
+    write_rows,
+)
 
 ROLLED_BACK_DIRECTORY = "rolled-back"
 """In a run's directory: metrics and completions of what was rolled back, a numbered directory each time."""
@@ -42,45 +49,30 @@ def roll_back(run_directory: Path, event: Event, settings: dict[str, Any]) -> Pa
     shutil.rmtree(kept, ignore_errors=True)
     (kept / COMPLETIONS_DIRECTORY).mkdir(parents=True)
     # of the rows up to the step the run itself keeps its own
-    rows = [row for row in read_rows(run_directory / METRICS_FILE) if row["step"] > step]
-    (kept / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    for table in (run_directory / COMPLETIONS_DIRECTORY).glob("step-*.parquet"):
-        if int(table.stem.split("-")[1]) > step:
-            table.rename(kept / COMPLETIONS_DIRECTORY / table.name)
-    append_event(
-        Event(
-            step=event.step,
-            kind="rollback",
-            signals=event.signals,
-            message=f"rolled back to {healthy.name if healthy else 'the beginning'}, on with "
-            + ", ".join(f"{name} {value:g}" for name, value in settings.items()),
-            healthy_step=step,
-            settings=settings,
-        ),
-        run_directory,
-    )
+    rows = read_rows(run_directory / METRICS_FILE)
+    write_rows(kept / METRICS_FILE, [row for row in rows if row["step"] > step])
+    for table in completion_tables(run_directory, after=step):
+        table.rename(kept / COMPLETIONS_DIRECTORY / table.name)
+    message = f"rolled back to {healthy.name if healthy else 'the beginning'}, on with "
+    message += ", ".join(f"{name} {value:g}" for name, value in settings.items())
+    append_event(Event(event.step, "rollback", event.signals, message, step, settings), run_directory)
     return healthy
 
 
 def append_event(event: Event, run_directory: Path) -> None:
     """Add a line to a run's `alarms.jsonl`, whole or not at all."""
     path = run_directory / ALARMS_FILE
-    rows = read_rows(path) if path.exists() else []
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in (*rows, event.as_row())))
+    write_rows(path, [*read_rows(path), event.as_row()])
 
 
-def rollbacks(run_directory: Path) -> list[dict[str, Any]]:
+def rollbacks(run_directory: Path) -> list[Row]:
     """The rollbacks that a run has had, as logged."""
-    path = run_directory / ALARMS_FILE
-    return [row for row in read_rows(path) if row["kind"] == "rollback"] if path.exists() else []
+    return [row for row in read_rows(run_directory / ALARMS_FILE) if row["kind"] == "rollback"]
 
 
 def drop_events_after(run_directory: Path, step: int) -> None:
     """Drop what came after the step that a run resumes from, and will come again; not what came before a rollback."""
     path = run_directory / ALARMS_FILE
-    if not path.exists():
-        return
-    rows = read_rows(path)
-    last = max((i for i, row in enumerate(rows) if row["kind"] == "rollback"), default=-1)
-    kept = [row for i, row in enumerate(rows) if i <= last or row["step"] <= step]
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
+    if rows := read_rows(path):
+        last = max((i for i, row in enumerate(rows) if row["kind"] == "rollback"), default=-1)
+        write_rows(path, [row for i, row in enumerate(rows) if i <= last or row["step"] <= step])

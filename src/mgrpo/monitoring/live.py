@@ -36,20 +36,18 @@ class LiveView:
 
     Attributes:
         alarm: what the collapse alarm says; None: nothing.
-        watched_from: the first step after which the alarm can say something; None: nothing watches the run.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.alarm: str | None = None
-        self.watched_from: int | None = None
         self._clock = clock
         # Tuples, replaced whole: another thread reads them.
         self._curves: dict[str, tuple[float, ...]] = {name: () for line in CURVES for name in line}
-        self._ends: tuple[tuple[int, float], ...] = ()
         self._last: dict[str, float] = {}
-        self.begin(step=0, max_steps=0, batches_per_step=1.0, completions_per_step=0.0)
+        self.begin(step=0, max_steps=0, batches_per_step=1.0, completions_per_step=0.0, watched_from=1)
 
-    def begin(self, *, step: int, max_steps: int, batches_per_step: float, completions_per_step: float) -> None:
+    def begin(
+        self, *, step: int, max_steps: int, batches_per_step: float, completions_per_step: float, watched_from: int
+    ) -> None:
         """Training begins, or begins again at an earlier step.
 
         Args:
@@ -57,11 +55,13 @@ class LiveView:
             max_steps: its last step.
             batches_per_step: batches sampled in an optimizer step; below 1 where each is trained on several times.
             completions_per_step: completions of both models sampled for an optimizer step.
+            watched_from: the first step after which the alarm can say something.
         """
         self._step, self._max_steps = step, max_steps
         self._batches_per_step, self._completions_per_step = batches_per_step, completions_per_step
-        self._began, self._ends = self._clock(), ()
-        self.alarm = None
+        self._watched_from, self._began = watched_from, self._clock()
+        self._ends: tuple[tuple[int, float], ...] = ()
+        self.alarm: str | None = None
 
     def end_step(self, step: int) -> None:
         """An optimizer step ended."""
@@ -78,10 +78,8 @@ class LiveView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """As many lines, whatever is known so far, so that nothing jumps."""
         width, is_ascii = options.max_width, options.ascii_only
-        lines = [self._progress(width, is_ascii), *self._trends(width, is_ascii), self._speed(), self._time()]
-        if self.watched_from is not None:
-            lines.append(self._alarm())
-        for line in lines:
+        progress, trends = self._progress(width, is_ascii), self._trends(width, is_ascii)
+        for line in (progress, *trends, self._speed(), self._time(), self._alarm()):
             line.no_wrap, line.overflow = True, "ellipsis"
             yield line
 
@@ -141,9 +139,8 @@ class LiveView:
     def _alarm(self) -> Text:
         if self.alarm is not None:
             return Text.assemble(_label("alarm"), (self.alarm, "bold red"))
-        assert self.watched_from is not None
-        is_watched = self._step >= self.watched_from
-        state = ("none", "green") if is_watched else f"watching from step {self.watched_from}"
+        is_watched = self._step >= self._watched_from
+        state = ("none", "green") if is_watched else f"watching from step {self._watched_from}"
         return Text.assemble(_label("alarm"), state)
 
 

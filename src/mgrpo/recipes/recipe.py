@@ -92,9 +92,6 @@ class Recipe:
     """A recipe that was read and checked.
 
     Attributes:
-        data: what is asked, and how answers are read.
-        config: method and training.
-        model: model and adapter.
         resolved: every field, before anything was derived from it; it runs again as it is.
         given: the names of the fields that the recipe or the command line set.
         env: environment variables that it sets.
@@ -109,12 +106,7 @@ class Recipe:
 
 
 def load_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Turn a flat mapping of fields into a checked recipe.
-
-    Args:
-        given: fields, with values as YAML gives them.
-        source: what messages call their origin.
-        overrides: fields from the command line, which win.
+    """Turn a flat mapping of fields into a checked recipe; arguments as for `load_fields`.
 
     Raises:
         UserError: for an unknown field (with the nearest one), a value that is not allowed, or settings that cannot
@@ -140,6 +132,11 @@ def load_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
 def load_fields(given: dict[str, Any], source: str, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     """Every field of a mapping that need not be a complete recipe, each checked on its own.
 
+    Args:
+        given: fields, with values as YAML gives them.
+        source: what messages call their origin.
+        overrides: fields from the command line, which win.
+
     Raises:
         UserError: for an unknown field (with the nearest one), or a value that is not allowed.
     """
@@ -160,15 +157,10 @@ def load_fields(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
 
 
 def part_of(type_: type[Part], resolved: dict[str, Any], source: str) -> Part:
-    """One of `RECIPE_TYPES`, with its fields from a recipe's.
-
-    Args:
-        type_: which one.
-        resolved: every field.
-        source: what messages call their origin.
+    """One of `RECIPE_TYPES`, with its fields from all those of a recipe.
 
     Raises:
-        UserError: for what the type refuses.
+        UserError: for what the type refuses; it names the source.
     """
     try:
         return type_(**{f.name: resolved[f.name] for f in fields(type_) if f.init})  # type: ignore[arg-type]
@@ -214,7 +206,6 @@ def write_config(recipe: Recipe, run_directory: Path) -> None:
     if recipe.env:
         given["env"] = recipe.env
     rest = {name: values[name] for name in sorted(values) if name not in recipe.given}
-    text = yaml.safe_dump(given, sort_keys=False)
-    if rest:  # empty where config.yaml itself was run
-        text += DEFAULTS_HEADING + yaml.safe_dump(rest)
-    write_whole(run_directory / CONFIG_FILE, text)
+    # empty where config.yaml itself was run
+    defaults = DEFAULTS_HEADING + yaml.safe_dump(rest) if rest else ""
+    write_whole(run_directory / CONFIG_FILE, yaml.safe_dump(given, sort_keys=False) + defaults)

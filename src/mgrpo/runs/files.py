@@ -43,7 +43,7 @@ class MetricsWriter:
     """
 
     def __init__(self, path: Path, last_step: int = 0, last_row: Row | None = None) -> None:
-        kept = [row for row in read_rows(path) if row["step"] <= last_step] if last_step and path.exists() else []
+        kept = [row for row in read_rows(path) if row["step"] <= last_step] if last_step else []
         if last_row and path.exists():
             kept = [row for row in kept if row["step"] < last_row["step"]] + [last_row]
         self._path = path
@@ -51,12 +51,11 @@ class MetricsWriter:
 
     def _open(self, rows: list[Row]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [_line(row) for row in rows]
-        write_whole(self._path, b"".join(lines).decode())
+        write_rows(self._path, rows)
         self._file = self._path.open("r+b", buffering=0)
         self._rows = rows[-1:]  # those that may still change, or are not written
-        self._end = sum(map(len, lines))
-        self._start = self._end - len(lines[-1]) if lines else 0  # of those rows
+        self._end = self._path.stat().st_size
+        self._start = self._end - len(_lines(self._rows))  # of those rows
         self._is_written = True
 
     @property
@@ -72,13 +71,13 @@ class MetricsWriter:
         Raises:
             OSError: if it cannot be written now.
         """
-        num_broken = sum(not math.isfinite(value) for value in row.values() if isinstance(value, float))
-        row = {"step": row["step"], **{name: _finite(value) for name, value in row.items()}}
+        broken = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
+        row = {"step": row["step"], **row, **dict.fromkeys(broken)}
         is_same_step = row["step"] == self.last_row.get("step")
         if is_same_step:
             row = {**self.last_row, **row}
-        if num_broken:
-            row[names.NONFINITE_METRICS] = row.get(names.NONFINITE_METRICS, 0) + num_broken
+        if broken:
+            row[names.NONFINITE_METRICS] = row.get(names.NONFINITE_METRICS, 0) + len(broken)
         if is_same_step:
             self._rows[-1] = row
         elif self._is_written:
@@ -93,7 +92,7 @@ class MetricsWriter:
             waiting = self._rows
             self._open([])
             self._rows, self._is_written = waiting, False
-        text = memoryview(b"".join(map(_line, self._rows)))
+        text = memoryview(_lines(self._rows))
         try:
             self._file.seek(self._start)
             self._file.truncate()
@@ -120,8 +119,8 @@ class MetricsWriter:
         self._file.close()
 
 
-def _line(row: Row) -> bytes:
-    return (json.dumps(row) + "\n").encode("ascii")
+def _lines(rows: list[Row]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode("ascii")
 
 
 def unfinished_path(path: Path) -> Path:
@@ -167,13 +166,16 @@ def flush_tree(path: Path) -> None:
     flush(path)
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write a file of rows, as `write_whole` does."""
+    write_whole(path, _lines(rows).decode())
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read metric rows; a line that is still being written is left out."""
-    rows = []
+    """Read rows, none where there is no file; a line that is still being written is left out."""
+    rows: list[Row] = []
+    if not path.exists():
+        return rows
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             rows.append(json.loads(line))
@@ -223,17 +225,23 @@ def write_completions(rows: list[Row], run_directory: Path, step: int, keep: int
         pq.write_table(pa.Table.from_pylist(rows), file)
     put_in_place(unfinished, table)
     if keep is not None:
-        tables = sorted(directory.glob("step-*.parquet"), key=lambda path: int(path.stem.removeprefix("step-")))
-        for path in tables[:-keep]:
-            path.unlink()
-
-
-def drop_completions_after(run_directory: Path, step: int) -> None:
-    """Delete the tables after the step from which a run resumes, and unfinished ones."""
-    for path in (run_directory / COMPLETIONS_DIRECTORY).glob("step-*.parquet*"):
-        if path.suffix != ".parquet" or int(path.stem.removeprefix("step-")) > step:
+        for path in completion_tables(run_directory)[:-keep]:
             path.unlink()
 
 
 def _encodable(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+
+
+def completion_tables(run_directory: Path, after: int = -1) -> list[Path]:
+    """The tables of a run's completions behind a step, the oldest first."""
+    paths = (run_directory / COMPLETIONS_DIRECTORY).glob("step-*.parquet")
+    tables = sorted((int(path.stem.removeprefix("step-")), path) for path in paths)
+    return [path for step, path in tables if step > after]
+
+
+def drop_completions_after(run_directory: Path, step: int) -> None:
+    """Delete the tables after the step from which a run resumes, and unfinished ones."""
+    unfinished = (run_directory / COMPLETIONS_DIRECTORY).glob("step-*.parquet.*")
+    for path in (*unfinished, *completion_tables(run_directory, after=step)):
+        path.unlink()

@@ -37,17 +37,14 @@ def _metric(name: str, label: str, unit: str, meaning: str) -> str:
 
 
 AGREEMENT = _metric(
-    "vote/agreement",
-    "agreement",
-    SHARE,
-    "Share of a group's completions, both models', that give the label, whatever is rewarded.",
+    "vote/agreement", "agreement", SHARE, "Share of both models' completions with the label, whatever is rewarded."
 )
 TIE_RATE = _metric("vote/tie_rate", "tie", SHARE, "Share of groups in which two answers had the most votes.")
 UNLABELLED_RATE = _metric(
     "vote/unlabelled_rate",
     "no label",
     SHARE,
-    "Share of groups that left the loss: no completion had an answer, or fewer than two policy completions were kept.",
+    "Share of groups left out of the loss: no answer at all, or fewer than two policy completions kept.",
 )
 POLICY_AGREEMENT = _metric(
     "vote/policy_agreement",
@@ -66,30 +63,20 @@ DROPPED_RATE = _metric(
 )
 ENTROPY = _metric("entropy/mean", "entropy", NATS, "Trajectory entropy of the policy's completions.")
 ENTROPY_LOW = _metric(
-    "entropy/p10",
-    "10% are below",
-    NATS,
-    "A tenth of the policy's completions at this step have less. The report computes it from the completions.",
+    "entropy/p10", "10% are below", NATS, "A tenth of the step's completions have less; the report computes it."
 )
 ENTROPY_HIGH = _metric(
-    "entropy/p90",
-    "10% are above",
-    NATS,
-    "A tenth of the policy's completions at this step have more. The report computes it from the completions.",
+    "entropy/p90", "10% are above", NATS, "A tenth of the step's completions have more; the report computes it."
 )
 NONE_RATE = _metric("answers/none_rate", "no answer", SHARE, "Share of the policy's completions without an answer.")
 FAILED_RATE = _metric(
-    "answers/failed_rate",
-    "failed",
-    SHARE,
-    "Share of the completions, both models', from which your own function failed to read an answer; they have none.",
+    "answers/failed_rate", "failed", SHARE, "Share of both models' completions on which your own function failed."
 )
 TIMEOUT_RATE = _metric(
     "answers/timeout_rate",
     "timed out",
     SHARE,
-    "Share of the different answers, both models', that were compared as text because parsing or comparing them took "
-    "too long or failed.",
+    "Share of the different answers, both models', compared as text: comparing them failed or took too long.",
 )
 FLIP_RATE = _metric(
     "labels/flip_rate",
@@ -98,22 +85,13 @@ FLIP_RATE = _metric(
     "Share of the prompts seen before whose label differs from the last one; logged from the second epoch on.",
 )
 FLIP_WEIGHT = _metric(
-    "labels/flip_weight",
-    "weight of flipping labels",
-    "",
-    "Mean factor on the advantages of groups whose label keeps flipping.",
+    "labels/flip_weight", "weight of flipping labels", "", "Mean factor on the advantages where labels keep flipping."
 )
 DISTINCT = _metric(
-    "answers/distinct",
-    "distinct labels",
-    "labels",
-    "Number of different pseudo-labels over the batch's prompts, compared as text.",
+    "answers/distinct", "distinct labels", "labels", "Different pseudo-labels in the batch, compared as text."
 )
 TOP_SHARE = _metric(
-    "answers/top_share",
-    "most common label",
-    SHARE,
-    "Share of the batch's labelled prompts that have the most common pseudo-label.",
+    "answers/top_share", "most common label", SHARE, "Share of the labelled prompts with the most common label."
 )
 LENGTH = _metric(
     "completion/length", "length of completions", "tokens", "Tokens in the policy's completions, end-of-text included."
@@ -122,8 +100,8 @@ PROBE = _metric(
     "probe/log_prob_change",
     "change in log-probability",
     NATS,
-    "Change since training began in the log-probability of what the initial model mostly answered; each completion "
-    "counts with 0.05 at most.",
+    "Change since training began in the log-probability of what the initial model mostly answered; each "
+    "completion counts with 0.05 at most.",
 )
 FORGOTTEN = _metric(
     "probe/forgotten",
@@ -135,7 +113,7 @@ DISTANCE = _metric(
     "momentum/distance",
     "distance of the momentum model",
     "relative",
-    "|theta_k - theta_q| / |theta_q| over the trained weights.",
+    "|theta_k - theta_q| / |theta_q|, trained weights.",
 )
 MOMENTUM = _metric("momentum/m", "momentum", "", "m at the last optimizer step.")
 SKIPPED_STEPS = _metric(
@@ -145,36 +123,21 @@ SKIPPED_STEPS = _metric(
     "Optimizer steps skipped, since training began or was resumed, because the loss or a gradient was not finite.",
 )
 NONFINITE_METRICS = _metric(
-    "nonfinite/metrics",
-    "metrics that are not finite",
-    "",
-    "Numbers of the row that were not finite and are null in it; absent where there are none.",
+    "nonfinite/metrics", "metrics that are not finite", "", "Numbers of the row that are null: they were not finite."
 )
 ROWS_SKIPPED = _metric(
-    "learn/rows_skipped",
-    "rows skipped",
-    SHARE,
-    "Share of the policy's completions that were left out of the learning pass because they have no gradient.",
+    "learn/rows_skipped", "rows skipped", SHARE, "Share of the policy's completions that learning skips; no gradient."
 )
 GRAD_NORM = _metric("grad_norm", "gradient norm", "", "Norm of the gradient before clipping.")
 REWARD_STD = _metric(
-    "reward_std",
-    "reward spread",
-    "",
-    "Standard deviation of the rewards within a group, mean over groups; logged by every GRPO trainer of TRL.",
+    "reward_std", "reward spread", "", "Standard deviation within a group, mean over groups, as TRL logs it."
 )
 TRL_LENGTH = _metric(
-    "completions/mean_length",
-    "length of completions",
-    "tokens",
-    "`completion/length` as every GRPO trainer of TRL logs it.",
+    "completions/mean_length", "length of completions", "tokens", "`completion/length` as TRL logs it."
 )
 KL = _metric("kl", "KL to the initial model", NATS, "k3 estimate of the KL divergence from the initial model.")
 GOLD_ACCURACY = _metric(
-    "gold/accuracy",
-    "accuracy",
-    SHARE,
-    "Share of the policy's completions whose answer is right. For measurement only.",
+    "gold/accuracy", "accuracy", SHARE, "Share of the policy's completions that are right. For measurement only."
 )
 GOLD_LABEL_ACCURACY = _metric(
     "gold/label_accuracy",
@@ -186,28 +149,25 @@ GOLD_MOMENTUM_ACCURACY = _metric(
     "gold/momentum_accuracy",
     "momentum model's accuracy",
     SHARE,
-    "Share of the momentum model's completions whose answer is right. For measurement only.",
+    "Share of its completions that are right. For measurement only.",
 )
 GOLD_DROPPED_ACCURACY = _metric(
     "gold/dropped_accuracy",
     "accuracy of dropped ones",
     SHARE,
-    "Share of the policy's completions dropped by the filter whose answer is right. For measurement only.",
+    "Share of the policy's completions dropped by the filter that are right. For measurement only.",
 )
 TIME_POLICY = _metric("time/sample_policy", "policy sampling", SECONDS, "Time in which the policy sampled.")
 TIME_MOMENTUM = _metric(
     "time/sample_momentum",
     "momentum sampling",
     SECONDS,
-    "Time in which the momentum model sampled, the swap of its weights included. Of a batch that two LoRA adapters "
-    "share, the share of its rows.",
+    "Time in which the momentum model sampled, the swap of its weights included. Of a batch that two LoRA "
+    "adapters share, the share of its rows.",
 )
 TIME_LABEL = _metric("time/label", "label", SECONDS, "Time spent on reading answers, filtering and voting.")
 TIME_LEARN = _metric(
-    "time/learn",
-    "learn",
-    SECONDS,
-    "What the other phases leave of a training step: loss and gradient. The report computes it.",
+    "time/learn", "learn", SECONDS, "What the other phases leave of a training step; the report computes it."
 )
 TIME_STEP = _metric("step_time", "training step", SECONDS, "Time of a whole training step.")
 

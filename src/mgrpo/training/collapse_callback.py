@@ -44,10 +44,9 @@ class CollapseWatch(TrainerCallback):
         directory = Path(args.output_dir)
         if not state.is_world_process_zero:
             return
-        if state.global_step and (directory / METRICS_FILE).exists():
-            for row in read_rows(directory / METRICS_FILE):
-                if row["step"] <= state.global_step:
-                    self.alarm.update(row)
+        for row in read_rows(directory / METRICS_FILE) if state.global_step else ():
+            if row["step"] <= state.global_step:
+                self.alarm.update(row)
         drop_events_after(directory, state.global_step)
 
     def on_log(
