@@ -9,7 +9,7 @@ without a value, and its messages name neither the recipe nor the nearest field.
 import difflib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
 from functools import cache
@@ -69,18 +69,10 @@ def option(default: Any, help: str, choices: Range | Sequence[str] | None = None
 
 @dataclass(frozen=True)
 class Option:
-    """What an option accepts, from its dataclass field.
-
-    Attributes:
-        default: its value where nothing sets it.
-        types: the members of its type, without None.
-        is_optional: whether it may be None.
-        choices: its allowed values, or None.
-        help: what it does.
-    """
+    """What an option accepts, from its dataclass field; choices of None: all of its types."""
 
     default: Any
-    types: tuple[Any, ...]
+    types: tuple[Any, ...]  # the members of its type, without None
     is_optional: bool
     choices: Range | tuple[Any, ...] | None
     help: str
@@ -157,7 +149,7 @@ def read_value(name: str, value: Any, options: dict[str, Option], source: str) -
         name: the option's.
         value: as YAML gives it, or text from a command line. "null" and, where text is not expected, "none" are None.
         options: all that there are.
-        source: where the value was set, for a message.
+        source: where the value was set, for messages.
 
     Raises:
         UserError: if there is no such option, or the value is not allowed.
@@ -190,8 +182,7 @@ def read_value(name: str, value: Any, options: dict[str, Option], source: str) -
     return read
 
 
-def _nearest(word: str, known: Iterable[str]) -> str | None:
-    known = list(known)
+def _nearest(word: str, known: Collection[str]) -> str | None:
     longer = [name for name in known if word and name.startswith(word)]
     nearest = longer or difflib.get_close_matches(word, known, n=1)
     return f"did you mean {nearest[0]}?" if nearest else None
@@ -248,8 +239,7 @@ def check_choices(settings: Any) -> None:
     options = options_of(settings.__class__)
     for name in (f.name for f in fields(settings) if "choices" in f.metadata):
         value, expected = getattr(settings, name), options[name]
-        is_none_allowed = value is None and expected.is_optional
-        if not is_none_allowed and (value is None or not _is_allowed(value, expected.choices)):
+        if not (expected.is_optional if value is None else _is_allowed(value, expected.choices)):
             raise UserError(f"{name} is {value!r}; {_must_be(expected)}")
 
 

@@ -75,12 +75,19 @@ def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None
 
 
 def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
-    start = _check(recipe, is_quiet=is_quiet)
+    run_directory, is_main = Path(recipe.config.output_dir), recipe.config.process_index == 0
+    check_processes_agree({**recipe.resolved, "env": recipe.env})
+    start = resume.find_start(recipe)
     if start.outcome is not None:
+        if is_main:
+            steps = f" after {start.outcome.step} steps" if start.outcome.step else ""
+            final = run_directory / FINAL_DIRECTORY
+            print(f"this run is finished{steps}, and nothing is done; the model is in {final}")
         return _as_stop(start.outcome)
+    if is_main:
+        resume.say(start, is_quiet=is_quiet)
     data = load_training_data(recipe)
 
-    run_directory, is_main = Path(recipe.config.output_dir), recipe.config.process_index == 0
     if is_main:
         resume.make_ready(start)
     starts = resume.record_start(run_directory, start) if is_main else []
@@ -107,21 +114,6 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
             return _save(trainer, guard, run_directory)
         checkpoint = _roll_back(recipe, trainer, guard, progress)
         del trainer  # its memory is the next one's
-
-
-def _check(recipe: Recipe, *, is_quiet: bool) -> resume.StartPoint:
-    """Where the run begins, on all processes alike; the main one prints it."""
-    check_processes_agree({**recipe.resolved, "env": recipe.env})
-    start = resume.find_start(recipe)
-    if recipe.config.process_index != 0:
-        return start
-    if start.outcome is None:
-        resume.say(start, is_quiet=is_quiet)
-    else:
-        final = Path(recipe.config.output_dir) / FINAL_DIRECTORY
-        steps = f" after {start.outcome.step} steps" if start.outcome.step else ""
-        print(f"this run is finished{steps}, and nothing is done; the model is in {final}")
-    return start
 
 
 def _write_start(recipe: Recipe, starts: list[dict[str, Any]]) -> None:

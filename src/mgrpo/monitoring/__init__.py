@@ -1,1 +1,1 @@
-"""What a run leaves behind and how it is read: metric names, metric rows, stability verdicts, curves."""
+"""How a run is watched and judged: the collapse alarm, the live view, curves, the verdict on its stability."""

@@ -28,9 +28,7 @@ class Sign:
     Attributes:
         metric: the name it is logged under. Rows without it are ignored.
         direction: which side of the limit is bad.
-        limit: in the metric's own unit, or as a multiple of the run's early median.
-        meaning: what it says, for people.
-        is_relative: whether the limit is such a multiple.
+        limit: in the metric's own unit, or if `is_relative` as a multiple of the run's early median.
         num_rows: rows in a row beyond the limit, until it counts; within it, until it no longer does.
     """
 
@@ -64,7 +62,6 @@ class Event:
         step: of the row at which it was seen, in optimizer steps.
         kind: `alarm`, `cleared`, and what was done about it: `stop`, `rollback`.
         signals: the metrics whose signs are on, those that came with this event.
-        message: a sentence.
         healthy_step: with an alarm, the last step at which none of its signs was half way to its limit.
         settings: with a rollback, what training continues with.
     """
@@ -87,22 +84,18 @@ class _Watch:
     def __init__(self, sign: Sign) -> None:
         self.sign = sign
         self.is_on = False
-        self.healthy_step = 0
-        self.value = math.nan
-        self.limit = math.nan
+        self.healthy_step = self._in_a_row = 0
+        self.value = self.limit = math.nan
         self._early: list[float] = []
-        self._in_a_row = 0
 
     def update(self, step: int, value: float) -> None:
         """Take a row's value."""
         sign = self.sign
-        start = 0.0
-        if sign.is_relative:
-            if len(self._early) < EARLY_ROWS:
-                self._early.append(value)
-                self.healthy_step = step
-                return
-            start = median(self._early)
+        if sign.is_relative and len(self._early) < EARLY_ROWS:
+            self._early.append(value)
+            self.healthy_step = step
+            return
+        start = median(self._early) if sign.is_relative else 0.0
         self.value, self.limit = value, sign.limit * start if sign.is_relative else sign.limit
         if not self._is_beyond(value, (start + self.limit) / 2):
             self.healthy_step = step

@@ -41,7 +41,7 @@ def plot_runs(run_directories: list[Path], output: Path) -> None:
     """
     labels = [directory.resolve().name for directory in run_directories]
     if len(set(labels)) < len(labels):
-        labels = [str(directory) for directory in run_directories]
+        labels = list(map(str, run_directories))
     runs = {label: read_run(directory) for label, directory in zip(labels, run_directories, strict=True)}
     draw(runs, output)
 

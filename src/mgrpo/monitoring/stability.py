@@ -1,6 +1,5 @@
 """Did a run hold or collapse? Computed from its held-out accuracy, which training never sees."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mgrpo.runs.files import Row, series
@@ -20,8 +19,7 @@ class Stability:
 
     Attributes:
         start: accuracy at the first evaluation, before training.
-        peak: highest accuracy, smoothed over the last `WINDOW` evaluations.
-        peak_step: the first step at which it was reached.
+        peak: highest accuracy, smoothed over the last `WINDOW` evaluations; first reached at `peak_step`.
         final: mean of the last `WINDOW` evaluations.
         last_step: the step of the last evaluation.
         collapse_step: first step behind the peak from which the accuracy, not smoothed, is below 80% of the start's in
@@ -41,28 +39,20 @@ def stability(rows: list[Row]) -> Stability | None:
     steps, accuracies = series(rows, HELD_OUT_ACCURACY)
     if not steps:
         return None
-    smoothed = [
-        sum(window) / len(window)
-        for window in (accuracies[max(0, i - WINDOW + 1) : i + 1] for i in range(len(accuracies)))
-    ]
+    windows = [accuracies[max(0, i - WINDOW + 1) : i + 1] for i in range(len(accuracies))]
+    smoothed = [sum(window) / len(window) for window in windows]
     peak = max(smoothed)
     at_peak = smoothed.index(peak)
-    collapsed = _first_collapse(accuracies, behind=at_peak)
+    too_low = [accuracy < COLLAPSE_SHARE * accuracies[0] for accuracy in accuracies]
+    behind_peak = range(at_peak + 1, len(accuracies) - COLLAPSE_EVALUATIONS + 1)
     return Stability(
         start=accuracies[0],
         peak=peak,
         peak_step=steps[at_peak],
         final=smoothed[-1],
         last_step=steps[-1],
-        collapse_step=None if collapsed is None else steps[collapsed],
+        collapse_step=next((steps[i] for i in behind_peak if all(too_low[i : i + COLLAPSE_EVALUATIONS])), None),
     )
-
-
-def _first_collapse(accuracies: Sequence[float], behind: int) -> int | None:
-    """Where the first evaluations behind an index begin that are all too low."""
-    too_low = [accuracy < COLLAPSE_SHARE * accuracies[0] for accuracy in accuracies]
-    starts = range(behind + 1, len(accuracies) - COLLAPSE_EVALUATIONS + 1)
-    return next((i for i in starts if all(too_low[i : i + COLLAPSE_EVALUATIONS])), None)
 
 
 def verdict(label: str, outcome: Stability) -> str:

@@ -36,30 +36,31 @@ def _metric(name: str, label: str, unit: str, meaning: str) -> str:
     return name
 
 
-AGREEMENT = _metric(
-    "vote/agreement", "agreement", SHARE, "Share of both models' completions with the label, whatever is rewarded."
+def _share(name: str, label: str, meaning: str) -> str:
+    return _metric(name, label, SHARE, meaning)
+
+
+AGREEMENT = _share(
+    "vote/agreement", "agreement", "Share of both models' completions with the label, whatever is rewarded."
 )
-TIE_RATE = _metric("vote/tie_rate", "tie", SHARE, "Share of groups in which two answers had the most votes.")
-UNLABELLED_RATE = _metric(
+TIE_RATE = _share("vote/tie_rate", "tie", "Share of groups in which two answers had the most votes.")
+UNLABELLED_RATE = _share(
     "vote/unlabelled_rate",
     "no label",
-    SHARE,
     "Share of groups left out of the loss: no answer at all, or fewer than two policy completions kept.",
 )
-POLICY_AGREEMENT = _metric(
+POLICY_AGREEMENT = _share(
     "vote/policy_agreement",
     "policy",
-    SHARE,
     "Share of groups in which the policy's completions alone, dropped ones included, vote for the same label.",
 )
-MOMENTUM_AGREEMENT = _metric(
+MOMENTUM_AGREEMENT = _share(
     "vote/momentum_agreement",
     "momentum model",
-    SHARE,
     "Share of groups in which the momentum model's completions alone, dropped ones included, vote for the same label.",
 )
-DROPPED_RATE = _metric(
-    "filter/dropped_rate", "dropped", SHARE, "Share of completions, both models', that the entropy filter dropped."
+DROPPED_RATE = _share(
+    "filter/dropped_rate", "dropped", "Share of completions, both models', that the entropy filter dropped."
 )
 ENTROPY = _metric("entropy/mean", "entropy", NATS, "Trajectory entropy of the policy's completions.")
 ENTROPY_LOW = _metric(
@@ -68,20 +69,18 @@ ENTROPY_LOW = _metric(
 ENTROPY_HIGH = _metric(
     "entropy/p90", "10% are above", NATS, "A tenth of the step's completions have more; the report computes it."
 )
-NONE_RATE = _metric("answers/none_rate", "no answer", SHARE, "Share of the policy's completions without an answer.")
-FAILED_RATE = _metric(
-    "answers/failed_rate", "failed", SHARE, "Share of both models' completions on which your own function failed."
+NONE_RATE = _share("answers/none_rate", "no answer", "Share of the policy's completions without an answer.")
+FAILED_RATE = _share(
+    "answers/failed_rate", "failed", "Share of both models' completions on which your own function failed."
 )
-TIMEOUT_RATE = _metric(
+TIMEOUT_RATE = _share(
     "answers/timeout_rate",
     "timed out",
-    SHARE,
     "Share of the different answers, both models', compared as text: comparing them failed or took too long.",
 )
-FLIP_RATE = _metric(
+FLIP_RATE = _share(
     "labels/flip_rate",
     "flipped",
-    SHARE,
     "Share of the prompts seen before whose label differs from the last one; logged from the second epoch on.",
 )
 FLIP_WEIGHT = _metric(
@@ -90,8 +89,8 @@ FLIP_WEIGHT = _metric(
 DISTINCT = _metric(
     "answers/distinct", "distinct labels", "labels", "Different pseudo-labels in the batch, compared as text."
 )
-TOP_SHARE = _metric(
-    "answers/top_share", "most common label", SHARE, "Share of the labelled prompts with the most common label."
+TOP_SHARE = _share(
+    "answers/top_share", "most common label", "Share of the labelled prompts with the most common label."
 )
 LENGTH = _metric(
     "completion/length", "length of completions", "tokens", "Tokens in the policy's completions, end-of-text included."
@@ -103,10 +102,9 @@ PROBE = _metric(
     "Change since training began in the log-probability of what the initial model mostly answered; each "
     "completion counts with 0.05 at most.",
 )
-FORGOTTEN = _metric(
+FORGOTTEN = _share(
     "probe/forgotten",
     "forgotten",
-    SHARE,
     "Share of what the initial model mostly answered that has become less likely by more than 0.15 nats per token.",
 )
 DISTANCE = _metric(
@@ -125,8 +123,8 @@ SKIPPED_STEPS = _metric(
 NONFINITE_METRICS = _metric(
     "nonfinite/metrics", "metrics that are not finite", "", "Numbers of the row that are null: they were not finite."
 )
-ROWS_SKIPPED = _metric(
-    "learn/rows_skipped", "rows skipped", SHARE, "Share of the policy's completions that learning skips; no gradient."
+ROWS_SKIPPED = _share(
+    "learn/rows_skipped", "rows skipped", "Share of policy completions that learning skips: they have no gradient."
 )
 GRAD_NORM = _metric("grad_norm", "gradient norm", "", "Norm of the gradient before clipping.")
 REWARD_STD = _metric(
@@ -136,25 +134,20 @@ TRL_LENGTH = _metric(
     "completions/mean_length", "length of completions", "tokens", "`completion/length` as TRL logs it."
 )
 KL = _metric("kl", "KL to the initial model", NATS, "k3 estimate of the KL divergence from the initial model.")
-GOLD_ACCURACY = _metric(
-    "gold/accuracy", "accuracy", SHARE, "Share of the policy's completions that are right. For measurement only."
+GOLD_ACCURACY = _share(
+    "gold/accuracy", "accuracy", "Share of the policy's completions that are right. For measurement only."
 )
-GOLD_LABEL_ACCURACY = _metric(
-    "gold/label_accuracy",
-    "label accuracy",
-    SHARE,
-    "Share of groups whose pseudo-label is right. For measurement only.",
+GOLD_LABEL_ACCURACY = _share(
+    "gold/label_accuracy", "label accuracy", "Share of groups whose pseudo-label is right. For measurement only."
 )
-GOLD_MOMENTUM_ACCURACY = _metric(
+GOLD_MOMENTUM_ACCURACY = _share(
     "gold/momentum_accuracy",
     "momentum model's accuracy",
-    SHARE,
     "Share of its completions that are right. For measurement only.",
 )
-GOLD_DROPPED_ACCURACY = _metric(
+GOLD_DROPPED_ACCURACY = _share(
     "gold/dropped_accuracy",
     "accuracy of dropped ones",
-    SHARE,
     "Share of the policy's completions dropped by the filter that are right. For measurement only.",
 )
 TIME_POLICY = _metric("time/sample_policy", "policy sampling", SECONDS, "Time in which the policy sampled.")
