@@ -53,9 +53,10 @@ def plan_recipe(
             f"vllm_tensor_parallel_size is {config.vllm_tensor_parallel_size}, which does not divide {gpus} GPUs; set "
             "it to a divisor."
         )
-    revision = None if fields["model_revision"] == "main" else fields["model_revision"]
     model_config = load_config(
-        fields["model_name_or_path"], revision=revision, trust_remote_code=fields["trust_remote_code"]
+        fields["model_name_or_path"],
+        revision=fields["model_revision"],
+        trust_remote_code=fields["trust_remote_code"],
     )
     shape = read_shape(model_config, model)
     launch: dict[str, Any] = {"gpus": gpus, "gpu_memory": gpu_memory * GIB, "sharding": sharding}

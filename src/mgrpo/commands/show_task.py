@@ -32,9 +32,10 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
     task, dataset = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
     tokenizer = None
     if fields["model_name_or_path"]:
-        revision = None if fields["model_revision"] == "main" else fields["model_revision"]
         tokenizer = load_tokenizer(
-            fields["model_name_or_path"], revision=revision, trust_remote_code=fields["trust_remote_code"]
+            fields["model_name_or_path"],
+            revision=fields["model_revision"],
+            trust_remote_code=fields["trust_remote_code"],
         )
     seen = _as_seen(list(dataset["prompt"]), tokenizer, fields["chat_template_kwargs"])
     unit, limit = ("characters", None) if tokenizer is None else ("tokens", data.max_prompt_length)
