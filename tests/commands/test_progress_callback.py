@@ -154,7 +154,7 @@ def test_the_cursor_is_shown_again(how, request):
             shown
         )
         assert shown[-2].startswith(
-            "mgrpo: stopped: SIGINT after step 1; the same command goes on from run/checkpoint-1"
+            "mgrpo: stopped: SIGINT after step 1; the same command resumes from run/checkpoint-1"
         )
 
 

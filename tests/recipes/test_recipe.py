@@ -89,7 +89,7 @@ def test_a_message_names_the_command_line():
 )
 def test_packages_that_are_missing(monkeypatch, fields, package):
     monkeypatch.setattr("mgrpo.recipes.recipe.find_spec", lambda name: None)
-    monkeypatch.setattr("mgrpo.training.vllm_check.is_vllm_available", lambda: False)
+    monkeypatch.setattr("mgrpo.training.checks.is_vllm_available", lambda: False)
     with pytest.raises(UserError, match=rf"{package}.* not installed: pip install '?(mgrpo\[)?{package}"):
         load(**fields)
 
