@@ -72,7 +72,7 @@ def test_a_run_that_starts(tmp_path):
 
 def test_no_run(tmp_path):
     with pytest.raises(UserError, match=r"holds no run: there is no metrics\.jsonl in it; name a run's output_dir"):
-        read(tmp_path)
+        open_runs([tmp_path])
 
 
 @pytest.mark.parametrize(

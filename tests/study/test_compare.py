@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from mgrpo.errors import UserError
-from mgrpo.study.compare import _read_config, _variants, compare_runs
+from mgrpo.study.compare import _variants, compare_runs
+from mgrpo.study.tables import read_config
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def make_run(tmp_path):
 
 
 def variants(runs):
-    return _variants({run: _read_config(run) for run in runs})
+    return _variants({run: read_config(run) for run in runs})
 
 
 def test_runs_that_differ_in_seeds_alone_are_one_variant(make_run):

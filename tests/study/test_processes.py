@@ -1,8 +1,6 @@
-import multiprocessing
-
 import pytest
 
-from mgrpo.study.processes import Pool, use_gpus
+from mgrpo.study.processes import make_pool
 
 
 @pytest.mark.parametrize(
@@ -16,6 +14,6 @@ def test_one_run_a_gpu(monkeypatch, visible, workers, gpus, at_a_time):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    pool = Pool(multiprocessing.get_context("forkserver"), 16)
-    use_gpus(pool, workers)
+    monkeypatch.setenv("TQDM_DISABLE", "1")  # a study sets it, and it is to be reset
+    pool = make_pool({}, workers, on_cpu=False)
     assert (pool.gpus, pool.workers, pool.context.get_start_method()) == (gpus, at_a_time, "spawn")

@@ -2,12 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mgrpo.evaluation.statistics import estimate
 from mgrpo.study.tables import (
     StudiedRun,
     area,
     at_evaluations,
     best_signal,
-    interval,
     measures,
     picks,
     signal_table,
@@ -120,7 +120,11 @@ def test_area_minds_the_steps():
     assert area([0], [0.25]) == 0.25
 
 
-def test_interval():
+def test_interval_over_seeds():
+    def interval(values):
+        found = estimate(values)
+        return found.low, found.high
+
     assert interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
     # Means of 3 resampled: all 0 with probability 1/27 > 2.5%, all 1 likewise
     assert interval([0.0, 0.0, 1.0]) == (0.0, 1.0)

@@ -1,6 +1,7 @@
 """`python -m mgrpo.embedded build NAME`: make one of the embedded models, in minutes on one CPU thread."""
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     directory = "default: where recipes that name the model look for it; runs/embedded for the shipped one"
     build.add_argument("--output_dir", type=Path, help=directory)
     build.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    build.add_argument("--steps", type=_positive, help="optimizer steps; default: the whole warm-up")
+    build.add_argument("--steps", type=int, help="optimizer steps; default: the whole warm-up")
     options = parser.parse_args(arguments)
     try:
         _build(options)
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _build(options: argparse.Namespace) -> None:
     name = start_name(options.name)
     start, is_shipped = STARTS[name], name == SHIPPED
+    if options.steps is not None and options.steps < 1:
+        raise UserError(f"--steps is {options.steps}; give a positive number")
     is_own = options.seed != 0 or options.steps is not None
     if is_own and not is_shipped and options.output_dir is None:
         raise UserError(
@@ -40,23 +43,18 @@ def _build(options: argparse.Namespace) -> None:
     # torch and transformers take seconds to import; --help does not need them
     from transformers.utils import logging
 
-    from mgrpo.embedded.build import build_and_report, report
+    from mgrpo.embedded.build import build, report
     from mgrpo.embedded.cache import ensure_built
 
     logging.disable_progress_bar()  # one file is written and read in no time
     if options.output_dir is None and not is_shipped:
-        report(ensure_built(options.name), start.task)
-        return
-    if options.steps is not None:
-        start = replace(start, num_steps=options.steps)
-    build_and_report(start, options.output_dir or Path("runs/embedded"), seed=options.seed)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of steps")
-    return number
+        directory = ensure_built(options.name)
+    else:
+        directory = options.output_dir or Path("runs/embedded")
+        start, began = replace(start, num_steps=options.steps or start.num_steps), time.perf_counter()
+        build(start, directory, seed=options.seed)
+        print(f"{start.num_steps} steps in {time.perf_counter() - began:.0f} s, saved in {directory}")
+    report(directory, start.task)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ The demonstrations are noisy on purpose: half of the resulting model's samples a
 majority votes. In that gap label-free training can learn, or collapse.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -22,6 +20,7 @@ from mgrpo.embedded.model import build_model, build_tokenizer
 from mgrpo.embedded.problem import draw_problems
 from mgrpo.embedded.starts import Start
 from mgrpo.embedded.task import PROBLEMS
+from mgrpo.monitoring.display import progress_bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
@@ -52,7 +51,6 @@ def build(start: Start, output_dir: Path, *, seed: int = 0) -> "Qwen3ForCausalLM
     """
     if start.num_steps < 1:
         raise ValueError(f"num_steps={start.num_steps}: at least one step is needed")
-
     alphabet = PROBLEMS[start.task].alphabet
     tokenizer = build_tokenizer(alphabet)
     model = build_model(seed, alphabet=alphabet, size=start.size)
@@ -63,14 +61,6 @@ def build(start: Start, output_dir: Path, *, seed: int = 0) -> "Qwen3ForCausalLM
     # a fresh one: the tokenizer that made the batches would save their padding on the right
     build_tokenizer(alphabet).save_pretrained(output_dir)
     return model.eval()
-
-
-def build_and_report(start: Start, output_dir: Path, *, seed: int = 0) -> None:
-    """Build a checkpoint, and print the time it took and its accuracy."""
-    began = time.perf_counter()
-    build(start, output_dir, seed=seed)
-    print(f"{start.num_steps} steps in {time.perf_counter() - began:.0f} s, saved in {output_dir}")
-    report(output_dir, start.task)
 
 
 def report(checkpoint: Path, task: str) -> None:
@@ -94,14 +84,15 @@ def _warm_up(model: "Qwen3ForCausalLM", tokenizer: "PreTrainedTokenizerBase", st
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate_share(start, step))
     demonstrations = start.demonstrations(seed)
     model.train()
-    for _ in _track(start.num_steps):
-        input_ids, labels = _batch(tokenizer, list(islice(demonstrations, start.batch_size)))
-        loss = model(input_ids=input_ids, labels=labels, use_cache=False).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), start.max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+    with progress_bar(Console(stderr=True)) as bar:
+        for _ in bar.track(range(start.num_steps), task_id=bar.add_task("warm-up", numbers="")):
+            input_ids, labels = _batch(tokenizer, list(islice(demonstrations, start.batch_size)))
+            loss = model(input_ids=input_ids, labels=labels, use_cache=False).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), start.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
 
 
 def _batch(
@@ -121,13 +112,6 @@ def _rate_share(start: Start, step: int) -> float:
     """Share of the learning rate: rises over the first steps, and falls linearly to its floor throughout."""
     rising = min(1.0, (step + 1) / start.num_rate_warmup_steps)
     return rising * max(start.final_rate_share, 1 - step / start.num_steps)
-
-
-def _track(num_steps: int) -> Iterator[int]:
-    console = Console(stderr=True)
-    columns = (TextColumn("warm-up"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield from progress.track(range(num_steps))
 
 
 @contextmanager

@@ -20,9 +20,6 @@ from mgrpo.runs.files import put_in_place
 def checkpoint_of(model: str) -> Path:
     """The directory of a start's checkpoint, whether it is built yet or not.
 
-    Args:
-        model: `embedded` or `embedded:NAME`.
-
     Raises:
         UserError: If there is no such start.
     """
@@ -79,6 +76,5 @@ def _build(model: str, directory: Path) -> None:
 
 
 def _cache() -> Path:
-    if own := os.environ.get("MGRPO_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mgrpo"
+    parent = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(os.environ.get("MGRPO_CACHE") or parent / "mgrpo").expanduser()

@@ -21,7 +21,6 @@ class Chain(Problem[int, tuple[str, int]]):
 
     name: ClassVar[str] = "chains"
     alphabet: ClassVar[str] = "0123456789+-*=#"
-    max_prompt_tokens: ClassVar[int] = 2 + 2 * MAX_STEPS + 1
     max_completion_tokens: ClassVar[int] = 2 * MAX_STEPS + len("#00$")
 
     @property
@@ -32,8 +31,7 @@ class Chain(Problem[int, tuple[str, int]]):
     @classmethod
     def draw(cls, rng: random.Random) -> Self:
         """Draw a chain; each number of steps is equally likely."""
-        num_steps = rng.randint(1, MAX_STEPS)
-        start = rng.randrange(100)
+        num_steps, start = rng.randint(1, MAX_STEPS), rng.randrange(100)
         return cls(start, tuple((_draw_operator(rng), rng.randint(1, 9)) for _ in range(num_steps)))
 
     @staticmethod
@@ -62,6 +60,4 @@ class Chain(Problem[int, tuple[str, int]]):
 
 
 def _draw_operator(rng: random.Random) -> str:
-    if rng.random() < PRODUCT_PROBABILITY:
-        return "*"
-    return rng.choice("+-")
+    return "*" if rng.random() < PRODUCT_PROBABILITY else rng.choice("+-")

@@ -47,13 +47,10 @@ def evaluate(
     Raises:
         ValueError: If there are no problems, no samples, or the temperature is not positive.
     """
-    if not problems:
-        raise ValueError("problems is empty: nothing to measure")
-    if num_samples < 1:
-        raise ValueError(f"num_samples={num_samples}: at least one completion per problem is needed")
-    if not temperature > 0:
-        raise ValueError(f"temperature={temperature}: sampling needs a positive temperature")
-
+    if not problems or num_samples < 1 or not temperature > 0:
+        raise ValueError(
+            f"{len(problems)} problems, num_samples={num_samples}, temperature={temperature}: none may be 0 or less"
+        )
     prompts = [problem.prompt for problem in problems]
     length = problems[0].max_completion_tokens
     with _undisturbed(model, seed):
@@ -79,9 +76,8 @@ def _answers(
 ) -> list[str | None]:
     answers: list[str | None] = []
     for first in range(0, len(prompts), _BATCH_SIZE):
-        batch = tokenizer(
-            list(prompts[first : first + _BATCH_SIZE]), padding=True, padding_side="left", return_tensors="pt"
-        ).to(model.device)
+        texts = list(prompts[first : first + _BATCH_SIZE])
+        batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt").to(model.device)
         sequences = model.generate(
             **batch,
             # training with gradient checkpointing switches the cache off in the config

@@ -26,12 +26,11 @@ class Problem(ABC, Generic[State, Step]):
     """One problem: where it starts, and the steps to take from there.
 
     A subclass names its task (`name`), the characters of its prompts and completions (`alphabet`, without the end of
-    text), and the most tokens that they take, one a character.
+    text), and the most tokens that a completion takes, one a character.
     """
 
     name: ClassVar[str]
     alphabet: ClassVar[str]
-    max_prompt_tokens: ClassVar[int]
     max_completion_tokens: ClassVar[int]
 
     start: State
@@ -108,13 +107,7 @@ def draw_problems(kind: type[AnyProblem], num: int, *, seed: int, split: Split) 
     """Draw problems; the same seed and split give the same problems on any machine.
 
     Draws are independent, so a short problem may come twice. A longer list of the same seed begins with the shorter
-    one. No prompt is ever in both splits (see `split_of`).
-
-    Args:
-        kind: Of which task.
-        num: How many problems.
-        seed: Which ones; each split has a stream of its own.
-        split: `"train"` or `"test"`.
+    one; each split has a stream of its own. No prompt is ever in both splits (see `split_of`).
 
     Raises:
         ValueError: If `num` is negative or there is no such split.

@@ -49,16 +49,12 @@ class Start:
     """How a start is made: a supervised warm-up on noisy demonstrations of the train split.
 
     Attributes:
-        task: Whose problems, a key of `PROBLEMS`.
-        size: Of the model.
-        num_steps: Optimizer steps.
+        task: A key of `PROBLEMS`.
+        num_steps: Optimizer steps of AdamW.
         batch_size: Demonstrations per step.
-        learning_rate: AdamW's highest.
+        learning_rate: The highest.
         num_rate_warmup_steps: Steps over which the rate rises; it falls linearly from the first step to the last.
         final_rate_share: What is left of the rate at the end.
-        weight_decay: AdamW's.
-        betas: AdamW's.
-        max_grad_norm: Longer gradients are shortened to this.
         noise: Probability of a slip at each step of a demonstration.
         guessing: Probability, for problems of 1, 2, ... steps, that a demonstration leaves out the last step and
             guesses: it answers with a slip of the state before. Empty: none does.

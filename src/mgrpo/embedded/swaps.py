@@ -24,7 +24,6 @@ class Swaps(Problem[str, str]):
 
     name: ClassVar[str] = "swaps"
     alphabet: ClassVar[str] = LETTERS + "".join(SWAPS) + REVERSAL + ":=#"
-    max_prompt_tokens: ClassVar[int] = len(LETTERS) + len(":") + MAX_MOVES + len("=")
     max_completion_tokens: ClassVar[int] = len(LETTERS) * (MAX_MOVES + 1) + len("#$")
 
     @property
@@ -60,9 +59,7 @@ class Swaps(Problem[str, str]):
 
 
 def _draw_move(rng: random.Random) -> str:
-    if rng.random() < REVERSAL_PROBABILITY:
-        return REVERSAL
-    return rng.choice(list(SWAPS))
+    return REVERSAL if rng.random() < REVERSAL_PROBABILITY else rng.choice(list(SWAPS))
 
 
 def _swapped(state: str, first: int, second: int) -> str:

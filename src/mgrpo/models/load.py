@@ -36,7 +36,7 @@ def load_model(
 
     Args:
         name: See `find_model`.
-        dtype: `"float32"`, `"bfloat16"`, `"float16"`, or `"auto"` for the one it is stored in.
+        dtype: One of `DTYPES`; `"auto"`: the one it is stored in.
         attn_implementation: Passed to transformers; None lets it choose.
         revision: Branch, tag or commit of a Hub name.
         trust_remote_code: Whether to run code that comes with the model.
@@ -54,16 +54,11 @@ def load_model(
 
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is no floating-point type of a model; choose one of {', '.join(DTYPES)}")
-    source = find_model(name)
-    if revision is not None and source.kind != "hub":
-        raise UserError(f"revision={revision!r} is set but the model {name} is not on the Hub; remove it")
-    options = _prepare(name, source, revision, trust_remote_code)
-    origin = None
-    if copy_dir is not None and not source.is_plain:
-        copy_dir = Path(copy_dir)
-        origin = origin_of(source, dtype)
-        if is_copy_of(copy_dir, origin):
-            source, origin = ModelSource("directory", str(copy_dir)), None
+    source, options = _find(name, revision, trust_remote_code)
+    copy = None if copy_dir is None or source.is_plain else Path(copy_dir)
+    origin = {} if copy is None else origin_of(source, dtype)
+    if copy is not None and is_copy_of(copy, origin):
+        source, copy = ModelSource("directory", str(copy)), None
 
     attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with _user_errors(name, source):
@@ -71,10 +66,9 @@ def load_model(
         tokenizer = _read_tokenizer(source, options)
     _prepare_tokenizer(name, model, tokenizer, pad_token)
     check_weights(model, f"the model {name}")
-    if origin is not None:
-        assert isinstance(copy_dir, Path)
-        write_copy(model, tokenizer, copy_dir, origin)
-        model.name_or_path = model.config.name_or_path = str(copy_dir)
+    if copy is not None:
+        write_copy(model, tokenizer, copy, origin)
+        model.name_or_path = model.config.name_or_path = str(copy)
     return model, tokenizer
 
 
@@ -86,8 +80,7 @@ def load_tokenizer(
     Raises:
         UserError: If it cannot be found or read.
     """
-    source = find_model(name)
-    options = _prepare(name, source, revision, trust_remote_code)
+    source, options = _find(name, revision, trust_remote_code)
     with _user_errors(name, source):
         return _read_tokenizer(source, options)
 
@@ -100,8 +93,7 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
     """
     from transformers import AutoConfig
 
-    source = find_model(name)
-    options = _prepare(name, source, revision, trust_remote_code)
+    source, options = _find(name, revision, trust_remote_code)
     with _user_errors(name, source):
         location, gguf = source.arguments(source.base)
         config = AutoConfig.from_pretrained(location, **gguf, **options)
@@ -121,9 +113,7 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
 def room_for_prompt(config: "PreTrainedConfig", max_completion_length: int | None) -> int | None:
     """Tokens that a model's context leaves for a prompt next to a completion; None: no limit is known.
 
-    Args:
-        config: the model's; one that stretches its positions (a RoPE type other than the default) sets no limit.
-        max_completion_length: most tokens of a completion.
+    A model that stretches its positions (a RoPE type other than the default) sets no limit.
 
     Raises:
         UserError: if the completion alone is longer than the model's context.
@@ -141,11 +131,14 @@ def room_for_prompt(config: "PreTrainedConfig", max_completion_length: int | Non
     return context - max_completion_length
 
 
-def _prepare(name: str, source: ModelSource, revision: str | None, trust_remote_code: bool) -> dict[str, Any]:
-    """Build an embedded model that is not there yet; returns the options of every `from_pretrained`."""
+def _find(name: str, revision: str | None, trust_remote_code: bool) -> tuple[ModelSource, dict[str, Any]]:
+    """A model, built now if it is built on demand, and the options of every `from_pretrained`."""
+    source = find_model(name)
+    if revision is not None and source.kind != "hub":
+        raise UserError(f"revision={revision!r} is set but the model {name} is not on the Hub; remove it")
     if is_embedded(name):
         ensure_built(name)
-    return {"trust_remote_code": trust_remote_code} | ({"revision": revision} if source.kind == "hub" else {})
+    return source, {"trust_remote_code": trust_remote_code} | ({} if revision is None else {"revision": revision})
 
 
 def _read(source: ModelSource, options: dict[str, Any]) -> "PreTrainedModel":

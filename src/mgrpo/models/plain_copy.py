@@ -59,8 +59,6 @@ def write_copy(
     except OSError as error:
         # Another process may have been first; its copy is as good.
         if not is_copy_of(directory, origin):
-            raise UserError(
-                f"the model cannot be copied to {directory} ({error}); choose another directory"
-            ) from error
+            raise UserError(f"the model cannot be copied to {directory} ({error}); choose another one") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

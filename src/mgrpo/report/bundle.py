@@ -30,7 +30,7 @@ def bundle(records: Sequence[RunRecord], summaries: Sequence[dict[int, Summary]]
         summaries: of each run's tables, by their steps.
         live: whether `mgrpo watch` serves it.
     """
-    rows = [_all_rows(record, its) for record, its in zip(records, summaries, strict=True)]
+    rows = list(map(_all_rows, records, summaries))
     labels = [record.label for record in records]
     are_evaluations = all(record.is_evaluation and record.rows for record in records)
     # An evaluation has one step: a table shows it, and there are no curves.
@@ -68,8 +68,7 @@ def _plain(value: Any) -> Any:
 def _all_rows(record: RunRecord, summaries: dict[int, Summary]) -> list[Row]:
     rows = []
     for row in map(with_derived, record.rows):
-        summary = summaries.get(row["step"])
-        if summary is not None:
+        if summary := summaries.get(row["step"]):
             row = {**row, names.ENTROPY_LOW: summary.entropy_low, names.ENTROPY_HIGH: summary.entropy_high}
         rows.append(row)
     return rows
@@ -79,10 +78,11 @@ def _run(
     record: RunRecord, rows: list[Row], summaries: dict[int, Summary], metrics: Sequence[str], live: bool
 ) -> Data:
     recipe = record.recipe
+    unfinished = "unfinished" if record.rows else "starting"
     return {
         "label": record.label,
         "directory": str(record.directory),
-        "state": _state(record),
+        "state": "evaluated" if record.is_evaluation else "finished" if record.is_finished else unfinished,
         "step": rows[-1]["step"] if rows else None,
         "max_steps": _max_steps(record),
         "updated": record.updated if live else None,
@@ -103,22 +103,17 @@ def _run(
     }
 
 
-def _state(record: RunRecord) -> str:
-    if record.is_evaluation:
-        return "evaluated"
-    return "finished" if record.is_finished else "unfinished" if record.rows else "starting"
-
-
 def _results(records: Sequence[RunRecord]) -> list[list[str]]:
     """A table of what evaluations measured, its heading first."""
-    metrics = list(dict.fromkeys(name for record in records for name in record.rows[-1] if name in names.METRICS))
-    heading = ["", "step", *(names.describe(name).label for name in metrics)]
-    return [heading, *([record.label, str(record.rows[-1]["step"]), *_cells(record, metrics)] for record in records)]
-
-
-def _cells(record: RunRecord, metrics: Sequence[str]) -> list[str]:
-    values = [(names.describe(name).unit, record.rows[-1].get(name)) for name in metrics]
-    return ["–" if v is None else f"{v:.1%}" if unit == names.SHARE else f"{v:.4g}" for unit, v in values]
+    logged = dict.fromkeys(name for record in records for name in record.rows[-1] if name in names.METRICS)
+    metrics = [names.describe(name) for name in logged]
+    table = [["", "step", *(metric.label for metric in metrics)]]
+    for record in records:
+        row = record.rows[-1]
+        values = [(metric.unit, row.get(metric.name)) for metric in metrics]
+        cells = ["–" if v is None else f"{v:.1%}" if unit == names.SHARE else f"{v:.4g}" for unit, v in values]
+        table.append([record.label, str(row["step"]), *cells])
+    return table
 
 
 def _max_steps(record: RunRecord) -> int | None:

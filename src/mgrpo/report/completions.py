@@ -30,12 +30,10 @@ Group = dict[str, Any]
 
 @dataclass(frozen=True)
 class Summary:
-    """What is known about a table without looking at a text.
+    """What is known about a table without looking at a text: the flags of each group, and two entropies.
 
-    Attributes:
-        flags: of each group, the bits that it is found by.
-        entropy_low: a tenth of the policy's completions have less, in nats per token; None where it was not recorded.
-        entropy_high: a tenth have more.
+    A tenth of the policy's completions have less than `entropy_low`, a tenth more than `entropy_high`, in nats per
+    token; None where they were not recorded.
     """
 
     flags: list[int]
@@ -102,8 +100,16 @@ def _group(table: dict[str, list[Any]], position: int, start: int, end: int) -> 
     }
     group |= {name: rounded(part[name][0]) for name in SHARED_COLUMNS if name in part}
     group |= {name: [rounded(value) for value in part[name]] for name in COLUMNS if name in part}
-    group["label_is_right"] = _label_is_right(group)
-    group["flags"] = _flags(group)
+    verdicts = zip(group["is_match"], group.get("is_right", []), strict=False)
+    # None where no completion agrees with the label, or it is not known whether they are right.
+    group["label_is_right"] = next((right for is_match, right in verdicts if is_match), None)
+    is_flagged = {
+        WRONG_LABEL: group["label_is_right"] is False,
+        UNLABELLED: label is None,
+        TIE: bool(group.get("is_tie")),
+        DROPPED: not all(group.get("kept", [])),
+    }
+    group["flags"] = sum(bit for bit, flagged in is_flagged.items() if flagged)
     return group
 
 
@@ -111,22 +117,6 @@ def _number(answers: Sequence[str | None]) -> list[int]:
     """Ids of answers: equal texts have equal ids."""
     first = {answer: number for number, answer in enumerate(dict.fromkeys(a for a in answers if a is not None))}
     return [NO_ANSWER if answer is None else first[answer] for answer in answers]
-
-
-def _label_is_right(group: Group) -> bool | None:
-    """Whether the completions that agree with the label are right; None where none does, or it is not known."""
-    verdicts = zip(group["is_match"], group.get("is_right", []), strict=False)
-    return next((right for is_match, right in verdicts if is_match), None)
-
-
-def _flags(group: Group) -> int:
-    is_flagged = {
-        WRONG_LABEL: group["label_is_right"] is False,
-        UNLABELLED: group["label"] is None,
-        TIE: bool(group.get("is_tie")),
-        DROPPED: not all(group.get("kept", [])),
-    }
-    return sum(bit for bit, flagged in is_flagged.items() if flagged)
 
 
 def rounded(value: Any, digits: int = DIGITS) -> Any:
@@ -200,19 +190,16 @@ def embed(steps: Sequence[int], read: Callable[[int], list[Group]], budget: int)
             if chosen == candidates:
                 break
 
-    chunks: list[tuple[list[int], list[str]]] = []
+    chunks: list[dict[int, str]] = []
     filled = CHUNK_BYTES
     for step in chosen:
         text = step_text(step, read(step), cut)
         if filled + len(text) > CHUNK_BYTES:
-            chunks.append(([], []))
+            chunks.append({})
             filled = 0
-        chunks[-1][0].append(step)
-        chunks[-1][1].append(text)
+        chunks[-1][step] = text
         filled += len(text)
-    return Embedded(
-        [its_steps for its_steps, _ in chunks], [compress(f"[{','.join(texts)}]") for _, texts in chunks], cut
-    )
+    return Embedded([list(texts) for texts in chunks], [compress(f"[{','.join(c.values())}]") for c in chunks], cut)
 
 
 def _that_fit(sizes: dict[int, int], budget: int) -> list[int]:

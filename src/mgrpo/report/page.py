@@ -20,7 +20,7 @@ some 10 kB, and the file stays below 8 MB."""
 
 
 def write_report(run_directories: Sequence[Path], output: Path) -> None:
-    """Write the page of some runs into one file.
+    """Write the page of some runs into one file, with as many of their completions as fit.
 
     Raises:
         UserError: if a directory holds no run, no step, or one of a newer version, or if the file cannot be
@@ -30,22 +30,17 @@ def write_report(run_directories: Sequence[Path], output: Path) -> None:
     for record in records:
         if not record.rows:
             raise UserError(f"{record.directory} has logged no step yet; wait for one, or use mgrpo watch.")
-    text = report_page(records)
+    data = bundle(records, [summarize_tables(record.tables) for record in records])
+    chunks = _embed_completions(data, records)
+    blocks = {"data": compress(to_json(data)), "plotly": plotly_block(), **chunks}
+    # From the content, so that the same runs give the same file; no completion can hold the hash of itself.
+    digest = hashlib.sha256(b"".join(blocks.values())).digest()
+    text = page(data["title"], blocks, nonce=base64.urlsafe_b64encode(digest[:18]).decode())
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{output} cannot be written ({error.strerror}); give another path.") from error
-
-
-def report_page(records: Sequence[RunRecord]) -> str:
-    """The page of some runs, with as many of their completions as fit."""
-    data = bundle(records, [summarize_tables(record.tables) for record in records])
-    chunks = _embed_completions(data, records)
-    blocks = {"data": compress(to_json(data)), "plotly": plotly_block(), **chunks}
-    digest = hashlib.sha256(b"".join(blocks.values())).digest()
-    # From the content, so that the same runs give the same file; no completion can hold the hash of itself.
-    return page(data["title"], blocks, nonce=base64.urlsafe_b64encode(digest[:18]).decode())
 
 
 def _embed_completions(data: Data, records: Sequence[RunRecord]) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ of a trace are the metric `meta.metric` of the run `meta.run`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mgrpo.runs import metrics as names
@@ -27,7 +27,6 @@ class Panel:
 
     Attributes:
         id: its name in the page.
-        title: its heading.
         metrics: the names of its lines, which have one unit.
         kind: a `band` has a middle, a lower and an upper line; the lines of a `stack` add up from the bottom.
     """
@@ -42,11 +41,7 @@ PANELS = (
     Panel("held-out", "Held-out accuracy", (names.HELD_OUT_ACCURACY,)),
     Panel("probe", "Log-probability of the initial answers", (names.PROBE,)),
     Panel("forgotten", "Forgotten initial answers", (names.FORGOTTEN,)),
-    Panel(
-        "agreement",
-        "Agreement and accuracy",
-        (names.AGREEMENT, names.GOLD_LABEL_ACCURACY, names.GOLD_ACCURACY),
-    ),
+    Panel("agreement", "Agreement and accuracy", (names.AGREEMENT, names.GOLD_LABEL_ACCURACY, names.GOLD_ACCURACY)),
     Panel("entropy", "Entropy", (names.ENTROPY, names.ENTROPY_LOW, names.ENTROPY_HIGH), kind="band"),
     Panel("distinct", "Different labels in a batch", (names.DISTINCT,)),
     Panel("top-share", "Prompts with the most common label", (names.TOP_SHARE,)),
@@ -61,12 +56,7 @@ PANELS = (
     Panel("dropped", "Dropped by the entropy filter", (names.DROPPED_RATE, names.GOLD_DROPPED_ACCURACY)),
     Panel("reward-std", "Spread of the reward in a group", (names.REWARD_STD,)),
     Panel("skipped", "Skipped optimizer steps", (names.SKIPPED_STEPS,)),
-    Panel(
-        "time",
-        "Time of a step",
-        (*names.SAMPLING_PHASES, names.TIME_LEARN),
-        kind="stack",
-    ),
+    Panel("time", "Time of a step", (*names.SAMPLING_PHASES, names.TIME_LEARN), kind="stack"),
 )
 
 
@@ -86,7 +76,7 @@ def figures(runs: Sequence[Sequence[Row]], labels: Sequence[str], alarms: Sequen
     for panel in (*PANELS, *_benchmark_panels(shown)):
         if not shown.isdisjoint(panel.metrics):
             kept = tuple(name for name in panel.metrics if name in shown or panel.kind != "lines")
-            for part, traces in _parts(Panel(panel.id, panel.title, kept, panel.kind), labels, logged):
+            for part, traces in _parts(replace(panel, metrics=kept), labels, logged):
                 found.append(_figure(part, traces, layout))
     return found
 
@@ -101,9 +91,9 @@ def _parts(
         for r in runs:
             traces = [_trace(r, labels[r], name, i, stacked=True) for i, name in enumerate(panel.metrics)]
             traces = [trace for trace in traces if trace["meta"]["metric"] in logged[r]]
-            title = panel.title if has_one_run else f"{panel.title}, {labels[r]}"
+            of_run = replace(panel, id=f"{panel.id}-{r}", title=f"{panel.title}, {labels[r]}")
             if traces:
-                yield Panel(panel.id if has_one_run else f"{panel.id}-{r}", title, panel.metrics, panel.kind), traces
+                yield panel if has_one_run else of_run, traces
     elif panel.kind == "stack":
         whole = Panel(panel.id, panel.title, (names.TIME_STEP,))
         yield whole, [_trace(r, labels[r], names.TIME_STEP, r, label=labels[r]) for r in runs]
@@ -119,9 +109,8 @@ def _parts(
         yield panel, [_trace(0, labels[0], name, i) for i, name in enumerate(panel.metrics)]
     else:
         for name in panel.metrics:
-            is_whole = len(panel.metrics) == 1
-            title = panel.title if is_whole else f"{panel.title}: {names.describe(name).label}"
-            part = Panel(panel.id if is_whole else f"{panel.id}-{name}", title, (name,))
+            part = Panel(f"{panel.id}-{name}", f"{panel.title}: {names.describe(name).label}", (name,))
+            part = panel if len(panel.metrics) == 1 else part
             yield part, [_trace(r, labels[r], name, r, label=labels[r]) for r in runs]
 
 
@@ -218,15 +207,13 @@ def _alarm_lines(labels: Sequence[str], alarms: Sequence[Sequence[Row]]) -> list
 
 
 def _benchmark_panels(shown: set[str]) -> list[Panel]:
-    """A panel for each benchmark that was measured while a run trained."""
-    prefix = names.BENCHMARK_PREFIX
-    logged = sorted(name.removeprefix(prefix) for name in shown if name.startswith(prefix))
-    benchmarks = dict.fromkeys(name.rpartition("/")[0] for name in logged)
-    return [Panel(f"benchmark-{benchmark}", benchmark, _of_both_models(benchmark)) for benchmark in benchmarks]
-
-
-def _of_both_models(benchmark: str) -> tuple[str, ...]:
-    return tuple(names.benchmark_metric(benchmark, model) for model in (names.POLICY, names.MOMENTUM_MODEL))
+    """A panel for each benchmark that was measured while a run trained, with both models."""
+    logged = [name for name in shown if name.startswith(names.BENCHMARK_PREFIX)]
+    panels = []
+    for benchmark in sorted({name.removeprefix(names.BENCHMARK_PREFIX).rpartition("/")[0] for name in logged}):
+        both = tuple(names.benchmark_metric(benchmark, model) for model in (names.POLICY, names.MOMENTUM_MODEL))
+        panels.append(Panel(f"benchmark-{benchmark}", benchmark, both))
+    return panels
 
 
 def with_derived(row: Row) -> Row:

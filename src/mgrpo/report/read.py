@@ -4,9 +4,9 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from mgrpo.errors import UserError
 from mgrpo.runs.files import (
@@ -43,7 +43,6 @@ class RecipeFile:
         given: the text of the fields that were set.
         defaults: the text of the others; empty where all were set.
         fields: all of them.
-        given_names: the names of those that were set.
     """
 
     given: str
@@ -57,14 +56,10 @@ class RunRecord:
     """What a run's directory holds.
 
     Attributes:
-        directory: as it was named.
-        label: that tells it from the other runs.
+        label: tells it from the other runs.
         rows: its metric rows; empty where no step is logged yet.
         alarms: the collapse alarm's events.
-        recipe: its config.yaml, or None.
-        environment: its environment.json, or None.
         tables: its tables of completions by their steps, ascending.
-        is_finished: whether it came to its end.
         updated: when its metrics were last written, in seconds since 1970; None where there are none.
         metrics_file: tells the metrics file from one that was begun anew when a run was resumed.
         notes: sentences about files that could not be read.
@@ -85,51 +80,32 @@ class RunRecord:
     is_evaluation: bool = False
 
 
-class FileCache(Generic[Content]):
-    """What a function makes of a file, made again only when the file has changed.
+class FileCache:
+    """What functions make of files, made again only when a file has changed."""
 
-    Args:
-        read: the function.
-    """
+    def __init__(self) -> None:
+        self._kept: dict[Path, tuple[tuple[int, int, int], Any]] = {}
 
-    def __init__(self, read: Callable[[Path], Content]) -> None:
-        self._read = read
-        self._kept: dict[Path, tuple[tuple[int, int, int], Content]] = {}
-
-    def __call__(self, path: Path) -> Content:
-        """Read the file, or remember what was read."""
+    def read(self, path: Path, function: Callable[[Path], Content]) -> Content:
+        """What the function makes of the file; it must be the same one for a file every time."""
         status = path.stat()
         signature = (status.st_ino, status.st_mtime_ns, status.st_size)
-        kept = self._kept.get(path)
-        if kept is None or kept[0] != signature:
-            kept = self._kept[path] = (signature, self._read(path))
-        return kept[1]
+        if path not in self._kept or self._kept[path][0] != signature:
+            self._kept[path] = (signature, function(path))
+        return self._kept[path][1]
 
-    def if_exists(self, path: Path) -> Content | None:
+    def if_exists(self, path: Path, function: Callable[[Path], Content]) -> Content | None:
         """The same; None where there is no file."""
-        return self(path) if path.exists() else None
+        return self.read(path, function) if path.exists() else None
 
 
 class RunReader:
-    """Reads a run's directory, repeatedly while the run trains.
-
-    Args:
-        directory: the run's.
-        label: that tells it from the other runs.
-
-    Raises:
-        UserError: if there is no run in the directory.
-    """
+    """Reads a run's directory, repeatedly while the run trains; `label` tells the run from the others."""
 
     def __init__(self, directory: Path, label: str) -> None:
         self.directory = directory
         self.label = label
-        if not any((directory / name).exists() for name in (METRICS_FILE, CONFIG_FILE)):
-            raise UserError(f"{directory} holds no run: there is no {METRICS_FILE} in it; name a run's output_dir.")
-        self._rows = FileCache(_read_metrics)
-        self._alarms = FileCache(_read_alarms)
-        self._recipe = FileCache(_read_recipe)
-        self._environment = FileCache(_read_environment)
+        self._files = FileCache()
 
     def read(self) -> RunRecord:
         """Read what is there now.
@@ -137,29 +113,30 @@ class RunReader:
         Raises:
             UserError: if it was written by a newer version, or is not what a run writes.
         """
-        directory = self.directory
-        environment = self._environment.if_exists(directory / ENVIRONMENT_FILE)
-        recipe = self._recipe.if_exists(directory / CONFIG_FILE)
+        directory, files = self.directory, self._files
+        environment = files.if_exists(directory / ENVIRONMENT_FILE, _read_environment)
+        recipe = files.if_exists(directory / CONFIG_FILE, _read_recipe)
         notes = [
             f"{name} is not whole, and is left out."
             for name, content in ((ENVIRONMENT_FILE, environment), (CONFIG_FILE, recipe))
             if content is None and (directory / name).exists()
         ]
-        secrets = _secrets(recipe)
-        is_evaluation, metrics = (directory / SAMPLES_FILE).exists(), directory / METRICS_FILE
-        rows, num_lost = self._rows.if_exists(metrics) or ([], 0)
+        metrics = directory / METRICS_FILE
+        rows, num_lost = files.if_exists(metrics, _read_metrics) or ([], 0)
         status = metrics.stat() if metrics.exists() else None
         if num_lost:
             notes.append(
                 f"{METRICS_FILE} is broken behind step {rows[-1]['step'] if rows else 0}: "
                 f"{num_lost} more lines are left out."
             )
+        secrets = _secrets(recipe)
+        is_evaluation = (directory / SAMPLES_FILE).exists()
         return RunRecord(
             directory,
             self.label,
             rows,
-            self._alarms.if_exists(directory / ALARMS_FILE) or [],
-            _without(recipe, secrets),
+            files.if_exists(directory / ALARMS_FILE, _read_alarms) or [],
+            recipe and RecipeFile(**_without(vars(recipe), secrets)),
             _without(environment, secrets),
             _tables(directory, {row["step"] for row in rows}),
             is_evaluation or (directory / FINAL_DIRECTORY).exists(),
@@ -184,22 +161,18 @@ def _read_metrics(path: Path) -> tuple[list[Row], int]:
 
 
 def _read_alarms(path: Path) -> list[Row]:
+    """The alarm's events with the fields that the page needs, whatever was written."""
     try:
-        events = read_rows(path)
+        rows = [row for row in read_rows(path) if isinstance(row, dict) and isinstance(row.get("step"), int)]
     except UnicodeDecodeError:
         return []
-    return [_event(event) for event in events if isinstance(event, dict) and isinstance(event.get("step"), int)]
-
-
-def _event(event: Row) -> Row:
-    """An event of the alarm with the fields that the page needs, whatever was written."""
-    message, signals = str(event.get("message", "")), event.get("signals")
-    return {
-        **event,
-        "kind": str(event.get("kind")),
-        "message": message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} …",
-        "signals": [str(signal) for signal in signals] if isinstance(signals, list) else [],
-    }
+    events = []
+    for row in rows:
+        message, signals = str(row.get("message", "")), row.get("signals")
+        message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} …"
+        signals = [str(signal) for signal in signals] if isinstance(signals, list) else []
+        events.append({**row, "kind": str(row.get("kind")), "message": message, "signals": signals})
+    return events
 
 
 def _read_environment(path: Path) -> dict[str, Any] | None:
@@ -246,9 +219,6 @@ def _without(content: Any, secrets: Sequence[str]) -> Any:
         for secret in secrets:
             content = content.replace(secret, SECRET)
         return content
-    if isinstance(content, RecipeFile):
-        parts = {name: _without(getattr(content, name), secrets) for name in ("given", "defaults", "fields")}
-        return replace(content, **parts)
     if isinstance(content, dict):
         return {name: _without(value, secrets) for name, value in content.items()}
     if isinstance(content, list):
@@ -271,8 +241,8 @@ def open_runs(directories: Sequence[Path]) -> list[RunReader]:
     Raises:
         UserError: if a directory holds no run, or is named twice.
     """
-    directories = [run for directory in directories for run in _runs_in(directory)]
-    return [RunReader(*pair) for pair in zip(directories, run_labels(directories), strict=True)]
+    runs = [run for directory in directories for run in _runs_in(directory)]
+    return list(map(RunReader, runs, run_labels(runs)))
 
 
 def _runs_in(directory: Path) -> list[Path]:
@@ -280,7 +250,10 @@ def _runs_in(directory: Path) -> list[Path]:
     if any((directory / name).exists() for name in (METRICS_FILE, CONFIG_FILE)):
         return [directory]
     found = [path for depth in ("*", "*/*") for path in sorted(directory.glob(f"{depth}/{METRICS_FILE}"))]
-    return [path.parent for path in found if path.with_name(SAMPLES_FILE).exists()] or [directory]
+    evaluations = [path.parent for path in found if path.with_name(SAMPLES_FILE).exists()]
+    if not evaluations:
+        raise UserError(f"{directory} holds no run: there is no {METRICS_FILE} in it; name a run's output_dir.")
+    return evaluations
 
 
 def run_labels(directories: Sequence[Path]) -> list[str]:

@@ -6,6 +6,7 @@ import threading
 import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +17,7 @@ from mgrpo.errors import UserError
 from mgrpo.report.bundle import Data, bundle, to_json
 from mgrpo.report.completions import compress, read_groups, step_text, summarize_table, summarize_tables
 from mgrpo.report.page import content_security_policy, page, plotly_block
-from mgrpo.report.read import FileCache, RunReader, RunRecord, open_runs
+from mgrpo.report.read import FileCache, RunRecord, open_runs
 
 ADDRESS = "127.0.0.1"
 HOSTS = ("127.0.0.1", "localhost")
@@ -48,16 +49,13 @@ def watch(run_directories: Sequence[Path], port: int = 0, open_browser: bool = F
 class LiveRuns:
     """What the page shows of some runs now, while they train.
 
-    Args:
-        run_directories: the runs'.
-
     Raises:
         UserError: if a directory holds no run.
     """
 
     def __init__(self, run_directories: Sequence[Path]) -> None:
-        self._readers: list[RunReader] = open_runs(run_directories)
-        self._summarize_table = FileCache(summarize_table)
+        self._readers = open_runs(run_directories)
+        self._tables = FileCache()
         self._lock = threading.Lock()  # each request has its thread
 
     def data(self, have: Sequence[str] = ()) -> Data:
@@ -68,7 +66,8 @@ class LiveRuns:
         """
         with self._lock:
             records = [reader.read() for reader in self._readers]
-            summaries = [summarize_tables(record.tables, self._summarize_table) for record in records]
+            summarize = partial(self._tables.read, function=summarize_table)
+            summaries = [summarize_tables(record.tables, summarize) for record in records]
             data = bundle(records, summaries, live=True)
         tokens = have if len(have) == len(records) else [""] * len(records)
         for run, record, token in zip(data["runs"], records, tokens, strict=True):

@@ -33,7 +33,7 @@ def compare_benchmarks(
         UserError: if results cannot be read.
     """
     measured = {
-        variant: {seed: _read_labels(run) for seed, run in of_seeds.items()} for variant, of_seeds in variants.items()
+        variant: {seed: _measured_of(run) for seed, run in of_seeds.items()} for variant, of_seeds in variants.items()
     }
     others = [Line(other.results.model.name, {None: other}) for other in map(read_measured, evaluations)]
     bases = [line for line in others if line.name in base_models]
@@ -51,9 +51,10 @@ def compare_benchmarks(
     return [benchmark_grid(lines), *([] if differences is None else [differences])]
 
 
-def _read_labels(run: Path) -> dict[str, Measured]:
-    directory = run / EVALUATION_DIRECTORY
-    return {path.parent.name: read_measured(path.parent) for path in sorted(directory.glob(f"*/{RESULTS_FILE}"))}
+def _measured_of(run: Path) -> dict[str, Measured]:
+    """What was measured of a run's models, by their labels."""
+    found = sorted((run / EVALUATION_DIRECTORY).glob(f"*/{RESULTS_FILE}"))
+    return {path.parent.name: read_measured(path.parent) for path in found}
 
 
 def _lines(variant: str, of_seeds: Mapping[int, Mapping[str, Measured]]) -> list[Line]:
@@ -86,9 +87,7 @@ def _best(labels: Mapping[str, Measured]) -> Measured | None:
         for label in sorted(labels, key=lambda label: (labels[label].step, label != FINAL_DIRECTORY))
         if label != INITIAL and labels[label].results.model.weights == "policy"
     ]
-    if len(policies) < 2:
-        return None
-    shared = set.intersection(*(set(found.results.benchmarks) for found in policies))
+    shared = set.intersection(*(set(found.results.benchmarks) for found in policies)) if len(policies) > 1 else None
     if not shared:
         return None
     return max(policies, key=lambda found: fmean(found.results.benchmarks[name].headline.value for name in shared))

@@ -7,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mgrpo.errors import UserError, did_you_mean
 from mgrpo.evaluation.render import show_grids, write_grids
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, RESULTS_FILE
 from mgrpo.evaluation.samples import SETTINGS_FILE
-from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED
+from mgrpo.runs.files import FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED
 from mgrpo.study.benchmarks import compare_benchmarks
 from mgrpo.study.report import show_summary, write_report
-from mgrpo.study.tables import read_studied_run, summarize
+from mgrpo.study.tables import read_config, read_studied_run, summarize
 
 SEEDS = ("seed", "dataset_seed")
 """Runs of one variant may differ in these."""
@@ -28,14 +26,14 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
     Args:
         directories: runs, evaluations of models that are no run's, or directories of those, as a study's.
         output_directory: where tables and figure go, or None.
-        baseline: the name of the variant that the others are compared with, or None.
+        baseline: the variant that the others are compared with, or None.
 
     Raises:
         UserError: if a directory holds no run and no results, two runs are the same, or there is no such baseline.
     """
     found = list(dict.fromkeys(run.resolve() for directory in directories for run in _runs_in(directory)))
     evaluations = dict.fromkeys(path.resolve() for directory in directories for path in _evaluations_in(directory))
-    configs = {run: _read_config(run) for run in found}
+    configs = {run: read_config(run) for run in found}
     variants = _variants(configs)
     if baseline is not None and baseline not in variants:
         known = f"name one of {', '.join(variants)}" if variants else "there is no run here; leave it out"
@@ -55,10 +53,10 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
     if output_directory is not None and benchmarks:
         write_grids(benchmarks, output_directory)
         print(f"benchmarks: {output_directory}")
-    if runs and output_directory is None:
-        show_summary(summarize(runs, baseline), runs)
-    elif runs and output_directory is not None:
+    if runs and output_directory is not None:
         write_report(runs, output_directory, baseline)
+    elif runs:
+        show_summary(summarize(runs, baseline), runs)
     show_grids(benchmarks)
 
 
@@ -106,16 +104,3 @@ def _place(seed: int, directory: Path) -> Path:
     """A run's path without its seed: `runs/srt` for `runs/srt/seed-0` and for `runs/srt-0`."""
     name = re.sub(rf"(^|[-_.])(seed)?[-_=]?{seed}$", "", directory.name)
     return directory.parent / name if name else directory.parent
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    path = directory / CONFIG_FILE
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        config = None
-    if not isinstance(config, dict):
-        raise UserError(
-            f"{path} cannot be read, so it is not known what {directory} was run with; leave that run out."
-        )
-    return config

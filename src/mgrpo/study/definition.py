@@ -15,11 +15,9 @@ SET_BY_STUDY = ("output_dir", "seed", "dataset_seed", "resume")
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One run of a study.
+    """One run of a study: a variant with a seed of the run and its data.
 
     Attributes:
-        variant: the name of what is studied.
-        seed: of the run and of its data.
         directory: its output_dir.
         fields: its whole recipe.
         source: what to call the recipe in a message.
@@ -33,7 +31,7 @@ class StudyRun:
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """What messages call it."""
         return f"{self.variant}/{self.directory.name}"
 
     @property
@@ -51,7 +49,6 @@ class Study:
         variants: each variant's fields, in the file's order.
         seeds: each variant is run with each of them.
         baseline: the variant that the others are compared with, or None.
-        env: environment variables; the runs share them, since some are read when a process starts.
         file: what it was read from, or None.
     """
 
@@ -59,17 +56,21 @@ class Study:
     variants: dict[str, dict[str, Any]]
     seeds: list[int]
     baseline: str | None
-    env: dict[str, str]
     file: Path | None = None
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment variables; all runs share them, since some are read when a process starts."""
+        return next(iter(self.variants.values()))["env"]
 
     def runs(self, output_directory: Path) -> list[StudyRun]:
         """All runs, the first seed of every variant before the second, so that early tables compare something."""
-        return [self._run(variant, seed, output_directory) for seed in self.seeds for variant in self.variants]
-
-    def _run(self, variant: str, seed: int, output_directory: Path) -> StudyRun:
-        directory = output_directory / variant / f"seed-{seed}"
-        fields = self.variants[variant] | {"seed": seed, "dataset_seed": seed, "output_dir": str(directory)}
-        return StudyRun(variant, seed, directory, fields, f"{self.source}, variant {variant}")
+        runs = []
+        for seed, (variant, fields) in product(self.seeds, self.variants.items()):
+            directory = output_directory / variant / f"seed-{seed}"
+            fields = fields | {"seed": seed, "dataset_seed": seed, "output_dir": str(directory)}
+            runs.append(StudyRun(variant, seed, directory, fields, f"{self.source}, variant {variant}"))
+        return runs
 
 
 def read_study(name: str) -> Study:
@@ -89,20 +90,25 @@ def read_study(name: str) -> Study:
                 "all runs share goes under fields."
             )
     shared = _checked_fields(given.get("fields"), f"{name}, fields")
-    below = _laid_over(read_recipe_files(_recipes(given, "base", name)), shared)
+    if "recipe" in shared:
+        raise UserError(f"{name}, fields sets recipe, which only a variant may set; put it under base.")
+    below = _laid_over(read_recipe_files(_recipes(given, "base", name)), shared, f"{name}, fields")
     variants = {}
     for variant, own in _variants(given, name).items():
         source = f"{name}, variant {variant}"
-        fields = _laid_over(below, read_recipe_files(_recipes(own, "recipe", source) if own.get("recipe") else []))
-        own_fields = {field: value for field, value in own.items() if field != "recipe"}
-        variants[variant] = _laid_over(fields, own_fields, source)
+        fields = below
+        if own.get("recipe"):
+            fields = _laid_over(fields, read_recipe_files(_recipes(own, "recipe", source)), source)
+        own.pop("recipe", None)
+        variants[variant] = _laid_over(fields, own, source)
+    _check_environments(variants, name)
     baseline = given.get("baseline")
     if baseline is not None and baseline not in variants:
         raise UserError(
             f"{name} sets baseline to {baseline!r}{did_you_mean(str(baseline), variants)}, which is no variant; name "
             f"one of {', '.join(variants)}."
         )
-    return Study(name, variants, _seeds(given, name), baseline, _shared_environment(variants, name), file)
+    return Study(name, variants, _seeds(given, name), baseline, file)
 
 
 def _recipes(given: Mapping[str, Any], key: str, source: str) -> list[str]:
@@ -127,7 +133,7 @@ def _variants(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]
         raise UserError(f"{source} has neither variants nor a grid, so there is nothing to run; add one.")
     variants: dict[str, dict[str, Any]] = {}
     for name, fields in (named or {"": {}}).items():
-        own = _checked_fields(fields, f"{source}, variant {name}", "recipe")
+        own = _checked_fields(fields, f"{source}, variant {name}")
         for point in product(*(grid or {}).values()):
             values = dict(zip(grid or {}, point, strict=True))
             at_point = [f"{field}={_word(value)}" for field, value in values.items()]
@@ -138,31 +144,26 @@ def _variants(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]
                 )
             if variant in variants:
                 raise UserError(f"{source} has two variants called {variant}; a grid's values must differ.")
-            variants[variant] = _checked_fields(own | values, f"{source}, variant {variant}", "recipe")
+            variants[variant] = _checked_fields(own | values, f"{source}, variant {variant}")
     return variants
 
 
 def _word(value: Any) -> str:
     """A value as part of a variant's name, which is also a directory's."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    return str(value).replace("/", "-")
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value).replace("/", "-")
 
 
-def _checked_fields(fields: Any, source: str, *more: str) -> dict[str, Any]:
-    if fields is None:
-        return {}
+def _checked_fields(fields: Any, source: str) -> dict[str, Any]:
+    fields = {} if fields is None else fields
     if not isinstance(fields, dict):
         raise UserError(f"{source} is {fields!r}; write a mapping of fields to values.")
     for field in fields:
         if field in SET_BY_STUDY:
             raise UserError(f"{source} sets {field}, which the study itself sets for each run; remove it.")
-        if field == "recipe" and field not in more:
-            raise UserError(f"{source} sets recipe, which only a variant may set; put it under base.")
     return fields
 
 
-def _laid_over(below: dict[str, Any], above: dict[str, Any], source: str = "fields") -> dict[str, Any]:
+def _laid_over(below: dict[str, Any], above: dict[str, Any], source: str) -> dict[str, Any]:
     env = environment_of(below, source) | environment_of(above, source)
     return below | above | {"env": env}
 
@@ -175,7 +176,7 @@ def _seeds(given: Mapping[str, Any], source: str) -> list[int]:
     return whole
 
 
-def _shared_environment(variants: Mapping[str, dict[str, Any]], source: str) -> dict[str, str]:
+def _check_environments(variants: Mapping[str, dict[str, Any]], source: str) -> None:
     (first, fields), *others = variants.items()
     for other, other_fields in others:
         if other_fields["env"] != fields["env"]:
@@ -183,4 +184,3 @@ def _shared_environment(variants: Mapping[str, dict[str, Any]], source: str) -> 
                 f"{source}: {first} has env {fields['env']} and {other} has {other_fields['env']}, but the runs of a "
                 "study share their environment variables; set env under fields."
             )
-    return fields["env"]

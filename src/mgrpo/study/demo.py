@@ -40,7 +40,7 @@ def run_demo(output_directory: Path, *, seed: int, max_steps: int | None, filter
     variants = {"srt": read_recipe_files(["embedded-srt"]) | shared, "m-grpo": m_grpo}
     if filter:
         variants["m-grpo-filter"] = m_grpo | {"iqr_multiplier": 0.75}
-    study = Study("mgrpo demo", variants, [seed], baseline=None, env=m_grpo["env"])
+    study = Study("mgrpo demo", variants, [seed], baseline=None)
 
     console = Console()
     console.print(INTRODUCTION, highlight=False)

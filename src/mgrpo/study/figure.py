@@ -9,7 +9,7 @@ from mgrpo.errors import UserError
 from mgrpo.monitoring.plot import require_matplotlib
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import series
-from mgrpo.study.tables import StudiedRun, by_variant
+from mgrpo.study.tables import StudiedRun
 
 COLUMNS = (names.HELD_OUT_ACCURACY, names.AGREEMENT, names.ENTROPY, names.KL)
 SMALLEST_KL = 1e-4
@@ -25,7 +25,9 @@ def draw_study(runs: Sequence[StudiedRun], output: Path, baseline: str | None) -
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    variants = by_variant(runs)
+    variants: dict[str, list[StudiedRun]] = {}
+    for run in runs:
+        variants.setdefault(run.variant, []).append(run)
     columns = [name for name in COLUMNS if any(name in row for run in runs for row in run.rows)]
     if not columns:
         raise UserError("there is nothing to draw: the runs logged neither accuracy nor agreement, entropy or KL.")

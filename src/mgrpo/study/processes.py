@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
 from multiprocessing.context import BaseContext
@@ -25,15 +26,6 @@ PRELOADED = ["mgrpo.recipes.recipe", "mgrpo.commands.train"]
 
 
 @dataclass
-class RunningProcess:
-    """A run that was started, and the number of its slot."""
-
-    run: StudyRun
-    slot: int
-    process: BaseProcess
-
-
-@dataclass
 class Pool:
     """Runs side by side.
 
@@ -41,14 +33,14 @@ class Pool:
         context: how a process is made.
         workers: how many runs at a time.
         gpus: as CUDA_VISIBLE_DEVICES names them; none: on the CPU.
-        running: runs that were started and have not ended.
+        running: runs that were started and have not ended, by the numbers of their slots.
         is_interrupted: whether they were asked to end.
     """
 
     context: BaseContext
     workers: int
-    gpus: list[str] = field(default_factory=list)
-    running: list[RunningProcess] = field(default_factory=list)
+    gpus: Sequence[str] = ()
+    running: dict[int, tuple[StudyRun, BaseProcess]] = field(default_factory=dict)
     is_interrupted: bool = False
 
     @property
@@ -58,32 +50,34 @@ class Pool:
 
     def start(self, run: StudyRun) -> None:
         """Start a run."""
-        slot = min(set(range(self.workers)) - {other.slot for other in self.running})
+        slot = min(set(range(self.workers)) - self.running.keys())
         gpu = self.gpus[slot % len(self.gpus)] if self.gpus else None
         arguments = (run.fields, run.source, run.log, gpu)
         process = self.context.Process(target=train_in_process, args=arguments)  # type: ignore[attr-defined]
-        self.running.append(RunningProcess(run, slot, process))  # first, so that an interruption finds it
+        self.running[slot] = run, process  # first, so that an interruption finds it
         process.start()
 
     def ended(self, timeout: float) -> list[tuple[StudyRun, int]]:
         """Runs that ended, with their exit codes; waits for one at most `timeout` seconds."""
-        ready = connection.wait([running.process.sentinel for running in self.running], timeout)
-        ended = [running for running in self.running if running.process.sentinel in ready]
-        for running in ended:
-            running.process.join()
-            self.running.remove(running)
-        return [(running.run, running.process.exitcode or 0) for running in ended]
+        ready = connection.wait([process.sentinel for _, process in self.running.values()], timeout)
+        ended = []
+        for slot, (run, process) in list(self.running.items()):
+            if process.sentinel in ready:
+                process.join()
+                del self.running[slot]
+                ended.append((run, process.exitcode or 0))
+        return ended
 
     def interrupt(self) -> None:
         """Ask every run once to finish its step, save it and end."""
         if not self.is_interrupted:
             self.is_interrupted = True
-            for running in self.running:
-                running.process.terminate()
+            for _, process in self.running.values():
+                process.terminate()
 
     def stop(self) -> None:
         """End every run at once; it can resume from its last complete checkpoint."""
-        started = [running.process for running in self.running if running.process.pid is not None]
+        started = [process for _, process in self.running.values() if process.pid is not None]
         for process in started:
             process.kill()
         for process in started:
@@ -92,48 +86,44 @@ class Pool:
 
 
 def make_pool(env: dict[str, str], workers: int | None, *, on_cpu: bool) -> Pool:
-    """A pool on the CPU; the environment of its processes is set.
+    """A pool, and the environment variables of its processes.
+
+    If there are GPUs, each run is a fresh process that sees one of them.
 
     Args:
         env: environment variables; what the shell has set wins.
-        workers: how many runs at a time; None: one on each core.
-        on_cpu: whether it stays on the CPU. Then the process to fork from starts to import at once.
+        workers: how many runs at a time; None: one on each GPU, else one on each core.
+        on_cpu: whether GPUs are left alone. Then the process to fork from starts to import at once.
     """
     # process_cpu_count came with Python 3.13
     num_cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
     num_cores = num_cores or 1
-    workers = workers or num_cores
     defaults = {"TQDM_DISABLE": "1"}  # the bars of other libraries would fill the logs
     if on_cpu:
-        defaults["OMP_NUM_THREADS"] = str(max(1, num_cores // workers))
+        defaults["OMP_NUM_THREADS"] = str(max(1, num_cores // (workers or num_cores)))
     for name, value in (defaults | env).items():
         os.environ.setdefault(name, value)
+    if not on_cpu:
+        import torch
+
+        if num_gpus := torch.cuda.device_count():
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            gpus = visible.split(",") if visible else [str(gpu) for gpu in range(num_gpus)]
+            return Pool(multiprocessing.get_context("spawn"), workers or num_gpus, gpus)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     if on_cpu:
         forkserver.ensure_running()
-    return Pool(context, workers)
-
-
-def use_gpus(pool: Pool, workers: int | None) -> None:
-    """If there are GPUs, start each run in a fresh process that sees one of them; one run on each by default."""
-    import torch
-
-    num_gpus = torch.cuda.device_count()
-    if num_gpus:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        pool.gpus = visible.split(",") if visible else [str(gpu) for gpu in range(num_gpus)]
-        pool.context = multiprocessing.get_context("spawn")
-        pool.workers = workers or num_gpus
+    return Pool(context, workers or num_cores)
 
 
 def train_in_process(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None:
-    """Train as `mgrpo train` does, and exit as it does; stdout and stderr are appended to a log.
+    """Train a recipe as `mgrpo train` does, and exit as it does; stdout and stderr are appended to a log.
 
     Args:
-        fields: a whole recipe.
+        fields: the whole recipe.
         source: what to call it in a message.
-        log: the log's path.
+        log: the log.
         gpu: the only GPU that it sees, or None.
     """
     with log.open("a") as file:

@@ -1,7 +1,6 @@
 """How far a study is: a few lines that are kept up to date on a terminal, one line for each ended run elsewhere."""
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,6 +16,7 @@ from mgrpo.monitoring.display import summary_line, visible
 from mgrpo.runs.files import METRICS_FILE, Row
 from mgrpo.study.definition import StudyRun
 
+POLL_SECONDS = 1.0
 TAIL_BYTES = 65536
 """Of a metrics file, enough for its last rows (about 3 kB each)."""
 
@@ -32,8 +32,6 @@ class StudyProgress:
         console: where to show it; None: stderr.
     """
 
-    POLL_SECONDS = 1.0
-
     def __init__(
         self,
         max_steps: dict[str, int],
@@ -43,17 +41,13 @@ class StudyProgress:
         clock: Callable[[], float] = time.monotonic,
         console: Console | None = None,
     ) -> None:
-        self._console = console or Console(file=sys.stderr)
-        self._live: Live | None = None
-        self._max_steps = max_steps
-        self._start_steps = start_steps
-        self._clock = clock
-        self._begun = clock()
-        self._num_runs = num_runs
+        self._max_steps, self._start_steps, self._num_runs = max_steps, start_steps, num_runs
         self._num_skipped = num_runs - len(max_steps)
-        self._num_done = 0
+        self._num_done = self.num_failed = 0
         self._running: dict[str, tuple[StudyRun, float]] = {}
-        self.num_failed = 0
+        self._clock, self._begun = clock, clock()
+        self._console = console or Console(stderr=True)
+        self._live: Live | None = None
 
     def __enter__(self) -> "StudyProgress":
         """Say how much is to be done, and start the live view."""
@@ -70,7 +64,6 @@ class StudyProgress:
         """End the live view; it hides the cursor while it is shown."""
         if self._live is not None:
             self._live.stop()
-            self._live = None
 
     def started(self, run: StudyRun) -> None:
         """Count a run that was started."""
@@ -79,18 +72,17 @@ class StudyProgress:
     def ended(self, run: StudyRun, exit_code: int) -> None:
         """Count a run that ended, and say how."""
         _, began = self._running.pop(run.name)
-        is_quiet = False
-        if exit_code in (0, EXIT_STOPPED, EXIT_COLLAPSED):
+        if exit_code == 0:
             self._num_done += 1
-            is_quiet = exit_code == 0 and self._live is not None
             how = f"done in {self._clock() - began:.0f} s"
-            if exit_code:
-                how = f"stopped itself: {_last_line(run.log).removeprefix('mgrpo: stopped: ')}"
+        elif exit_code in (EXIT_STOPPED, EXIT_COLLAPSED):
+            self._num_done += 1
+            how = f"stopped itself: {_last_line(run.log).removeprefix('mgrpo: stopped: ')}"
         else:
             self.num_failed += 1
             killed = f", killed by signal {-exit_code}" if exit_code < 0 else ""
             how = f"failed{killed}: {_last_line(run.log) or 'no output'} (its output is in {run.log})"
-        if not is_quiet:
+        if exit_code or self._live is None:  # the live view counts those that are done
             count = self._num_skipped + self._num_done + self.num_failed
             self.say(f"{count}/{self._num_runs}  {run.name} {how}  {self._pace()}".rstrip())
 

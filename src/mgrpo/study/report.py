@@ -1,27 +1,14 @@
 """What a study leaves: its table, its summary as CSV, Markdown and on the terminal, and its figure."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
-from mgrpo.evaluation.render import markdown_table
-from mgrpo.runs.files import FINAL_DIRECTORY
-from mgrpo.study.definition import Study
+from mgrpo.evaluation.render import markdown_table, show_grids
+from mgrpo.evaluation.tables import Grid
 from mgrpo.study.figure import draw_study
-from mgrpo.study.tables import (
-    StudiedRun,
-    best_signal,
-    read_studied_run,
-    signal_table,
-    summarize,
-    tidy_table,
-    write_table,
-)
+from mgrpo.study.tables import StudiedRun, best_signal, signal_table, summarize, tidy_table, write_table
 
 HEADINGS = {
     "start": "start",
@@ -42,16 +29,6 @@ CAPTION = (
 )
 
 
-def read_finished(study: Study, output_directory: Path) -> list[StudiedRun]:
-    """The finished runs of a study, variant by variant."""
-    runs = [
-        read_studied_run(run.variant, run.seed, run.directory, run.fields)
-        for run in study.runs(output_directory)
-        if (run.directory / FINAL_DIRECTORY).exists()
-    ]
-    return sorted(runs, key=lambda run: list(study.variants).index(run.variant))
-
-
 def write_report(runs: Sequence[StudiedRun], directory: Path, baseline: str | None) -> None:
     """Write everything into a directory, and show the summary.
 
@@ -70,12 +47,15 @@ def write_report(runs: Sequence[StudiedRun], directory: Path, baseline: str | No
 
 def summary_markdown(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> str:
     """The summary as a Markdown table, with what each signal picks below it."""
-    lines = []
+    rows = []
     for _, line in summary.iterrows():
-        cells = [f"{_number(line[name], 3)} {_interval(line, name, 3)}".strip() for name in HEADINGS]
-        lines.append([line["variant"], *cells, _collapsed(line), _wins(line)])
+        cells = []
+        for name in HEADINGS:
+            value, low, high = (_number(line[column], 3) for column in (name, f"{name}_low", f"{name}_high"))
+            cells.append(f"{value} [{low}, {high}]" if low else value)
+        rows.append([line["variant"], *cells, _collapsed(line), _wins(line)])
     text = [_caption(runs), ""]
-    text += markdown_table(["variant", *HEADINGS.values(), "collapsed", "won-lost"], lines)
+    text += markdown_table(["variant", *HEADINGS.values(), "collapsed", "won-lost"], rows)
     picked = [[line.signal, f"{line.accuracy:.3f}", str(line.runs)] for line in signal_table(runs).itertuples()]
     if picked:
         head = ["checkpoint picked by", "mean held-out accuracy", "runs that logged it"]
@@ -85,20 +65,16 @@ def summary_markdown(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> str:
 
 def show_summary(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> None:
     """Print what the summary says about accuracy."""
-    table = Table(caption=_caption(runs), caption_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column(
-        "variant", min_width=max(len(part) for name in summary["variant"] for part in name.split(",")) + 1
-    )
-    for heading in ("start", "peak", "final", "95%", "picked", "collapsed", "won-lost"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows = []
     for _, line in summary.iterrows():
         start, peak, final, low, high, picked = (
             _number(line[name], 2) for name in ("start", "peak", "final", "final_low", "final_high", "picked")
         )
+        variant = line["variant"].replace(",", ", ")  # a long name is wrapped at its spaces
         interval = f"{low}-{high}" if low else ""
-        variant = line["variant"].replace(",", ",\n")
-        table.add_row(variant, start, peak, final, interval, picked, _collapsed(line), _wins(line))
-    Console(file=sys.stdout).print(table)
+        rows.append([variant, start, peak, final, interval, picked, _collapsed(line), _wins(line)])
+    head = ["variant", "start", "peak", "final", "95%", "picked", "collapsed", "won-lost"]
+    show_grids([Grid(head, rows, [_caption(runs)])])
 
 
 def _caption(runs: Sequence[StudiedRun]) -> str:
@@ -110,11 +86,6 @@ def _caption(runs: Sequence[StudiedRun]) -> str:
 
 def _number(value: float, digits: int) -> str:
     return "" if pd.isna(value) else f"{value:.{digits}f}"
-
-
-def _interval(line: pd.Series, measure: str, digits: int) -> str:
-    low, high = line[f"{measure}_low"], line[f"{measure}_high"]
-    return "" if pd.isna(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _collapsed(line: pd.Series) -> str:

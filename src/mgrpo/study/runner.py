@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from filelock import FileLock, Timeout
 
 from mgrpo.errors import EXIT_TERMINATED, UserError
@@ -15,9 +14,10 @@ from mgrpo.guard.signals import StopSignals
 from mgrpo.monitoring.plot import require_matplotlib
 from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY
 from mgrpo.study.definition import Study, StudyRun, read_study
-from mgrpo.study.processes import Pool, make_pool, use_gpus
-from mgrpo.study.progress import StudyProgress
-from mgrpo.study.report import read_finished, write_report
+from mgrpo.study.processes import Pool, make_pool
+from mgrpo.study.progress import POLL_SECONDS, StudyProgress
+from mgrpo.study.report import write_report
+from mgrpo.study.tables import read_config, read_studied_run
 
 if TYPE_CHECKING:
     from mgrpo.recipes.recipe import Recipe
@@ -46,9 +46,11 @@ def run_study(name: str, output_directory: Path | None, *, workers: int | None, 
     code = 0
     if not tables_only:
         code = run_all(study, output_directory, workers, resume_hint="the same command resumes what is unfinished")
-    finished = read_finished(study, output_directory)
+    runs = sorted(study.runs(output_directory), key=lambda run: list(study.variants).index(run.variant))
+    finished = [run for run in runs if (run.directory / FINAL_DIRECTORY).exists()]
     if finished:
-        write_report(finished, output_directory, study.baseline)
+        studied = [read_studied_run(run.variant, run.seed, run.directory, run.fields) for run in finished]
+        write_report(studied, output_directory, study.baseline)
     elif tables_only:
         raise UserError(f"{output_directory} holds no finished run of {name}; run the study first.")
     return code
@@ -85,24 +87,19 @@ def _run_all(study: Study, output_directory: Path, workers: int | None, resume_h
 
     runs = study.runs(output_directory)
     recipes = {run.variant: load_recipe(run.fields, run.source) for run in runs[: len(study.variants)]}
-    if not on_cpu:
-        use_gpus(pool, workers)
     steps = {run.name: find_step(run, recipes[run.variant]) for run in runs}
     if study.file is not None:
         shutil.copyfile(study.file, output_directory / STUDY_FILE)
     start_steps = {name: step for name, step in steps.items() if step is not None}
     to_do = [run for run in runs if run.name in start_steps]
-    progress = StudyProgress(
-        {run.name: recipes[run.variant].config.max_steps for run in to_do},
-        num_runs=len(runs),
-        start_steps=start_steps,
-    )
+    max_steps = {run.name: recipes[run.variant].config.max_steps for run in to_do}
+    progress = StudyProgress(max_steps, num_runs=len(runs), start_steps=start_steps)
     with progress, StopSignals() as signals:
         signals.tell = progress.say
         signals.nothing_to_finish(lambda: resume_hint)
         signals.finish_first("every run finishes its step and saves it first")
         try:
-            _watch(to_do, start_steps, pool, progress, signals)
+            _run_in(pool, to_do, start_steps, progress, signals)
         finally:
             pool.stop()
     if signals.asked is not None:
@@ -111,10 +108,10 @@ def _run_all(study: Study, output_directory: Path, workers: int | None, resume_h
     return EXIT_FAILED if progress.num_failed else 0
 
 
-def _watch(
+def _run_in(
+    pool: Pool,
     to_do: Sequence[StudyRun],
     start_steps: Mapping[str, int],
-    pool: Pool,
     progress: StudyProgress,
     signals: StopSignals,
 ) -> None:
@@ -131,7 +128,7 @@ def _watch(
                 run.log.unlink(missing_ok=True)
             pool.start(run)
             progress.started(run)
-        for run, exit_code in pool.ended(timeout=progress.POLL_SECONDS):
+        for run, exit_code in pool.ended(timeout=POLL_SECONDS):
             if signals.asked is None or exit_code not in (EXIT_TERMINATED, -signal.SIGTERM):
                 progress.ended(run, exit_code)
         progress.show()
@@ -149,12 +146,10 @@ def find_step(run: StudyRun, recipe: "Recipe") -> int | None:
     from mgrpo.commands.resume import described, differing_fields
     from mgrpo.runs.checkpoints import checkpoints, fault_of
 
-    config = run.directory / CONFIG_FILE
-    if config.exists():
-        stored = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    if (run.directory / CONFIG_FILE).exists():
         seeds = {"seed": run.seed, "dataset_seed": run.seed}
-        changed = differing_fields(replace(recipe, resolved=recipe.resolved | seeds), stored)
-        if changed:
+        recipe = replace(recipe, resolved=recipe.resolved | seeds)
+        if changed := differing_fields(recipe, read_config(run.directory)):
             raise UserError(
                 f"{run.directory} holds a run with other settings than the study's ({described(changed)}); give "
                 "another --output_dir, or remove that run."

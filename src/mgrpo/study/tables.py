@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
-from mgrpo.evaluation.statistics import estimate
+from mgrpo.errors import UserError
+from mgrpo.evaluation.statistics import Estimate, estimate
 from mgrpo.monitoring.stability import WINDOW, stability
 from mgrpo.runs import metrics as names
-from mgrpo.runs.files import Row, read_run, series
+from mgrpo.runs.files import CONFIG_FILE, Row, read_run, series
 from mgrpo.runs.metrics import HELD_OUT_ACCURACY
 
 TABLE_COLUMNS = ["variant", "seed", "step", "metric", "value"]
@@ -31,10 +33,8 @@ SIGNALS = {
 LAST = "last"
 """No signal: the last checkpoint."""
 
-MEASURES = (
-    *("start", "peak", "final", "final_to_peak", "collapse_step", "area", "picked"),
-    *("final_entropy", "final_agreement", "final_kl"),
-)
+AT_THE_END = {"final_entropy": names.ENTROPY, "final_agreement": names.AGREEMENT, "final_kl": names.KL}
+MEASURES = ("start", "peak", "final", "final_to_peak", "collapse_step", "area", "picked", *AT_THE_END)
 """Of one run; the summary has each as a mean over seeds, with its interval."""
 
 _METRICS = [name for name, metric in names.METRICS.items() if metric.unit != names.SECONDS]
@@ -56,12 +56,22 @@ def read_studied_run(variant: str, seed: int, directory: Path, fields: Mapping[s
     return StudiedRun(variant, seed, at_evaluations(read_run(directory)), fields.get("label_source") == "gold")
 
 
-def by_variant(runs: Sequence[StudiedRun]) -> dict[str, list[StudiedRun]]:
-    """The runs of each variant, in the order of the runs."""
-    variants: dict[str, list[StudiedRun]] = {}
-    for run in runs:
-        variants.setdefault(run.variant, []).append(run)
-    return variants
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read a run's recipe.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    path = directory / CONFIG_FILE
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = None
+    if not isinstance(config, dict):
+        raise UserError(
+            f"{path} cannot be read, so it is not known what {directory} was run with; leave that run out."
+        )
+    return config
 
 
 def at_evaluations(rows: Sequence[Row]) -> list[Row]:
@@ -71,19 +81,18 @@ def at_evaluations(rows: Sequence[Row]) -> list[Row]:
     Times, TRL's own metrics, and held-out metrics other than `gold/` are left out. Values are rounded to float32, as
     in the written table, so that the table gives the same summary again.
     """
-    kept = [{name: row[name] for name in _METRICS + _HELD_OUT if row.get(name) is not None} for row in rows]
-    with_step = [{"step": row["step"], **of_row} for row, of_row in zip(rows, kept, strict=True)]
-    if not any(HELD_OUT_ACCURACY in row for row in kept):
-        return [_rounded(row) for row in with_step if len(row) > 1]
+    shown = ["step", *_METRICS, *_HELD_OUT]
+    rows = [{name: row[name] for name in shown if row.get(name) is not None} for row in rows]
+    if not any(HELD_OUT_ACCURACY in row for row in rows):
+        return [_rounded(row) for row in rows if len(row) > 1]
     evaluations: list[Row] = []
     since: list[Row] = []
-    for row in with_step:
+    for row in rows:
         since.append(row)
         if HELD_OUT_ACCURACY in row:
             logged = {name: series(since, name)[1] for name in _METRICS}
             means = {name: sum(values) / len(values) for name, values in logged.items() if values}
-            held_out = {name: value for name, value in row.items() if name.startswith(names.EVAL_PREFIX)}
-            evaluations.append(_rounded({"step": row["step"], **means, **held_out}))
+            evaluations.append(_rounded(row | means))
             since = []
     return evaluations
 
@@ -98,11 +107,10 @@ def tidy_table(runs: Sequence[StudiedRun]) -> pd.DataFrame:
     A metric that is 0 in every run, such as the filter's without a filter, is left out.
     """
     values = [
-        (run.variant, run.seed, row["step"], name, value)
+        (run.variant, run.seed, row["step"], name, row[name])
         for run in runs
         for row in run.rows
-        for name, value in row.items()
-        if name != "step"
+        for name in row.keys() - {"step"}
     ]
     table = pd.DataFrame(values, columns=TABLE_COLUMNS).astype({"seed": "int32", "step": "int32", "value": "float32"})
     is_zero = table.groupby("metric")["value"].transform(lambda of_metric: (of_metric == 0).all())
@@ -129,8 +137,7 @@ def picks(run: StudiedRun) -> dict[str, float]:
     evaluated = [row for row in run.rows if HELD_OUT_ACCURACY in row]
     picked = {}
     for signal, (name, sign) in SIGNALS.items():
-        candidates = [row for row in evaluated if name in row]
-        if candidates:
+        if candidates := [row for row in evaluated if name in row]:
             picked[signal] = max(candidates, key=lambda row: sign * row[name])[HELD_OUT_ACCURACY]  # noqa: B023
     if evaluated:
         picked[LAST] = evaluated[-1][HELD_OUT_ACCURACY]
@@ -155,11 +162,7 @@ def measures(run: StudiedRun, signal: str | None) -> dict[str, float]:
     """The summary's measures of one run; nan where one does not apply."""
     outcome = stability(run.rows)
     found = dict.fromkeys(MEASURES, np.nan)
-    for measure, name in (
-        ("final_entropy", names.ENTROPY),
-        ("final_agreement", names.AGREEMENT),
-        ("final_kl", names.KL),
-    ):
+    for measure, name in AT_THE_END.items():
         if values := series(run.rows, name)[1]:
             found[measure] = float(np.mean(values[-WINDOW:]))
     if outcome is not None:
@@ -178,18 +181,7 @@ def measures(run: StudiedRun, signal: str | None) -> dict[str, float]:
 
 def area(steps: Sequence[int], values: Sequence[float]) -> float:
     """The mean of a curve over its steps, by trapezoids; a single point's is its value."""
-    if len(steps) == 1:
-        return values[0]
-    of_trapezoids = np.diff(steps) * (np.asarray(values[1:]) + np.asarray(values[:-1])) / 2
-    return float(of_trapezoids.sum() / (steps[-1] - steps[0]))
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The bootstrap's 95% interval of a mean; nan for fewer than two values."""
-    if not values:
-        return np.nan, np.nan
-    found = estimate(values)
-    return found.low, found.high
+    return float(np.trapezoid(values, steps) / (steps[-1] - steps[0])) if len(steps) > 1 else values[0]
 
 
 def summarize(runs: Sequence[StudiedRun], baseline: str | None) -> pd.DataFrame:
@@ -199,24 +191,21 @@ def summarize(runs: Sequence[StudiedRun], baseline: str | None) -> pd.DataFrame:
     accuracy is above and below the baseline's; they are empty for the baseline and without one.
     """
     signal = best_signal(runs)
-    of_variants = {
-        variant: {run.seed: measures(run, signal) for run in of_variant}
-        for variant, of_variant in by_variant(runs).items()
-    }
-    of_baseline = of_variants.get(baseline or "", {})
+    of_runs = pd.DataFrame([{"variant": run.variant, "seed": run.seed, **measures(run, signal)} for run in runs])
+    of_runs = of_runs.set_index("seed")
+    final_of_baseline = of_runs[of_runs["variant"] == baseline]["final"]
     lines = []
-    for variant, of_seeds in of_variants.items():
+    for variant, of_seeds in of_runs.groupby("variant", sort=False):
         line: dict[str, object] = {"variant": variant, "seeds": len(of_seeds)}
         for measure in MEASURES:
-            values = [found[measure] for found in of_seeds.values() if not np.isnan(found[measure])]
-            low, high = interval(values)
-            mean = float(np.mean(values)) if values else np.nan
-            line |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
+            values = of_seeds[measure].dropna()
+            mean = estimate(values) if len(values) else Estimate(np.nan, np.nan, np.nan)
+            line |= {measure: mean.value, f"{measure}_low": mean.low, f"{measure}_high": mean.high}
             if measure == "collapse_step":
                 line["collapsed"] = len(values)
-        shared = [seed for seed in of_seeds if seed in of_baseline and variant != baseline]
-        gains = [of_seeds[seed]["final"] - of_baseline[seed]["final"] for seed in shared]
-        line["wins"] = sum(gain > 0 for gain in gains) if shared else None
-        line["losses"] = sum(gain < 0 for gain in gains) if shared else None
+        gains = (of_seeds["final"] - final_of_baseline).dropna()
+        is_compared = variant != baseline and len(gains) > 0
+        line["wins"] = (gains > 0).sum() if is_compared else None
+        line["losses"] = (gains < 0).sum() if is_compared else None
         lines.append(line)
     return pd.DataFrame(lines).astype({"wins": "Int64", "losses": "Int64"})
