@@ -50,7 +50,7 @@ def build_model(seed: int = 0, *, alphabet: str = Chain.alphabet, size: Size = S
     vocabulary = _vocabulary(alphabet)
     config = Qwen3Config(
         vocab_size=len(vocabulary),
-        hidden_size=size.hidden_size,
+        hidden_size=size.num_heads * HEAD_DIM,
         intermediate_size=size.intermediate_size,
         num_hidden_layers=size.num_layers,
         num_attention_heads=size.num_heads,

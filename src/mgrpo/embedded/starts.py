@@ -29,11 +29,6 @@ class Size:
     # transformers' usual 0.02 is meant for widths of thousands
     initializer_range: float = 0.05
 
-    @property
-    def hidden_size(self) -> int:
-        """Width of the model."""
-        return self.num_heads * HEAD_DIM
-
 
 # By the number of their parameters.
 SIZES = {

@@ -12,10 +12,7 @@ def keep_freed_memory() -> bool:
     """Have glibc keep what this process frees, for its next allocation.
 
     By default glibc returns to the kernel what a forward pass frees, and the next pass faults it in again, page by
-    page: a tenth of the embedded model's step. Blocks above 32 MiB are still returned.
-
-    Returns:
-        Whether glibc was there and agreed.
+    page: a tenth of the embedded model's step. Blocks above 32 MiB are still returned. Returns whether glibc agreed.
     """
     if sys.platform != "linux":
         return False

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mgrpo.errors import UserError
-from mgrpo.models.shards import local_part
+from mgrpo.models.shards import held, local
 
 
 def broken_weight(parameters: Iterable[tuple[str, Tensor]]) -> str | None:
@@ -14,7 +14,7 @@ def broken_weight(parameters: Iterable[tuple[str, Tensor]]) -> str | None:
 
     Of sharded parameters this process's part is checked. Those of less than 16 bits and whole numbers are skipped.
     """
-    named = [(name, local_part(p)) for name, p in parameters if p.is_floating_point() and p.itemsize > 1]
+    named = [(name, local(held(p))) for name, p in parameters if p.is_floating_point() and p.itemsize > 1]
     parts = {name: part for name, part in named if part.numel()}
     if not parts:
         return None

@@ -48,11 +48,6 @@ def local(weight: Tensor) -> Tensor:
     return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
-def local_part(parameter: Tensor) -> Tensor:
-    """What this process holds of a parameter: all of it, or its shard."""
-    return local(held(parameter))
-
-
 @cache
 def _mesh(device_type: str) -> DeviceMesh:
     return init_device_mesh(device_type, (dist.get_world_size(),))

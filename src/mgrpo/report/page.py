@@ -92,7 +92,7 @@ def page(title: str, blocks: dict[str, bytes], nonce: str, live: bool = False) -
     """Put the page together.
 
     Args:
-        title: of the browser's window; any text.
+        title: any text.
         blocks: compressed data by their names, as the page's code looks for them.
         nonce: marks the scripts that may run; no other may.
         live: whether the page may ask the host that it came from for more.

@@ -63,10 +63,7 @@ PANELS = (
 def figures(runs: Sequence[Sequence[Row]], labels: Sequence[str], alarms: Sequence[Sequence[Row]]) -> list[Figure]:
     """The panels in which some run has something to show, each with its `data` and `layout` as Plotly takes them.
 
-    Args:
-        runs: the metric rows of each run.
-        labels: the runs' labels.
-        alarms: the collapse alarm's events of each run.
+    Each run has metric rows, a label, and the events of its collapse alarm.
     """
     # A metric that is 0 throughout, as the filter's where it is off, has nothing to show.
     shown = {name for rows in runs for row in rows for name, value in row.items() if value}

@@ -25,10 +25,10 @@ COMPLETIONS_PATH = re.compile(r"/completions/([0-9]{1,4})/([0-9]{1,12})\.json")
 
 
 def watch(run_directories: Sequence[Path], port: int = 0, open_browser: bool = False) -> None:
-    """Serve the page of some runs until it is interrupted; the address is printed.
+    """Serve the page of some runs, which may have logged nothing yet, until it is interrupted; prints the address.
 
     Args:
-        run_directories: the runs'; they may have logged nothing yet.
+        run_directories: the runs'.
         port: of 127.0.0.1; 0: a free one.
         open_browser: open the page.
 
@@ -59,11 +59,7 @@ class LiveRuns:
         self._lock = threading.Lock()  # each request has its thread
 
     def data(self, have: Sequence[str] = ()) -> Data:
-        """The page's data, without the metric rows that it has already.
-
-        Args:
-            have: the token of each run's last answer; none: everything is sent.
-        """
+        """The page's data, without the metric rows that it has already by the tokens of each run's last answer."""
         with self._lock:
             records = [reader.read() for reader in self._readers]
             summarize = partial(self._tables.read, function=summarize_table)

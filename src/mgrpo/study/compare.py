@@ -31,7 +31,7 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
     Raises:
         UserError: if a directory holds no run and no results, two runs are the same, or there is no such baseline.
     """
-    found = list(dict.fromkeys(run.resolve() for directory in directories for run in _runs_in(directory)))
+    found = dict.fromkeys(run.resolve() for directory in directories for run in _runs_in(directory))
     evaluations = dict.fromkeys(path.resolve() for directory in directories for path in _evaluations_in(directory))
     configs = {run: read_config(run) for run in found}
     variants = _variants(configs)

@@ -15,13 +15,7 @@ SET_BY_STUDY = ("output_dir", "seed", "dataset_seed", "resume")
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One run of a study: a variant with a seed of the run and its data.
-
-    Attributes:
-        directory: its output_dir.
-        fields: its whole recipe.
-        source: what to call the recipe in a message.
-    """
+    """One run of a study: its output_dir, its whole recipe, and what messages call that (`source`)."""
 
     variant: str
     seed: int
@@ -42,12 +36,11 @@ class StudyRun:
 
 @dataclass(frozen=True)
 class Study:
-    """A study that was read; its recipes are not checked yet.
+    """A study: each variant is run with each seed. Its recipes are not checked yet.
 
     Attributes:
-        source: what to call it in a message.
+        source: what messages call it.
         variants: each variant's fields, in the file's order.
-        seeds: each variant is run with each of them.
         baseline: the variant that the others are compared with, or None.
         file: what it was read from, or None.
     """

@@ -64,12 +64,10 @@ def _conclusion(rows: dict[str, list[Row]]) -> str:
     srt, anchored = outcomes["SRT"], outcomes["M-GRPO"]
     if srt is None or anchored is None or not (srt.last_step and anchored.last_step):
         return "The runs were too short to be judged: held-out accuracy was measured at the start alone."
-    if srt.collapse_step is not None and anchored.collapse_step is None:
-        lines.append("With this seed the momentum anchor held where plain majority voting collapsed.")
-    elif srt.collapse_step is None and anchored.collapse_step is None:
-        lines.append("With this seed and horizon neither collapsed, so this run does not show a difference.")
-    elif srt.collapse_step is None:
-        lines.append("With this seed M-GRPO collapsed and SRT did not: the anchor did not help here.")
-    else:
-        lines.append("With this seed both collapsed: at this learning rate the anchor was not enough.")
-    return "\n".join(lines)
+    conclusions = {  # whether SRT collapsed, and M-GRPO
+        (True, False): "With this seed the momentum anchor held where plain majority voting collapsed.",
+        (False, False): "With this seed and horizon neither collapsed, so this run does not show a difference.",
+        (False, True): "With this seed M-GRPO collapsed and SRT did not: the anchor did not help here.",
+        (True, True): "With this seed both collapsed: at this learning rate the anchor was not enough.",
+    }
+    return "\n".join([*lines, conclusions[srt.collapse_step is not None, anchored.collapse_step is not None]])

@@ -33,7 +33,7 @@ class Pool:
         context: how a process is made.
         workers: how many runs at a time.
         gpus: as CUDA_VISIBLE_DEVICES names them; none: on the CPU.
-        running: runs that were started and have not ended, by the numbers of their slots.
+        running: runs that have not ended, by the numbers of their slots.
         is_interrupted: whether they were asked to end.
     """
 
@@ -120,11 +120,7 @@ def make_pool(env: dict[str, str], workers: int | None, *, on_cpu: bool) -> Pool
 def train_in_process(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None:
     """Train a recipe as `mgrpo train` does, and exit as it does; stdout and stderr are appended to a log.
 
-    Args:
-        fields: the whole recipe.
-        source: what to call it in a message.
-        log: the log.
-        gpu: the only GPU that it sees, or None.
+    `gpu` is the only one that the process sees; None: it sees what its parent does.
     """
     with log.open("a") as file:
         for stream in (1, 2):

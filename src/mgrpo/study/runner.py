@@ -57,13 +57,9 @@ def run_study(name: str, output_directory: Path | None, *, workers: int | None, 
 
 
 def run_all(study: Study, output_directory: Path, workers: int | None, *, resume_hint: str) -> int:
-    """Run what is not finished of a study; returns the exit code.
+    """Run what is not finished of a study; returns the exit code. The arguments are `run_study`'s.
 
-    Args:
-        study: the study.
-        output_directory: where its runs go.
-        workers: how many runs at a time; None: one a core, or one a GPU.
-        resume_hint: what can be done after an interruption.
+    `resume_hint` says what can be done after an interruption.
 
     Raises:
         UserError: for a mistake in a recipe, a run with other settings, or another process that runs a study there.
