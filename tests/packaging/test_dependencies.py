@@ -22,7 +22,7 @@ OF_EXTRAS = {
     "evaluation/engines.py": {"vllm": "vllm"},
     "evaluation/harness.py": {"lm_eval": "eval"},
     "monitoring/plot.py": {"matplotlib": "report"},
-    "study/figure.py": {"matplotlib": "report"},
+    "study/report.py": {"matplotlib": "report"},
     "tasks/reasoning_gym.py": {"reasoning_gym": "tasks"},
     "tasks/reasoning_gym_worker.py": {"reasoning_gym": "tasks"},
     "training/sampling/vllm.py": {"vllm": "vllm"},

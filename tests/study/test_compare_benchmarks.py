@@ -6,8 +6,7 @@ import yaml
 
 from mgrpo.errors import UserError
 from mgrpo.evaluation.table_rows import read_measured
-from mgrpo.study.benchmarks import _best
-from mgrpo.study.compare import compare_runs
+from mgrpo.study.compare import _best, compare_runs
 
 BASE = "Qwen/Qwen3-4B-Base"
 
