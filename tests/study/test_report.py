@@ -44,6 +44,14 @@ def test_on_the_terminal(capsys, monkeypatch):
     assert lines[3].split() == ["m|grpo", "0.50", "0.75", "0.75", "0.50", "0/1", "1-0"]
 
 
+def test_long_names_are_wrapped_at_their_commas(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    runs = [run("momentum=0.9,iqr_multiplier=none,beta=0.1", 0, 0.5, 0.75)]
+    show_summary(summarize(runs, None), runs)
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:5]]
+    assert names == ["momentum=0.9,", "iqr_multiplier=none,", "beta=0.1"]
+
+
 def test_everything_is_written(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     write_report(RUNS, tmp_path / "out", "srt")

@@ -34,28 +34,28 @@ _LATEX = {
 }
 
 
-def show_grids(grids: Sequence[Grid]) -> None:
+def show_grids(grids: Sequence[Grid], name_width: int = NAME_WIDTH) -> None:
     """Print tables with their notes; names and intervals take several lines in a table that would be too wide."""
     console = Console(file=sys.stdout)
     for grid in grids:
         table = _rich_table(grid)
         if Measurement.get(console, console.options.update(width=UNBOUNDED), table).maximum > console.width:
-            table = _rich_table(grid, is_narrow=True)
+            table = _rich_table(grid, name_width)
         console.print(table)
         for note in grid.notes:
             console.print(Text(visible(note)))
         console.print()
 
 
-def _rich_table(grid: Grid, *, is_narrow: bool = False) -> Table:
+def _rich_table(grid: Grid, name_width: int | None = None) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column(Text(visible(grid.head[0])), no_wrap=True)
     for heading in grid.head[1:]:
         table.add_column(Text(visible(heading)), justify="right", overflow="fold")
     for row in grid.rows:
         name, *cells = map(visible, row)
-        if is_narrow:
-            name = "\n".join(textwrap.wrap(name, NAME_WIDTH))
+        if name_width is not None:
+            name = "\n".join(textwrap.wrap(name, name_width))
             cells = [cell.replace(" [", "\n[") for cell in cells]
         table.add_row(*map(Text, (name, *cells)))
     return table

@@ -77,11 +77,12 @@ def show_summary(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> None:
         start, peak, final, low, high, picked = (
             _number(line[name], 2) for name in ("start", "peak", "final", "final_low", "final_high", "picked")
         )
-        variant = line["variant"].replace(",", ", ")  # a long name is wrapped at its spaces
+        variant = line["variant"].replace(",", ", ")  # on a narrow terminal it is wrapped at the spaces
         interval = f"{low}-{high}" if low else ""
         rows.append([variant, start, peak, final, interval, picked, _collapsed(line), _wins(line)])
     head = ["variant", "start", "peak", "final", "95%", "picked", "collapsed", "won-lost"]
-    show_grids([Grid(head, rows, [_caption(runs)])])
+    longest = max(len(part) for name in summary["variant"] for part in name.split(","))
+    show_grids([Grid(head, rows, [_caption(runs)])], name_width=longest + len(","))
 
 
 def _caption(runs: Sequence[StudiedRun]) -> str:
