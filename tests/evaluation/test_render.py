@@ -50,7 +50,7 @@ def test_on_the_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     show_grids([GRID, Grid(["", "x"], [["[bold]run\x1b[2J[/bold]", "1"]])])
     said = capsys.readouterr().out
-    assert "−1.0 \n" in said and "[−2.0, +0.1]" in said  # an interval stands below its value
+    assert "−1.0\n" in said and "[−2.0, +0.1]" in said  # an interval stands below its value
     assert "[bold]run\\x1b[2J[/bold]" in said  # neither rich nor the terminal reads a name
 
 

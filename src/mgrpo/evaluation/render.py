@@ -48,7 +48,7 @@ def show_grids(grids: Sequence[Grid], name_width: int = NAME_WIDTH) -> None:
 
 
 def _rich_table(grid: Grid, name_width: int | None = None) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0) if name_width is None else 0, show_edge=False)
     table.add_column(Text(visible(grid.head[0])), no_wrap=True)
     for heading in grid.head[1:]:
         table.add_column(Text(visible(heading)), justify="right", overflow="fold")
