@@ -38,13 +38,7 @@ def build(start: Start, output_dir: Path, *, seed: int = 0) -> "Qwen3ForCausalLM
     One thread does all the arithmetic: sums split over threads are rounded in another order, and only one thread
     gives the same bytes for the same seed on every run on the same machine and versions.
 
-    Args:
-        start: How it is made.
-        output_dir: Where to save; made if missing.
-        seed: Of the weights, the problems and the noise.
-
-    Returns:
-        The trained model, in evaluation mode.
+    The seed is of the weights, the problems and the noise. Returns the trained model, in evaluation mode.
 
     Raises:
         ValueError: If the start has no step.
@@ -81,7 +75,12 @@ def _warm_up(model: "Qwen3ForCausalLM", tokenizer: "PreTrainedTokenizerBase", st
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=start.learning_rate, betas=start.betas, weight_decay=start.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate_share(start, step))
+
+    def rate_share(step: int) -> float:  # rises over the first steps, and falls linearly to its floor throughout
+        rising = min(1.0, (step + 1) / start.num_rate_warmup_steps)
+        return rising * max(start.final_rate_share, 1 - step / start.num_steps)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_share)
     demonstrations = start.demonstrations(seed)
     model.train()
     with progress_bar(Console(stderr=True)) as bar:
@@ -106,12 +105,6 @@ def _batch(
     is_prompt = torch.arange(input_ids.shape[1]) < num_prompt_tokens
     is_padding = input_ids == tokenizer.pad_token_id
     return input_ids, input_ids.masked_fill(is_prompt | is_padding, _IGNORED)
-
-
-def _rate_share(start: Start, step: int) -> float:
-    """Share of the learning rate: rises over the first steps, and falls linearly to its floor throughout."""
-    rising = min(1.0, (step + 1) / start.num_rate_warmup_steps)
-    return rising * max(start.final_rate_share, 1 - step / start.num_steps)
 
 
 @contextmanager

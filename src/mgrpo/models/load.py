@@ -148,7 +148,7 @@ def _read(source: ModelSource, options: dict[str, Any]) -> "PreTrainedModel":
         from peft import AutoPeftModelForCausalLM
 
         return AutoPeftModelForCausalLM.from_pretrained(source.location, **options).merge_and_unload().eval()
-    location, gguf = source.arguments()
+    location, gguf = source.arguments(source.location)
     # `dequantize` makes it a plain model. Without it transformers keeps its GGUF quantizer on the model even when it
     # unpacks every weight: the Trainer then refuses to train it, save_pretrained to save it.
     quantization = {"quantization_config": GgufConfig(dequantize=True)} if gguf else {}

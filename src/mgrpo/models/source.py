@@ -36,10 +36,10 @@ class ModelSource:
             return self.location
         return json.loads((Path(self.location) / "adapter_config.json").read_text())["base_model_name_or_path"]
 
-    def arguments(self, location: str | None = None) -> tuple[str, dict[str, str]]:
+    def arguments(self, location: str) -> tuple[str, dict[str, str]]:
         """How `from_pretrained` is asked for it: of a GGUF file it takes the directory, and the name as an option."""
         if self.kind != "gguf":
-            return location or self.location, {}
+            return location, {}
         directory, file = os.path.split(os.path.abspath(self.location))
         return directory, {"gguf_file": file}
 

@@ -29,7 +29,7 @@ class StudyProgress:
         num_runs: all runs, finished ones included.
         start_steps: the steps of the checkpoints that they resume from.
         clock: seconds.
-        console: where to show it; None: stderr.
+        console: None: stderr.
     """
 
     def __init__(
