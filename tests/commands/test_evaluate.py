@@ -74,7 +74,7 @@ def test_a_second_benchmark_joins_the_first_and_another_protocol_does_not(tmp_pa
 
 def test_which_checkpoints(runs):
     def labels(which):
-        return [model.label for model in _select_models(runs["full"], which)]
+        return list(_select_models(runs["full"], which))
 
     assert labels("final") == ["final", "final-momentum"]
     assert labels("last") == labels("2") == ["checkpoint-2", "checkpoint-2-momentum"]
@@ -90,8 +90,8 @@ def test_which_checkpoints(runs):
     ],
 )
 def test_a_model_in_a_run_is_known_for_what_it_is(runs, location, label, weights):
-    run, (model,) = _find_models(str(runs["full"] / location), "final")
-    assert (run, model.label, model.weights) == (runs["full"], label, weights)
+    run, models = _find_models(str(runs["full"] / location), "final")
+    assert (run, {name: model.weights for name, model in models.items()}) == (runs["full"], {label: weights})
 
 
 def test_vllm_measures_one_model_at_a_time(runs, capsys, monkeypatch):
@@ -104,7 +104,8 @@ def test_vllm_measures_one_model_at_a_time(runs, capsys, monkeypatch):
 def test_weights_are_told_apart(runs):
     eval_settings = EvalSettings("greedy", "greedy", SamplingSettings(), "transformers", "auto", 8)
     options = {"revision": None, "trust_remote_code": False}
-    models = [_evaluated_model(model, eval_settings, options) for model in _select_models(runs["full"], "1,final")]
+    found = _select_models(runs["full"], "1,final").items()
+    models = [_evaluated_model(label, model, eval_settings, options) for label, model in found]
     identities = {json.dumps(model.identity["files"]) for model in models}
     assert len(identities) == 3  # both models of a checkpoint lie in one directory
 

@@ -1,13 +1,13 @@
 """`mgrpo evaluate`: measures a model given by name, or the models of a run, on benchmarks."""
 
 import hashlib
-import itertools
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import mgrpo
 from mgrpo.errors import UserError
@@ -16,7 +16,7 @@ from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
 from mgrpo.evaluation.engines import Engine, TransformersEngine, VllmEngine, check_engine
 from mgrpo.evaluation.protocols import apply_protocol
 from mgrpo.evaluation.render import export_grids, show_grids
-from mgrpo.evaluation.results import EVALUATION_DIRECTORY, INITIAL, MOMENTUM_SUFFIX, Model, Weights
+from mgrpo.evaluation.results import EVALUATION_DIRECTORY, INITIAL, MOMENTUM_SUFFIX, Model
 from mgrpo.evaluation.runner import EvalSettings, EvaluatedModel, evaluate
 from mgrpo.evaluation.table_rows import read_lines
 from mgrpo.evaluation.tables import benchmark_grid, metric_grid
@@ -33,27 +33,6 @@ MOMENTUM = "momentum"
 """The momentum model's directory in a run's `final/`."""
 PACKAGES = ("torch", "transformers", "tokenizers", "vllm", "lm-eval", "math-verify", "reasoning-gym")
 EDGE_BYTES = 2**20
-
-
-class ModelLocation(NamedTuple):
-    """A model to measure.
-
-    Attributes:
-        label: name of its results in the output; empty for a model that belongs to no run.
-        location: a directory or a name on the Hub.
-        weights: whose weights of those at the location.
-        step: optimizer steps it was trained for in the run, or None.
-    """
-
-    label: str
-    location: str
-    weights: Weights = "other"
-    step: int | None = None
-
-    @property
-    def is_momentum_of_checkpoint(self) -> bool:
-        """Whether the weights are stored next to the policy's, whose place they have to take."""
-        return self.weights == "momentum" and self.label.startswith("checkpoint-")
 
 
 def evaluate_model(
@@ -88,17 +67,17 @@ def evaluate_model(
         raise UserError(f"batch_size is {batch_size}; set it to 1 or more")
     if data is not None and Path(data).is_file() and len(names) > 1:
         raise UserError(f"data is one file, {data}, for {len(names)} benchmarks; name a directory")
-    run, locations = _find_models(name, checkpoints)
-    if engine == "vllm" and len(locations) > 1:
+    run, found = _find_models(name, checkpoints)
+    if engine == "vllm" and len(found) > 1:
         raise UserError(
-            f"engine is vllm, which starts only once in a process, and {name} has {len(locations)} models to measure; "
-            f"measure them one at a time: {', '.join(location.location for location in locations)}"
+            f"engine is vllm, which starts only once in a process, and {name} has {len(found)} models to measure; "
+            f"measure them one at a time: {', '.join(model.name for model in found.values())}"
         )
     versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := installed_version(package))}
     eval_settings = EvalSettings(protocol, title, sampling, engine, dtype, batch_size, versions)
     loaded = [load_benchmark(benchmark, sampling, data=data, limit=limit) for benchmark in names]
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    models = [_evaluated_model(location, eval_settings, options) for location in locations]
+    models = [_evaluated_model(label, model, eval_settings, options) for label, model in found.items()]
     of_no_run = Path("evaluations") / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model")
     output = output_dir or (of_no_run if run is None else run / EVALUATION_DIRECTORY)
     evaluate(models, loaded, eval_settings, output)
@@ -120,28 +99,29 @@ def _is_run(directory: Path) -> bool:
     return (directory / CONFIG_FILE).is_file() and not (directory / "config.json").is_file()
 
 
-def _find_models(name: str, checkpoints: str) -> tuple[Path | None, list[ModelLocation]]:
-    """The run that a name is or is a part of, or None, and the models to measure."""
+def _find_models(name: str, checkpoints: str) -> tuple[Path | None, dict[str, Model]]:
+    """The run that a name is or is a part of, or None, and the models to measure by their labels."""
     path = Path(name)
     if _is_run(path):
         return path, _select_models(path, checkpoints)
     if checkpoints != FINAL_DIRECTORY:
         raise UserError(f"checkpoints is {checkpoints}, but {name} is no run's directory; leave it out")
     for run in filter(_is_run, list(path.parents)[:2]):
-        for model in itertools.chain.from_iterable(_models_of_run(run).values()):
-            if Path(model.location).resolve() == path.resolve():
-                return run, [model]  # of a checkpoint's two models the policy
-    return None, [ModelLocation("", name)]
+        for of_step in _models_of_run(run).values():
+            for label, model in of_step.items():
+                if Path(model.name).resolve() == path.resolve():
+                    return run, {label: model}  # of a checkpoint's two models the policy
+    return None, {"": Model(name, "other", None, None)}
 
 
-def _models_of_run(run: Path) -> dict[str, list[ModelLocation]]:
+def _models_of_run(run: Path) -> dict[str, dict[str, Model]]:
     """Each checkpoint's policy and momentum model by step, and the final ones by `final`, in the order of training."""
     found = {}
 
     def add(name: str, policy: Path, momentum: Path | None, step: int | None) -> None:
-        found[name] = [ModelLocation(policy.name, str(policy), "policy", step)]
+        found[name] = {policy.name: Model(str(policy), "policy", step, None)}
         if momentum is not None:
-            found[name].append(ModelLocation(policy.name + MOMENTUM_SUFFIX, str(momentum), "momentum", step))
+            found[name][policy.name + MOMENTUM_SUFFIX] = Model(str(momentum), "momentum", step, None)
 
     for step, checkpoint in sorted(checkpoints_of(run)):
         add(str(step), checkpoint, checkpoint if any(checkpoint.glob(f"{MOMENTUM}*")) else None, step)
@@ -152,20 +132,20 @@ def _models_of_run(run: Path) -> dict[str, list[ModelLocation]]:
     return found
 
 
-def _select_models(run: Path, which: str) -> list[ModelLocation]:
+def _select_models(run: Path, which: str) -> dict[str, Model]:
     models = _models_of_run(run)
     steps = [name for name in models if name != FINAL_DIRECTORY]
-    choices = {**models, "all": [*itertools.chain.from_iterable(models.values())]}
+    choices = {**models, "all": {label: model for of_step in models.values() for label, model in of_step.items()}}
     choices |= {"last": models[steps[-1]]} if steps else {}
-    selected: list[ModelLocation] = []
+    selected: dict[str, Model] = {}
     for word in which.split(","):
         if word == INITIAL:
             initial = read_recipe_file(str(run / CONFIG_FILE)).get("model_name_or_path")
             if initial is None:
                 raise UserError(f"{run / CONFIG_FILE} does not name the run's initial model; leave out initial")
-            selected.append(ModelLocation(INITIAL, str(initial), "policy", 0))
+            selected[INITIAL] = Model(str(initial), "policy", 0, None)
         elif choices.get(word):
-            selected += choices[word]
+            selected |= choices[word]
         elif word == FINAL_DIRECTORY:
             last = f"; --checkpoints last measures checkpoint-{steps[-1]}" if steps else ", and it has no checkpoint"
             raise UserError(f"the run {run} has no {FINAL_DIRECTORY}/, so it is not finished{last}")
@@ -175,49 +155,51 @@ def _select_models(run: Path, which: str) -> list[ModelLocation]:
                 f"checkpoints is {which}, but the run {run} has no checkpoint {word!r} ({existing}); give some of "
                 "these, last, all, initial or final"
             )
-    return list(dict.fromkeys(selected))
+    return selected
 
 
-def _evaluated_model(location: ModelLocation, eval_settings: EvalSettings, options: dict[str, Any]) -> EvaluatedModel:
-    source = find_model(location.location)
+def _evaluated_model(label: str, model: Model, eval_settings: EvalSettings, options: dict[str, Any]) -> EvaluatedModel:
+    source = find_model(model.name)
     is_hub, revision = source.kind == "hub", options["revision"]
     if revision is not None and not is_hub:
-        raise UserError(f"revision is {revision!r}, but {location.location} is not on the Hub; leave it out")
-    tokenizer = load_tokenizer(location.location, **options)
+        raise UserError(f"revision is {revision!r}, but {model.name} is not on the Hub; leave it out")
+    tokenizer = load_tokenizer(model.name, **options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    config = load_config(location.location, **options).get_text_config()
+    config = load_config(model.name, **options).get_text_config()
     files = None if is_hub else _digest_of_files(Path(source.location))
     return EvaluatedModel(
-        location.label,
-        Model(location.location, location.weights, location.step, getattr(config, "_commit_hash", None)),
-        {"name": location.location, "weights": location.weights, "files": files},
+        label,
+        replace(model, revision=getattr(config, "_commit_hash", None)),
+        {"name": model.name, "weights": model.weights, "files": files},
         tokenizer,
         getattr(config, "max_position_embeddings", None),
-        partial(_open_engine, location, eval_settings, {**options, "pad_token": tokenizer.pad_token}),
+        partial(_open_engine, label, model, eval_settings, {**options, "pad_token": tokenizer.pad_token}),
     )
 
 
 def _open_engine(
-    location: ModelLocation, eval_settings: EvalSettings, options: dict[str, Any], max_length: int
+    label: str, model: Model, eval_settings: EvalSettings, options: dict[str, Any], max_length: int
 ) -> Engine:
     import torch
 
-    source, dtype, batch_size = find_model(location.location), eval_settings.dtype, eval_settings.batch_size
+    source, dtype, batch_size = find_model(model.name), eval_settings.dtype, eval_settings.batch_size
+    # a checkpoint's momentum weights are stored next to the policy's, whose place they have to take
+    is_momentum_of_checkpoint = model.weights == "momentum" and label.startswith("checkpoint-")
     vllm_options = dtype, eval_settings.sampling, max_length, batch_size
-    if eval_settings.engine == "vllm" and source.is_plain and not location.is_momentum_of_checkpoint:
+    if eval_settings.engine == "vllm" and source.is_plain and not is_momentum_of_checkpoint:
         return VllmEngine(source.location, *vllm_options)
-    load = load_momentum_of_checkpoint if location.is_momentum_of_checkpoint else load_model
-    model, tokenizer = load(location.location, dtype=dtype, **options)
+    load = load_momentum_of_checkpoint if is_momentum_of_checkpoint else load_model
+    loaded, tokenizer = load(model.name, dtype=dtype, **options)
     if eval_settings.engine == "vllm":
         # vLLM reads plain directories only; this one is needed while it loads
         with tempfile.TemporaryDirectory(prefix="mgrpo-") as directory:
-            model.save_pretrained(directory)
+            loaded.save_pretrained(directory)
             tokenizer.save_pretrained(directory)
             return VllmEngine(directory, *vllm_options)
     if torch.cuda.is_available():
-        model.to("cuda")
-    return TransformersEngine(model, tokenizer, eval_settings.sampling, batch_size)
+        loaded.to("cuda")
+    return TransformersEngine(loaded, tokenizer, eval_settings.sampling, batch_size)
 
 
 def load_momentum_of_checkpoint(

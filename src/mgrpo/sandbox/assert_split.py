@@ -42,9 +42,8 @@ def split_asserts(tests: Sequence[str], setup: str = "") -> AssertTests:
     A name is the candidate's unless it is a builtin or imported by the setup or the tests. In an assert without such a
     name the candidate is named like a builtin (MBPP has a `sum`); it is the first function that is called.
 
-    Args:
-        tests: asserts, and statements that prepare them.
-        setup: statements before the tests; they may use the candidate's classes.
+    The tests are asserts, and statements that prepare them. The setup comes before them and may use the candidate's
+    classes.
 
     Raises:
         UserError: if one is not valid Python, or has an assert within another statement.

@@ -74,12 +74,8 @@ class ProgramOutcome:
 def run_program(source: str, *, stdin: str = "", limits: Limits | None = None) -> ProgramOutcome:
     """Run a Python program in a sandbox of its own, with an empty directory, no network and no other processes.
 
-    When it returns, the program has ended and nothing of it is left. Several threads may call it.
-
-    Args:
-        source: the program. It can import the standard library and `PROVIDED`.
-        stdin: its standard input.
-        limits: None: the defaults.
+    It can import the standard library and `PROVIDED`. When this returns, the program has ended and nothing of it is
+    left. Several threads may call it.
 
     Raises:
         UserError: if isolation is not available here; the program was not run.
@@ -207,7 +203,7 @@ def _read(pipes: list[Any], most_bytes: int, seconds: float) -> tuple[list[bytea
 
 
 def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) -> ProgramOutcome:
-    stdout, stderr = (bytes(output).decode(errors="replace") for output in outputs[:2])
+    stdout, stderr = (output.decode(errors="replace") for output in outputs[:2])
     status: dict[str, Any] = {}
     for line in outputs[2].splitlines():
         status |= json.loads(line)
