@@ -10,8 +10,8 @@ worker ends by itself when its input does: no worker outlives a run that was kil
 """
 
 import atexit
-import contextlib
 import json
+import math
 import os
 import selectors
 import subprocess
@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mgrpo.answers.worker_process import RETIRING
 
@@ -31,8 +31,6 @@ LOAD_SECONDS = 60.0
 GRACE_SECONDS = 0.25
 MAX_WORKERS = 8
 MAX_FAILED_LOADS = 3
-# Calls that wait inside a worker, so that it is not idle between two of them.
-_QUEUE = 8
 
 
 @dataclass(frozen=True)
@@ -71,19 +69,11 @@ class _Worker:
     to_write: bytearray = field(default_factory=bytearray)
     read: bytearray = field(default_factory=bytearray)
     loaded: set[str] = field(default_factory=set)
-    waiting: deque[tuple[int | None, float]] = field(default_factory=deque)
-    """Item (None: an import) and limit of the calls it has not answered, the one it works on first."""
-    started: float = 0.0
-
-    def send(self, item: int | None, function: str, arguments: Sequence[Any] | None, seconds: float) -> None:
-        if not self.waiting:
-            self.started = time.monotonic()
-        self.waiting.append((item, seconds))
-        self.to_write += json.dumps([function, arguments, seconds]).encode() + b"\n"
-
-    @property
-    def deadline(self) -> float:
-        return self.started + self.waiting[0][1] + GRACE_SECONDS if self.waiting else float("inf")
+    """Functions that it has imported, or is importing."""
+    item: int | None = None
+    """What it works on; None: an import, or nothing."""
+    deadline: float = math.inf
+    """When its call must be back; infinite: it has none."""
 
 
 class _Pool:
@@ -98,25 +88,31 @@ class _Pool:
     def run(self, function: str, items: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
         results: list[Any] = [None] * len(items)
         to_do = deque(range(len(items)))
-        num_left = len(items)
         for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
             self._end(worker)  # somebody ended it since the last call
         try:
-            while num_left:
-                wanted = min(self._max_workers, num_left)
-                while len(self._workers) < wanted:
+            while num_left := len(to_do) + sum(worker.item is not None for worker in self._workers):
+                while len(self._workers) < min(self._max_workers, num_left):
                     self._start()
-                depth = max(1, min(_QUEUE, num_left // len(self._workers)))
                 for worker in self._workers:
-                    self._feed(worker, function, items, to_do, seconds, depth)
-                for key, events in self._selector.select(self._next_deadline()):
+                    if not to_do or worker.deadline < math.inf:
+                        continue
+                    if function not in worker.loaded:
+                        worker.loaded.add(function)
+                        self._send(worker, function, None, LOAD_SECONDS)
+                    else:
+                        worker.item = to_do.popleft()
+                        self._send(worker, function, items[worker.item], seconds)
+                deadline = min(worker.deadline for worker in self._workers)
+                for key, events in self._selector.select(max(0.0, deadline - time.monotonic())):
                     if key.data not in self._workers:
                         continue  # it was ended a moment ago
                     if events & selectors.EVENT_WRITE:
                         self._write(key.data)
-                    if events & selectors.EVENT_READ:
-                        num_left -= self._read(key.data, function, results, to_do)
-                num_left -= self._kill_late(results, to_do)
+                    else:
+                        self._read(key.data, function, results)
+                for worker in [worker for worker in self._workers if worker.deadline <= time.monotonic()]:
+                    self._give_up(worker, "timeout", results)
         except BaseException:
             self.close()  # half-done calls would answer the next batch
             raise
@@ -130,8 +126,7 @@ class _Pool:
         """In a forked child: let go of the pipes, so that the workers see when the parent ends."""
         self._selector.close()
         for worker in self._workers:
-            for pipe in (worker.process.stdin, worker.process.stdout):
-                assert pipe is not None
+            for pipe in _pipes(worker):
                 pipe.close()
 
     def _start(self) -> None:
@@ -153,108 +148,71 @@ class _Pool:
             bufsize=0,
         )
         worker = _Worker(process)
-        assert process.stdin is not None and process.stdout is not None
-        os.set_blocking(process.stdin.fileno(), False)
-        os.set_blocking(process.stdout.fileno(), False)
-        self._selector.register(process.stdout, selectors.EVENT_READ, worker)
+        requests, replies = _pipes(worker)
+        os.set_blocking(requests.fileno(), False)
+        self._selector.register(replies, selectors.EVENT_READ, worker)
         self._workers.append(worker)
 
-    def _feed(
-        self,
-        worker: _Worker,
-        function: str,
-        items: Sequence[Sequence[Any]],
-        to_do: deque[int],
-        seconds: float,
-        depth: int,
-    ) -> None:
-        """Give a worker calls until `depth` of them wait."""
-        if to_do and function not in worker.loaded:
-            worker.loaded.add(function)
-            worker.send(None, function, None, LOAD_SECONDS)
-        while to_do and len(worker.waiting) < depth:
-            item = to_do.popleft()
-            worker.send(item, function, items[item], seconds)
-        self._write(worker)
+    def _send(self, worker: _Worker, function: str, arguments: Sequence[Any] | None, seconds: float) -> None:
+        """Give an idle worker a call; without arguments it imports the function."""
+        worker.to_write += json.dumps([function, arguments, seconds]).encode() + b"\n"
+        worker.deadline = time.monotonic() + seconds + GRACE_SECONDS
+        self._selector.register(_pipes(worker)[0], selectors.EVENT_WRITE, worker)
 
     def _write(self, worker: _Worker) -> None:
-        pipe = worker.process.stdin
-        assert pipe is not None
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # the end of a dead worker's output tells
-            while worker.to_write:
-                del worker.to_write[: os.write(pipe.fileno(), worker.to_write)]
-        is_watched = pipe.fileno() in self._selector.get_map()
-        if worker.to_write and worker.process.poll() is None and not is_watched:
-            self._selector.register(pipe, selectors.EVENT_WRITE, worker)
-        elif is_watched and (not worker.to_write or worker.process.poll() is not None):
-            self._selector.unregister(pipe)
-
-    def _read(self, worker: _Worker, function: str, results: list[Any], to_do: deque[int]) -> int:
-        """Take a worker's replies; returns how many items they finish."""
-        assert worker.process.stdout is not None
+        requests, _ = _pipes(worker)
         try:
-            data = os.read(worker.process.stdout.fileno(), 2**16)
-        except BlockingIOError:
-            return 0
-        if not data:
-            return self._give_up(worker, Failed("died"), results, to_do)
+            del worker.to_write[: os.write(requests.fileno(), worker.to_write)]
+        except BrokenPipeError:  # it has died, which the end of its output tells
+            worker.to_write.clear()
+        if not worker.to_write:
+            self._selector.unregister(requests)
+
+    def _read(self, worker: _Worker, function: str, results: list[Any]) -> None:
+        """Take what a worker has written, and the result if it is complete."""
+        data = os.read(_pipes(worker)[1].fileno(), 2**16)
         worker.read += data
-        *lines, rest = bytes(worker.read).split(b"\n")
-        worker.read[:] = rest
-        num_done = 0
-        for line in lines:
-            reply = json.loads(line)
-            item, _ = worker.waiting.popleft()
-            worker.started = time.monotonic()
-            if item is not None:
-                results[item] = Failed(reply["failed"]) if "failed" in reply else reply["value"]
-                num_done += 1
-            elif "failed" in reply:
-                raise RuntimeError(f"{function} cannot be loaded in a worker process ({reply['failed']})")
-            else:
+        if not data:
+            self._give_up(worker, "died", results)
+        if not worker.read.endswith(b"\n"):
+            return
+        reply = json.loads(worker.read)
+        worker.read.clear()
+        if worker.item is not None:
+            results[worker.item] = Failed(reply["failed"]) if "failed" in reply else reply["value"]
+        elif "failed" in reply:
+            raise RuntimeError(f"{function} cannot be loaded in a worker process ({reply['failed']})")
+        else:
+            self._num_failed_loads = 0
+        worker.item, worker.deadline = None, math.inf
+        if reply.get(RETIRING):
+            self._end(worker)
+
+    def _give_up(self, worker: _Worker, reason: str, results: list[Any]) -> None:
+        """End a worker; the call that it worked on has failed."""
+        if worker.item is not None:
+            results[worker.item] = Failed(reason)
+        elif worker.deadline < math.inf:
+            self._num_failed_loads += 1
+            if (num_failed := self._num_failed_loads) > MAX_FAILED_LOADS:
                 self._num_failed_loads = 0
-            if reply.get(RETIRING):
-                self._requeue(worker, to_do)
-                self._end(worker)
-        return num_done
-
-    def _kill_late(self, results: list[Any], to_do: deque[int]) -> int:
-        late = [worker for worker in self._workers if worker.deadline <= time.monotonic()]
-        return sum(self._give_up(worker, Failed("timeout"), results, to_do) for worker in late)
-
-    def _give_up(self, worker: _Worker, failure: Failed, results: list[Any], to_do: deque[int]) -> int:
-        """End a worker; its current call has failed, and those that waited go to another."""
-        num_done = 0
-        if worker.waiting:
-            item, _ = worker.waiting.popleft()
-            if item is None:
-                self._num_failed_loads += 1
-                if (num_failed := self._num_failed_loads) > MAX_FAILED_LOADS:
-                    self._num_failed_loads = 0
-                    raise RuntimeError(f"{num_failed} worker processes in a row did not start ({failure.reason})")
-            else:
-                results[item] = failure
-                num_done = 1
-        self._requeue(worker, to_do)
+                raise RuntimeError(f"{num_failed} worker processes in a row did not start ({reason})")
         self._end(worker)
-        return num_done
-
-    def _requeue(self, worker: _Worker, to_do: deque[int]) -> None:
-        to_do.extendleft(item for item, _ in reversed(worker.waiting) if item is not None)
-        worker.waiting.clear()
 
     def _end(self, worker: _Worker) -> None:
         self._workers.remove(worker)
-        for pipe in (worker.process.stdin, worker.process.stdout):
-            assert pipe is not None
+        for pipe in _pipes(worker):
             if pipe.fileno() in self._selector.get_map():
                 self._selector.unregister(pipe)
             pipe.close()
         worker.process.kill()
         worker.process.wait()
 
-    def _next_deadline(self) -> float:
-        return max(0.0, min(worker.deadline for worker in self._workers) - time.monotonic())
+
+def _pipes(worker: _Worker) -> tuple[IO[bytes], IO[bytes]]:
+    """Its input and its output."""
+    assert worker.process.stdin is not None and worker.process.stdout is not None
+    return worker.process.stdin, worker.process.stdout
 
 
 _lock = threading.Lock()
