@@ -114,10 +114,8 @@ def _relation_fingerprint(relation: Relational) -> dict[str, Any]:
     values = [complex(*pair) for pair in pairs or []]
     if not all(map(cmath.isfinite, values)) or (values and not values[0]):  # 1 = 1 says nothing
         return {"kind": "text", "values": None}
-    if not values:
-        return {"kind": kind, "values": None}
     ratios = [value / (values[0] if kind == "=" else abs(values[0])) for value in values]
-    return {"kind": kind, "values": [[ratio.real, ratio.imag] for ratio in ratios]}
+    return {"kind": kind, "values": [[ratio.real, ratio.imag] for ratio in ratios] or None}
 
 
 def _exact(expression: sympy.Expr) -> Fraction | None:

@@ -61,13 +61,10 @@ class _Cache(OrderedDict[Any, Any]):
 
     def remember(self, key: Any, answer: Any) -> None:
         """Keep what the workers said; a failure does not cover an answer."""
-        if isinstance(answer, Failed):
-            if key not in self:
-                self._failed_once.add(key)
-            elif not isinstance(self[key], Failed):
-                return
-            else:
-                self._failed_once.discard(key)
+        if isinstance(answer, Failed) and key not in self:
+            self._failed_once.add(key)
+        elif isinstance(answer, Failed) and not isinstance(self[key], Failed):
+            return
         else:
             self._failed_once.discard(key)
         self[key] = answer

@@ -224,26 +224,19 @@ def _interval(tokens: list[str]) -> Form | None:
     relations = [_RELATIONS[sign] for sign in signs]
     if len(parts) != len(signs) + 1:
         return None
-    infinity: Form = Expression(r"\infty")
-    if len(parts) == 3:
-        if len({relation[0] for relation in relations}) != 1 or not _is_variable(parts[1]):
-            return None
-        if relations[0][0] == ">":
-            parts, relations = parts[::-1], [relation.replace(">", "<") for relation in relations[::-1]]
-        low, high = _read(parts[0]), _read(parts[2])
-        name = parts[1]
-        left, right = "[" if "=" in relations[0] else "(", "]" if "=" in relations[1] else ")"
-    else:
+    if len(parts) == 2:
         if _is_variable(parts[1]) and not _is_variable(parts[0]):
             parts, relations = parts[::-1], [relations[0].translate(str.maketrans("<>", "><"))]
         if not _is_variable(parts[0]) or any(part.isalpha() and len(part) == 1 for part in parts[1]):
             return None
-        name, bound = parts[0], _read(parts[1])
-        if relations[0][0] == "<":
-            low, high, left, right = Expression(r"- \infty"), bound, "(", "]" if "=" in relations[0] else ")"
-        else:
-            low, high, left, right = bound, infinity, "[" if "=" in relations[0] else "(", ")"
-    return Assigned(" ".join(name), Sequence(left, right, (low, high)))
+        end = ["-", r"\infty"] if relations[0][0] == "<" else [r"\infty"]
+        parts, relations = [end, *parts], [relations[0][0], *relations]
+    if relations[0][0] != relations[1][0] or not _is_variable(parts[1]):
+        return None
+    if relations[0][0] == ">":
+        parts, relations = parts[::-1], relations[::-1]
+    brackets = "[" if "=" in relations[0] else "(", "]" if "=" in relations[1] else ")"
+    return Assigned(" ".join(parts[1]), Sequence(*brackets, (_read(parts[0]), _read(parts[2]))))
 
 
 def _is_variable(tokens: list[str]) -> bool:

@@ -1,6 +1,6 @@
 """Which tokens of a completion are its answer."""
 
-from collections.abc import Callable
+from bisect import bisect_left
 from typing import Any
 
 from mgrpo.answers.extract import Extractor
@@ -28,10 +28,11 @@ def answer_tokens(ids: list[int], answer: str | None, extractor: Extractor, toke
     if answer is None or start < 0:
         return range(0)
     end = start + len(answer)
-    first = _smallest(len(ids), lambda num_tokens: len(text_of(num_tokens)) > start)
+    # The smallest number of tokens that is enough, where all above it are: by bisection.
+    first = bisect_left(range(1, len(ids)), True, key=lambda num_tokens: len(text_of(num_tokens)) > start)
     # Not by length: of a character whose bytes are several tokens the first one decodes to one character too.
-    last = _smallest(len(ids), lambda num_tokens: text_of(num_tokens)[:end] == text[:end])
-    return range(first - 1, last)
+    last = bisect_left(range(1, len(ids)), True, key=lambda num_tokens: text_of(num_tokens)[:end] == text[:end])
+    return range(first, last + 1)
 
 
 def _find(text: str, answer: str, extractor: Extractor) -> int:
@@ -46,15 +47,3 @@ def _find(text: str, answer: str, extractor: Extractor) -> int:
             return start
         start = text.rfind(answer, 0, start + len(answer) - 1)
     return last
-
-
-def _smallest(largest: int, is_enough: Callable[[int], bool]) -> int:
-    """The smallest number in 1..largest that is enough, where all above it are; by bisection."""
-    low, high = 1, largest
-    while low < high:
-        middle = (low + high) // 2
-        if is_enough(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low

@@ -71,23 +71,11 @@ _RENAMED = {
     **dict.fromkeys((r"\times", r"\ast", "*"), r"\cdot"),
     **dict.fromkeys((r"\lvert", r"\rvert", r"\vert", r"\mid"), "|"),
     **{r"\leq": r"\le", r"\leqslant": r"\le", "<=": r"\le", r"\geq": r"\ge", r"\geqslant": r"\ge", ">=": r"\ge"},
-    **{
-        r"\neq": r"\ne",
-        "!=": r"\ne",
-        r"\lt": "<",
-        r"\gt": ">",
-        "**": "^",
-        r"\div": "/",
-        r"\lbrace": r"\{",
-        r"\rbrace": r"\}",
-        r"\%": "%",
-    },
-    **{r"\lbrack": "[", r"\rbrack": "]", r"\colon": ":"},
+    **{r"\neq": r"\ne", "!=": r"\ne", r"\lt": "<", r"\gt": ">", "**": "^", r"\div": "/", r"\%": "%", r"\colon": ":"},
+    **{r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]"},
     **dict.fromkeys((r"\degree", r"\textdegree", "degree", "degrees"), r"\circ"),
     **{r"\varphi": r"\phi", r"\varepsilon": r"\epsilon", r"\bar": r"\overline", r"\cent": f"{TEXT}cents"},
 }
-
-
 _SMALL = ("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉")
 _SMALL_DIGITS = str.maketrans("".join(_SMALL), "0123456789-0123456789")
 _SMALL_RUN = re.compile(f"(?P<fraction>[{_SMALL[0]}]+[⁄/][{_SMALL[1]}]+)|(?P<above>[{_SMALL[0]}]+)|[{_SMALL[1]}]+")

@@ -76,7 +76,7 @@ def _words_apart(tokens: list[str]) -> list[str]:
         end -= 2
     elif apart[-4:-2] == ["^", "{"]:
         end -= 4
-    if end > 3 and apart[end - 2] == "/" and all(_is_plain_unit(apart[i]) for i in (end - 3, end - 1)):
+    if end > 3 and apart[end - 2] == "/" and {apart[end - 3], apart[end - 1]} <= _UNITS | _SYMBOLS:
         for i in (end - 3, end - 1):
             apart[i] = TEXT + apart[i]
     return apart
@@ -113,10 +113,6 @@ def _is_word(token: str) -> bool:
         return True
     is_plain_word = token.isascii() and token.isalpha() and token not in WORD_COMMANDS
     return is_plain_word and (len(token) >= MIN_WORD or token.casefold() in _UNITS)
-
-
-def _is_plain_unit(token: str) -> bool:
-    return token in _SYMBOLS or token in _UNITS
 
 
 def _is_unit(word: str) -> bool:

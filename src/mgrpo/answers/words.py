@@ -28,11 +28,8 @@ def words_form(text: str) -> Words:
 
 def known_words(text: str) -> Form | None:
     r"""`6:30 PM`, `6:30\text{ p.m.}`, `all real numbers` and `empty set`, in whatever spelling."""
-    plain = (
-        " ".join(re.sub(r"\\[,;:! ]|~", " ", without_text_commands(text)).split())
-        .replace(" :", ":")
-        .replace(": ", ":")
-    )
+    plain = " ".join(re.sub(r"\\[,;:! ]|~", " ", without_text_commands(text)).split())
+    plain = plain.replace(" :", ":").replace(": ", ":")
     if plain.casefold().rstrip(".") in ("all real numbers", "all reals"):
         return Sequence("(", ")", (Expression(r"- \infty"), Expression(r"\infty")))
     if plain.casefold().removeprefix("the ").rstrip(".") == "empty set":
