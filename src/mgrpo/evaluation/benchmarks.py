@@ -17,8 +17,8 @@ from mgrpo.evaluation.code_benchmarks import load_livecodebench, load_mbpp
 from mgrpo.evaluation.harness import LIBRARY, HarnessQuestion, load_harness, require_harness
 from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.evaluation.results import Source
+from mgrpo.tasks.data_sets import BOX_TEMPLATE
 from mgrpo.tasks.load import PLACEHOLDER
-from mgrpo.tasks.math import TEMPLATE as BOX_TEMPLATE
 from mgrpo.tasks.read import READERS, read_columns
 from mgrpo.tasks.registry import TASKS, installed_tasks, load_task
 from mgrpo.tasks.task import Columns, Task, is_known

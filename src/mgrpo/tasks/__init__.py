@@ -2,10 +2,9 @@
 
     task.py           a task
     registry.py       tasks by name: those that are built in, those of other packages, and your own
-    math.py           MATH and its mirrors
-    gsm8k.py          GSM8K
+    data_sets.py      `file`, `hub`, MATH and GSM8K
     choice.py         multiple choice: GPQA, MMLU, MMLU-Pro
-    read.py           `file` and `hub`: local files and the Hub, as columns
+    read.py           local files and the Hub, as columns
     arithmetic.py     one- and two-digit arithmetic, for a real chat model (standard library alone)
     reasoning_gym.py  the generators of the package reasoning-gym; with it what is known of their answers
                       and what runs in worker processes (_worker)

@@ -50,7 +50,9 @@ def draw(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
     rng = random.Random(f"{split} {seed}")
     strata = []
     for symbol, left, right in product(OPERATIONS, OPERANDS, OPERANDS):
-        questions = [row for row in _questions(symbol, left, right) if split_of(row["prompt"]) == split]
+        apply = OPERATIONS[symbol]
+        rows = ({"prompt": f"{a} {symbol} {b} =", "answer": str(apply(a, b))} for a in left for b in right)
+        questions = [row for row in rows if split_of(row["prompt"]) == split]
         rng.shuffle(questions)
         strata.append(questions)
     num_available = sum(map(len, strata))
@@ -63,8 +65,3 @@ def draw(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
         if not stratum:
             strata.remove(stratum)
     return drawn
-
-
-def _questions(symbol: str, left: range, right: range) -> list[dict[str, str]]:
-    apply = OPERATIONS[symbol]
-    return [{"prompt": f"{a} {symbol} {b} =", "answer": str(apply(a, b))} for a in left for b in right]

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from mgrpo.errors import UserError
+from mgrpo.errors import UserError, first_line
 from mgrpo.tasks.load import Prompt, last_text
-from mgrpo.tasks.read import first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -4,13 +4,12 @@ Nothing that could carry a label gets past this file: every column is dropped bu
 there is one. The answer is for measurement only.
 """
 
+import dataclasses
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mgrpo.errors import UserError
-from mgrpo.tasks.read import first_line
+from mgrpo.errors import UserError, first_line
 from mgrpo.tasks.registry import load_task
 from mgrpo.tasks.task import Task
 
@@ -23,32 +22,16 @@ Message = dict[str, str]
 Prompt = str | list[Message]
 
 
-def load_prompts(
-    name: str,
-    *,
-    split: str = "train",
-    size: int | None = None,
-    seed: int = 0,
-    options: Mapping[str, Any] | None = None,
-    dataset_config: str | None = None,
-    prompt_column: str | None = None,
-    answer_column: str | None = None,
-    **asked: Any,
-) -> tuple[Task, "Dataset"]:
+def load_prompts(name: str, *, size: int | None = None, seed: int = 0, **given: Any) -> tuple[Task, "Dataset"]:
     """Load a task by name, and make its prompts.
 
     Args:
-        name: of the task, as `load_task` takes it; so are the other arguments.
-        split: which split of it.
+        name: of the task, as `load_task` takes it.
         size: how many rows: exactly so many of a task that makes its prompts (None: 1000), at most so many of a data
             set, chosen at random and kept in their order (None: all).
         seed: which rows, and how they are made.
-        options: the task's own.
-        dataset_config: configuration of a Hub data set.
-        prompt_column: column of the prompts; None: the task's own.
-        answer_column: column of the gold answers; None: the task's own.
-        **asked: fields of `Task` that win over the task's own where they are not None: `prompt_template`,
-            `system_prompt` (for both, `""` is none), `conversational`, `extractor`, `equivalence`.
+        **given: other arguments of `load_task`, and fields of `Task`, which win over the task's own where they are not
+            None; for `prompt_template` and `system_prompt` `""` is none.
 
     Returns:
         The task, as it is asked, and what `make_prompts` makes of it.
@@ -58,17 +41,9 @@ def load_prompts(
     """
     if size is not None and size < 1:
         raise UserError(f"size={size}: a data set needs at least one row; set size to 1 or more, or leave it out")
-    task = load_task(
-        name,
-        split=split,
-        size=size,
-        seed=seed,
-        options=options,
-        dataset_config=dataset_config,
-        prompt_column=prompt_column,
-        answer_column=answer_column,
-    )
-    task = replace(task, **{field: value for field, value in asked.items() if value is not None})
+    fields = {field.name: given.pop(field.name) for field in dataclasses.fields(Task) if field.name in given}
+    task = load_task(name, size=size, seed=seed, **given)
+    task = dataclasses.replace(task, **{field: value for field, value in fields.items() if value is not None})
     return task, make_prompts(task, name, size=size, seed=seed)
 
 

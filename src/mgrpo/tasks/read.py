@@ -1,4 +1,4 @@
-"""`file` and `hub`: local files and the Hub, as columns by name, in the order of their rows."""
+"""Local files and data sets of the Hub, as columns by name, in the order of their rows."""
 
 import csv
 import json
@@ -6,48 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mgrpo.errors import UserError, did_you_mean
-from mgrpo.tasks.task import Columns, Task
+from mgrpo.errors import UserError, did_you_mean, first_line
+from mgrpo.tasks.task import Columns
 
 DEFAULT_TASK_SIZE = 1000
 """How many prompts a task makes that could make any number."""
-
-
-def file(
-    argument: str | None,
-    *,
-    split: str,
-    size: int | None,
-    seed: int,
-    prompt_column: str | None = None,
-    answer_column: str | None = None,
-) -> Task:
-    """A local file; it is one split, whatever that is called.
-
-    Raises:
-        UserError: if it cannot be found or read, or lacks a column.
-    """
-    path = required(argument, "file:PATH")
-    return Task(task_columns(_read_file(path), path, prompt_column, answer_column))
-
-
-def hub(
-    argument: str | None,
-    *,
-    split: str,
-    size: int | None,
-    seed: int,
-    dataset_config: str | None = None,
-    prompt_column: str | None = None,
-    answer_column: str | None = None,
-) -> Task:
-    """A data set on the Hub.
-
-    Raises:
-        UserError: if it cannot be found or read, or lacks a column.
-    """
-    name = required(argument, "hub:NAME")
-    return Task(task_columns(_read_hub(name, dataset_config, split), name, prompt_column, answer_column))
 
 
 def read_columns(source: str, *, split: str, dataset_config: str | None) -> Columns:
@@ -56,35 +19,7 @@ def read_columns(source: str, *, split: str, dataset_config: str | None) -> Colu
     Raises:
         UserError: If it cannot be found or read.
     """
-    return _read_file(source) if is_local(source) else _read_hub(source, dataset_config, split)
-
-
-def task_columns(
-    columns: Columns,
-    place: str,
-    prompt_column: str | None,
-    answer_column: str | None,
-    *,
-    questions: Sequence[str] = ("prompt",),
-    answers: Sequence[str] = (),
-) -> dict[str, Sequence[Any]]:
-    """A task's columns `prompt` and, where there are gold answers, `answer`.
-
-    Args:
-        columns: as they were read.
-        place: what to call them in a message.
-        prompt_column: the recipe's; None: the first of `questions` that is there.
-        answer_column: the recipe's; None: the first of `answers` that is there, if one is.
-        questions: usual names of the prompts.
-        answers: usual names of the gold answers.
-
-    Raises:
-        UserError: If there is no such column, but some rows to take it from.
-    """
-    wanted = {"prompt": columns[find_column(columns, prompt_column, questions, "prompt_column", place)]}
-    if answer_column is not None or any(name in columns for name in answers):
-        wanted["answer"] = columns[find_column(columns, answer_column, answers, "answer_column", place)]
-    return wanted
+    return read_file(source) if is_local(source) else read_hub(source, dataset_config, split)
 
 
 def find_column(columns: Columns, asked: str | None, usual: Sequence[str], option: str, place: str) -> str:
@@ -116,13 +51,12 @@ def required(argument: str | None, form: str) -> str:
     return argument
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for a sentence of our own."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+def read_file(name: str) -> Columns:
+    """Read a local file.
 
-
-def _read_file(name: str) -> Columns:
+    Raises:
+        UserError: If it cannot be found or read.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
         raise UserError(f"{name} is a directory; name one file in it, ending in {_suffixes()}")
@@ -205,7 +139,12 @@ def _read_parquet(path: Path) -> Columns:
     return {name: dataset[name] for name in dataset.column_names}
 
 
-def _read_hub(name: str, config: str | None, split: str) -> Columns:
+def read_hub(name: str, config: str | None, split: str) -> Columns:
+    """Read one split of a data set on the Hub.
+
+    Raises:
+        UserError: If it cannot be found or read.
+    """
     import datasets
 
     try:

@@ -14,8 +14,8 @@ from typing import Any
 
 from mgrpo.answers import equal_to, get_equivalence
 from mgrpo.answers.worker import Failed, in_workers
-from mgrpo.errors import UserError, did_you_mean
-from mgrpo.tasks.read import DEFAULT_TASK_SIZE, first_line
+from mgrpo.errors import UserError, did_you_mean, first_line
+from mgrpo.tasks.read import DEFAULT_TASK_SIZE
 from mgrpo.tasks.reasoning_gym_generators import GENERATORS
 from mgrpo.tasks.split import check_split, split_of
 from mgrpo.tasks.task import Task

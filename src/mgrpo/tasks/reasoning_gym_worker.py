@@ -168,21 +168,17 @@ EVALUATING = ("intermediate_integration", "simple_integration")
 
 def _makes_target(answer: str, item: Item) -> bool:
     """Whether an expression has the target's value and uses each of the given numbers once."""
-    read = _Arithmetic(answer).read()
-    target = item["metadata"].get("target", 24)
-    return read is not None and read == target and _numbers(answer) == sorted(item["metadata"]["numbers"])
-
-
-def _numbers(answer: str) -> list[int]:
-    return sorted(map(int, re.findall(r"[0-9]+", answer)))
+    if _Arithmetic(answer).read() != item["metadata"].get("target", 24):
+        return False
+    return sorted(map(int, re.findall(r"[0-9]+", answer))) == sorted(item["metadata"]["numbers"])
 
 
 class _Arithmetic:
     """Exact value of whole numbers with + - * / and brackets."""
 
     def __init__(self, text: str) -> None:
-        self._is_readable = len(text) <= MAX_EXPRESSION and re.fullmatch(r"[0-9+\-*/()\s]*", text) is not None
-        self._tokens = re.findall(r"[0-9]+|\S", text) if self._is_readable else []
+        is_readable = len(text) <= MAX_EXPRESSION and re.fullmatch(r"[0-9+\-*/()\s]*", text)
+        self._tokens = re.findall(r"[0-9]+|\S", text) if is_readable else []
 
     def read(self) -> Fraction | None:
         try:
@@ -215,13 +211,9 @@ class _Arithmetic:
         return value
 
 
-def _is_queens_solution(answer: str, item: Item) -> bool:
-    return grid(answer) in map(grid, item["metadata"]["valid_answers"])
-
-
 CHECKS: dict[str, Callable[[str, Item], bool]] = {
     "countdown": _makes_target,
-    "n_queens": _is_queens_solution,
+    "n_queens": lambda answer, item: grid(answer) in map(grid, item["metadata"]["valid_answers"]),
     "puzzle24": _makes_target,
 }
 

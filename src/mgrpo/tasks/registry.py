@@ -18,20 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.answers.user_functions import import_function
-from mgrpo.errors import UserError, did_you_mean
-from mgrpo.tasks.read import find_column, first_line, is_local
+from mgrpo.errors import UserError, did_you_mean, first_line
+from mgrpo.tasks.read import find_column, is_local
 from mgrpo.tasks.task import Columns, Task
 
 # Names and not functions: a task may live in a layer above this one, and is imported when it is asked for.
 TASKS: dict[str, str] = {
-    "math": "mgrpo.tasks.math:math",
-    "gsm8k": "mgrpo.tasks.gsm8k:gsm8k",
+    "math": "mgrpo.tasks.data_sets:math",
+    "gsm8k": "mgrpo.tasks.data_sets:gsm8k",
     "choice": "mgrpo.tasks.choice:choice",
     "reasoning_gym": "mgrpo.tasks.reasoning_gym:reasoning_gym",
     "arithmetic": "mgrpo.tasks.arithmetic:arithmetic",
     "embedded": "mgrpo.embedded.task:embedded",
-    "file": "mgrpo.tasks.read:file",
-    "hub": "mgrpo.tasks.read:hub",
+    "file": "mgrpo.tasks.data_sets:file",
+    "hub": "mgrpo.tasks.data_sets:hub",
 }
 """The built-in tasks: name -> `module:function`."""
 
