@@ -89,26 +89,70 @@ def clear_caches() -> None:
     read_short_form.cache_clear()
 
 
+class _Group:
+    """The different answers of one group, and the leaves that they are made of."""
+
+    def __init__(self, forms: list[Form]) -> None:
+        self.forms = forms
+        self.leaves: list[Any] = list(dict.fromkeys(leaf for form_ in forms for leaf in _leaves(form_)))
+        self.known = [_what_is_known(leaf) for leaf in self.leaves]
+        self.components = Components(len(self.leaves))  # equal leaves
+        self.failed = self._failures()
+        self._join_equal_values()
+
+    def _failures(self) -> set[int]:
+        """The leaves that the workers gave up on, and those of answers that would have too much to compare."""
+        failed = {i for i, about in enumerate(self.known) if about.is_failed}
+        unclear = {self.leaves[i]: i for i, about in enumerate(self.known) if about.is_unclear}
+        if len(unclear) > MAX_UNCLEAR:
+            for form_ in self.forms:
+                of_answer = {unclear[leaf] for leaf in _leaves(form_) if leaf in unclear}
+                failed |= of_answer if len(of_answer) > MAX_UNCLEAR else set()
+        return failed
+
+    def _join_equal_values(self) -> None:
+        first_of: dict[Fraction | str, int] = {}
+        for i, about in enumerate(self.known):
+            if about.exact is not None:
+                self.components.join(first_of.setdefault(about.exact, i), i)
+        # By their first value's real part equal ones are neighbours, or nearly.
+        in_order = sorted((about.values[0].real, i) for i, about in enumerate(self.known) if about.values)
+        for position, (value, i) in enumerate(in_order):
+            for other, j in in_order[position + 1 :]:
+                if not _are_close(value, other):
+                    break
+                if _have_equal_values(self.known[i], self.known[j]):
+                    self.components.join(i, j)
+
+    def num_failed(self) -> int:
+        """How many answers have a leaf that could not be compared."""
+        given_up = {self.leaves[i] for i in self.failed}
+        return sum(not given_up.isdisjoint(_leaves(form_)) for form_ in self.forms)
+
+    def labels(self) -> list[Hashable]:
+        """A label for each answer, equal for equal ones."""
+        class_of = {leaf: self.components.find(i) for i, leaf in enumerate(self.leaves)}
+        keys = [_key(form_, class_of) for form_ in self.forms]
+        bare = {key for form_, key in zip(self.forms, keys, strict=True) if not isinstance(form_, form.Assigned)}
+        components = Components(len(self.forms))
+        first_of: dict[Hashable, int] = {}
+        for i, (form_, key) in enumerate(zip(self.forms, keys, strict=True)):
+            components.join(first_of.setdefault(key, i), i)
+            # x = 5 and y = 5 are different, unless somebody in the group says 5
+            if (unnamed := _without_names(form_)) is not None and (inner := _key(unnamed, class_of)) in bare:
+                components.join(first_of.setdefault(inner, i), i)
+            if isinstance(form_, form.Assigned) and form_.equation is not None:
+                components.join(first_of.setdefault(class_of[form_.equation], i), i)
+        return [components.find(i) for i in range(len(self.forms))]
+
+
 def classify(groups: list[list[str]]) -> Classes:
     """Label the different answers of each group so that equal ones have equal labels."""
     forms = [[read_form(answer) for answer in group] for group in groups]
-    leaves = [list(dict.fromkeys(leaf for form_ in group for leaf in _leaves(form_))) for group in forms]
     _read_expressions([_expressions(form_) for group in forms for form_ in group])
-    known = [[_what_is_known(leaf) for leaf in group] for group in leaves]
-    components = [Components(len(group)) for group in leaves]
-    failed = [_failures(*group) for group in zip(forms, leaves, known, strict=True)]
-    for group_components, group_known in zip(components, known, strict=True):
-        _join_equal_values(group_components, group_known)
-    _compare_unclear(leaves, known, components, failed)
-
-    labels: list[list[Hashable]] = []
-    num_failed = 0
-    for group_forms, group_leaves, group_components, of in zip(forms, leaves, components, failed, strict=True):
-        class_of = {leaf: group_components.find(i) for i, leaf in enumerate(group_leaves)}
-        labels.append(_label(group_forms, class_of))
-        given_up = {group_leaves[i] for i in of}
-        num_failed += sum(not given_up.isdisjoint(_leaves(form_)) for form_ in group_forms) if given_up else 0
-    return labels, num_failed
+    read = [_Group(group) for group in forms]
+    _compare_unclear(read)
+    return [group.labels() for group in read], sum(group.num_failed() for group in read)
 
 
 def _read_expressions(answers: list[list[str]]) -> None:
@@ -123,40 +167,37 @@ def _read_expressions(answers: list[list[str]]) -> None:
     _fingerprints.use(list(dict.fromkeys(latex for of in answers for latex in of)))
 
 
-def _compare_unclear(
-    leaves: list[list[Any]], known: list[list[_Known]], components: list[Components], failed: list[set[int]]
-) -> None:
+def _compare_unclear(groups: list[_Group]) -> None:
     """Have math-verify compare the expressions without values, pair by pair.
 
     In each round an expression is in one pair at most, and one that takes too long is in none of the next: n slow
     expressions cost n / 2 time limits, not n^2 / 2.
     """
     pending = [
-        deque((i, j) for i, j in combinations(range(len(of)), 2) if of[i].is_unclear and of[j].is_unclear)
-        for of in known
+        deque(combinations([i for i, about in enumerate(group.known) if about.is_unclear], 2)) for group in groups
     ]
     while any(pending):
-        pairs: list[tuple[int, int, int]] = []
-        for number, of in enumerate(pending):
+        pairs: list[tuple[_Group, int, int]] = []
+        for group, left in zip(groups, pending, strict=True):
             taken: set[int] = set()
-            for _ in range(len(of)):
-                i, j = of.popleft()
+            for _ in range(len(left)):
+                i, j = left.popleft()
                 if {i, j} & taken:
-                    of.append((i, j))
-                elif not {i, j} & failed[number] and known[number][i].kind == known[number][j].kind:
+                    left.append((i, j))
+                elif not {i, j} & group.failed and group.known[i].kind == group.known[j].kind:
                     taken |= {i, j}
-                    pairs.append((number, i, j))
-        texts = [tuple(sorted((leaves[number][i].latex, leaves[number][j].latex))) for number, i, j in pairs]
+                    pairs.append((group, i, j))
+        texts = [tuple(sorted((group.leaves[i].latex, group.leaves[j].latex))) for group, i, j in pairs]
         missing = [of_pair for of_pair in dict.fromkeys(texts) if _verdicts.is_missing(of_pair)]
         results = in_workers("mgrpo.answers.expressions:are_equal", missing, SECONDS_PER_ANSWER)
         for of_pair, result in zip(missing, results, strict=True):
             _verdicts.remember(of_pair, result)
         _verdicts.use(texts)
-        for (number, i, j), of_pair in zip(pairs, texts, strict=True):
+        for (group, i, j), of_pair in zip(pairs, texts, strict=True):
             if isinstance(_verdicts[of_pair], Failed):
-                failed[number] |= {i, j}
+                group.failed |= {i, j}
             elif _verdicts[of_pair]:
-                components[number].join(i, j)
+                group.components.join(i, j)
 
 
 def _leaves(of: Form) -> list[Leaf]:
@@ -173,17 +214,6 @@ def _leaves(of: Form) -> list[Leaf]:
 
 def _expressions(of: Form) -> list[str]:
     return list(dict.fromkeys(leaf.latex for leaf in _leaves(of) if isinstance(leaf, form.Expression)))
-
-
-def _failures(forms: list[Form], leaves: list[Leaf], known: list[_Known]) -> set[int]:
-    """The leaves that the workers gave up on, and those of answers that would have too much to compare."""
-    failed = {i for i, about in enumerate(known) if about.is_failed}
-    unclear = {leaf: i for i, (leaf, about) in enumerate(zip(leaves, known, strict=True)) if about.is_unclear}
-    if len(unclear) > MAX_UNCLEAR:
-        for form_ in forms:
-            of_answer = {unclear[leaf] for leaf in _leaves(form_) if leaf in unclear}
-            failed |= of_answer if len(of_answer) > MAX_UNCLEAR else set()
-    return failed
 
 
 def _what_is_known(leaf: Leaf) -> _Known:
@@ -209,21 +239,6 @@ def _known_number(value: Fraction) -> _Known:
         return _Known(exact=value, values=(complex(float(value)),) * 3, digits=digits)
     except OverflowError:
         return _Known(exact=value)
-
-
-def _join_equal_values(components: Components, known: list[_Known]) -> None:
-    first_of: dict[Fraction | str, int] = {}
-    for i, about in enumerate(known):
-        if about.exact is not None:
-            components.join(first_of.setdefault(about.exact, i), i)
-    # By their first value's real part equal ones are neighbours, or nearly.
-    in_order = sorted((about.values[0].real, i) for i, about in enumerate(known) if about.values)
-    for position, (value, i) in enumerate(in_order):
-        for other, j in in_order[position + 1 :]:
-            if not _are_close(value, other):
-                break
-            if _have_equal_values(known[i], known[j]):
-                components.join(i, j)
 
 
 def _have_equal_values(left: _Known, right: _Known) -> bool:
@@ -252,21 +267,6 @@ def _may_be_rounded(value: Fraction) -> bool:
 
 def _are_close(left: complex, right: complex) -> bool:
     return left == right or abs(left - right) <= RELATIVE_TOLERANCE * max(abs(left), abs(right)) < math.inf
-
-
-def _label(forms: list[Form], class_of: dict[Leaf, int]) -> list[Hashable]:
-    keys = [_key(form_, class_of) for form_ in forms]
-    bare = {key for form_, key in zip(forms, keys, strict=True) if not isinstance(form_, form.Assigned)}
-    components = Components(len(forms))
-    first_of: dict[Hashable, int] = {}
-    for i, (form_, key) in enumerate(zip(forms, keys, strict=True)):
-        components.join(first_of.setdefault(key, i), i)
-        # x = 5 and y = 5 are different, unless somebody in the group says 5
-        if (unnamed := _without_names(form_)) is not None and (inner := _key(unnamed, class_of)) in bare:
-            components.join(first_of.setdefault(inner, i), i)
-        if isinstance(form_, form.Assigned) and form_.equation is not None:
-            components.join(first_of.setdefault(class_of[form_.equation], i), i)
-    return [components.find(i) for i in range(len(forms))]
 
 
 def _without_names(of: Form) -> Form | None:
