@@ -1,7 +1,7 @@
 """The answers of completions, by an extractor that may be the user's own and may fail."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +60,10 @@ def read_answers(
                 raise TypeError(f"it gave {type(answer).__name__}, neither text nor None")
         except Exception as failure:  # the user's function runs here and may raise anything
             answer = None
-            failures.append((failure, _failure(failure, text)))
+            excerpt = "..." * (len(text) > 80) + text[-80:]
+            failures.append((failure, f"with {describe(failure)!r} on {excerpt!r}"))  # one line on any terminal
         answers.append((answer or "").strip() or None)
-    function = f"{name} {_name_of(extractor)}"
+    function = f"{name} {extractor.__module__}:{getattr(extractor, '__qualname__', type(extractor).__qualname__)}"
     if 2 * len(failures) > len(answers):
         error, what = failures[0]
         raise UserError(
@@ -74,12 +75,3 @@ def read_answers(
             _WARNED.add((function, type(error)))
             _logger.warning("%s failed %s; such a completion has no answer.", function, what)
     return Answers(answers, len(failures))
-
-
-def _failure(error: Exception, text: str) -> str:
-    """The error and the end of the completion's text, as one line that any terminal can show."""
-    return f"with {describe(error)!r} on {'...' * (len(text) > 80) + text[-80:]!r}"
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
