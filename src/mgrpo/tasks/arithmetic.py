@@ -19,49 +19,36 @@ OPERANDS = (range(10), range(10, 100))
 
 
 def arithmetic(*, split: str, size: int | None, seed: int) -> Task:
-    """`draw` as a task.
-
-    Raises:
-        UserError: if there is no such split, or fewer questions in it.
-    """
-    rows = draw(DEFAULT_TASK_SIZE if size is None else size, seed=seed, split=split)
-    columns = {name: [row[name] for row in rows] for name in ("prompt", "answer")}
-    return Task(columns, extractor="number", equivalence="number")
-
-
-def draw(num: int, *, seed: int, split: str) -> list[dict[str, str]]:
-    """Draw distinct questions; the same seed and split give the same questions on any machine.
+    """Distinct questions; the same seed and split give the same ones on any machine.
 
     Operation and digits of each operand are equally likely, until the small ones (100 questions) run out. A longer
     list of the same seed begins with the shorter one. No question is ever in both splits (see `split_of`).
 
     Args:
-        num: How many questions.
-        seed: Which ones, in which order.
         split: `"train"` or `"test"`.
-
-    Returns:
-        One `{"prompt", "answer"}` a question; the answer is an integer as text, and for measurement only.
+        size: how many questions; None: 1000.
+        seed: which ones, in which order.
 
     Raises:
-        UserError: If there is no such split, or fewer than `num` questions in it.
+        UserError: if there is no such split, or fewer questions in it.
     """
     check_split(split, "arithmetic")
+    num = DEFAULT_TASK_SIZE if size is None else size
     rng = random.Random(f"{split} {seed}")
     strata = []
     for symbol, left, right in product(OPERATIONS, OPERANDS, OPERANDS):
-        apply = OPERATIONS[symbol]
-        rows = ({"prompt": f"{a} {symbol} {b} =", "answer": str(apply(a, b))} for a in left for b in right)
-        questions = [row for row in rows if split_of(row["prompt"]) == split]
+        rows = ((f"{a} {symbol} {b} =", str(OPERATIONS[symbol](a, b))) for a in left for b in right)
+        questions = [row for row in rows if split_of(row[0]) == split]
         rng.shuffle(questions)
         strata.append(questions)
     num_available = sum(map(len, strata))
     if not 0 <= num <= num_available:
         raise UserError(f"size={num}: the {split} split of arithmetic has {num_available} questions; ask for fewer")
-    drawn: list[dict[str, str]] = []
+    drawn: list[tuple[str, str]] = []
     while len(drawn) < num:
         stratum = rng.choice(strata)
         drawn.append(stratum.pop())
         if not stratum:
             strata.remove(stratum)
-    return drawn
+    columns = {"prompt": [prompt for prompt, _ in drawn], "answer": [answer for _, answer in drawn]}
+    return Task(columns, extractor="number", equivalence="number")

@@ -12,8 +12,6 @@ from mgrpo.tasks.task import Columns, Task
 TEMPLATE = '{prompt}\n\nPlease reason step by step, and end with "Answer: " and the letter of the right option.'
 RIGHT, WRONG = "Correct Answer", ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 GPQA = ("Question", RIGHT, *WRONG)
-MMLU, MMLU_PRO = ("question", "choices"), ("question", "options")
-"""The columns of a kind of data; the last two may have `answer`: the option's index from 0, or its letter."""
 
 
 def choice(
@@ -31,19 +29,18 @@ def choice(
     columns = read_columns(place, split=split, dataset_config=dataset_config)
     if not columns:
         raise UserError(f"{place} holds no rows; give a data set with at least one question")
-    for kind in (MMLU, MMLU_PRO):
-        if set(kind) <= set(columns):
-            questions, options = columns[kind[0]], [_options(v, i, place) for i, v in enumerate(columns[kind[1]])]
-            answers = columns.get("answer")
-            gold = answers and [_letter(v, len(options[i]), f"row {i} of {place}") for i, v in enumerate(answers)]
-            break
-    else:
-        if not set(GPQA) <= set(columns):
-            raise UserError(
-                f"{place} has the columns {', '.join(columns)}; choice needs {', '.join(GPQA)} (GPQA), or question, "
-                "choices (MMLU) or options (MMLU-Pro) and, for measuring, answer"
-            )
+    listed = next((name for name in ("choices", "options") if {"question", name} <= set(columns)), None)
+    if listed is not None:
+        questions, options = columns["question"], [_options(v, i, place) for i, v in enumerate(columns[listed])]
+        answers = columns.get("answer")  # the option's index from 0, or its letter
+        gold = answers and [_letter(v, len(options[i]), f"row {i} of {place}") for i, v in enumerate(answers)]
+    elif set(GPQA) <= set(columns):
         questions, (options, gold) = columns["Question"], _shuffled(columns, seed)
+    else:
+        raise UserError(
+            f"{place} has the columns {', '.join(columns)}; choice needs {', '.join(GPQA)} (GPQA), or question, "
+            "choices (MMLU) or options (MMLU-Pro) and, for measuring, answer"
+        )
     num_letters = max(map(len, options))
     return Task(
         {
