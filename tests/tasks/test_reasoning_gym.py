@@ -337,7 +337,7 @@ def golds_with(name, **options):
             r"difficulty=99: reasoning_gym:chain_sum has the levels 0 to 10; choose one",
         ),
         ("chain_sum", {"difficulty": "hard"}, "difficulty='hard': reasoning_gym:chain_sum has the levels"),
-        ("acre", {"difficulty": 1}, "sets difficulty, but reasoning_gym:acre has no levels; its options are train"),
+        ("acre", {"difficulty": 1}, "sets difficulty, which reasoning_gym:acre does not have; its options are train"),
         ("caesar_cipher", {"difficulty": 3}, r"refuses task_options .*\(rotation must be in range \[1,25\]\)"),
         ("gsm_symbolic", {"difficulty": 99.0}, r"refuses task_options \{'difficulty': 99.0\} \(AssertionError\)"),
     ],

@@ -171,10 +171,11 @@ class _Pool:
     def _read(self, worker: _Worker, function: str, results: list[Any]) -> None:
         """Take what a worker has written, and the result if it is complete."""
         data = os.read(_pipes(worker)[1].fileno(), 2**16)
-        worker.read += data
         if not data:
             self._give_up(worker, "died", results)
-        if not worker.read.endswith(b"\n"):
+            return
+        worker.read += data
+        if not data.endswith(b"\n"):
             return
         reply = json.loads(worker.read)
         worker.read.clear()

@@ -17,6 +17,7 @@ from mgrpo.answers.worker import Failed, in_workers
 from mgrpo.errors import UserError, did_you_mean, first_line
 from mgrpo.tasks.read import DEFAULT_TASK_SIZE
 from mgrpo.tasks.reasoning_gym_generators import GENERATORS
+from mgrpo.tasks.registry import check_options
 from mgrpo.tasks.split import check_split, split_of
 from mgrpo.tasks.task import Task
 
@@ -154,17 +155,11 @@ def _check_options(factory: Any, generator: str, options: Mapping[str, Any]) -> 
     """The options as JSON, `difficulty` replaced by the options of that level."""
     make_config = factory.DATASETS[generator][1]
     known = [field.name for field in dataclasses.fields(make_config) if field.name not in ("size", "seed")]
-    has = f"its options are {', '.join(known)}" if known else "it has no options"
     chosen = dict(options)
-    if "difficulty" in options and "difficulty" not in known:
+    if "difficulty" in options and "difficulty" not in known and generator in factory.CURRICULA:
         level = chosen.pop("difficulty")
-        chosen = {**_at_level(factory.CURRICULA, generator, level, has), **chosen}
-    for option in chosen:
-        if option not in known:
-            raise UserError(
-                f"task_options sets {option}, which reasoning_gym:{generator} does not have"
-                f"{did_you_mean(option, known)}; {has}"
-            )
+        chosen = {**_at_level(factory.CURRICULA[generator](), generator, level), **chosen}
+    check_options(chosen, known, f"reasoning_gym:{generator}")
     try:
         fields = json.dumps(chosen, sort_keys=True)
         config = make_config(**json.loads(fields), size=1, seed=0)
@@ -177,10 +172,7 @@ def _check_options(factory: Any, generator: str, options: Mapping[str, Any]) -> 
     return fields
 
 
-def _at_level(curricula: Mapping[str, Any], generator: str, level: Any, has: str) -> dict[str, Any]:
-    if generator not in curricula:
-        raise UserError(f"task_options sets difficulty, but reasoning_gym:{generator} has no levels; {has}")
-    curriculum = curricula[generator]()
+def _at_level(curriculum: Any, generator: str, level: Any) -> dict[str, Any]:
     attributes = curriculum.attributes.values()
     top = max(len(attribute.levels) for attribute in attributes) - 1
     if type(level) is not int or not 0 <= level <= top:

@@ -9,7 +9,7 @@ nothing does), and of the recipe's `dataset_config`, `prompt_column` and `answer
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -107,6 +107,19 @@ def installed_tasks() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in TASKS}
 
 
+def check_options(options: Iterable[str], known: Collection[str], name: str) -> None:
+    """Refuse options that a task does not have.
+
+    Raises:
+        UserError: if there is one.
+    """
+    for option in options:
+        if option not in known:
+            has = f"its options are {', '.join(known)}" if known else "it has no options"
+            nearest = did_you_mean(option, known)
+            raise UserError(f"task_options sets {option}, which {name} does not have{nearest}; {has}")
+
+
 def _find(name: str) -> tuple[Callable[..., Any], str | None, bool]:
     """The function of a task, what follows its colon, and whether the function is not ours."""
     head, colon, argument = name.partition(":")
@@ -154,11 +167,8 @@ def _check_signature(
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         and parameter.name not in {*taken, *GIVEN_BY_FIELDS}
     }
-    for option in options:
-        if option not in own and not takes_any:
-            has = f"its options are {', '.join(own)}" if own else "it has no options"
-            nearest = did_you_mean(option, own)
-            raise UserError(f"task_options sets {option}, which {name} does not have{nearest}; {has}")
+    if not takes_any:
+        check_options(options, own, name)
     for option, parameter in own.items():
         if parameter.default is parameter.empty and option not in options:
             raise UserError(f"{name} needs the option {option}; set it in task_options")
