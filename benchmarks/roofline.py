@@ -32,7 +32,7 @@ from mgrpo.commands.gpu_memory import cache_bytes
 from mgrpo.commands.model_shape import Shape, read_shape
 from mgrpo.models.cpu_allocator import keep_freed_memory
 from mgrpo.models.load import load_config
-from mgrpo.recipes.data import load_data
+from mgrpo.recipes.recipe import load_data
 
 PRODUCTS = ((4096, 576, 1536), (2048, 1536, 1536), (1024, 2048, 2048))
 REPEATS = 7

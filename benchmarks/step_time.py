@@ -41,9 +41,8 @@ import mgrpo.training.trainer
 from mgrpo.answers import get_extractor
 from mgrpo.models.cpu_allocator import keep_freed_memory
 from mgrpo.models.load import load_model
-from mgrpo.recipes.data import load_data
 from mgrpo.recipes.files import read_recipe_files
-from mgrpo.recipes.recipe import Recipe, load_recipe
+from mgrpo.recipes.recipe import Recipe, load_data, load_recipe
 from mgrpo.training.config import MGRPOConfig
 from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.trainer import MGRPOTrainer

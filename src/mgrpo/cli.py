@@ -216,11 +216,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _add_views(commands: Any) -> None:
     plot = commands.add_parser("plot", help="draw the curves of one or several runs")
-    plot.add_argument("-o", "--output", type=Path, default=Path("curves.png"), help="default: %(default)s")
-    plot.set_defaults(run=_plot)
     report = commands.add_parser("report", help="write the curves and completions of runs into one HTML file")
-    report.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: %(default)s")
-    report.set_defaults(run=_report)
+    for parser, name in ((plot, "curves.png"), (report, "report.html")):
+        parser.add_argument("-o", "--output", type=Path, default=Path(name), help="default: %(default)s")
+        parser.set_defaults(run=_write_view)
     watch = commands.add_parser("watch", help="serve the same page on this machine while runs train")
     watch.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; default: a free one")
     watch.add_argument("--open", action="store_true", help="open the page in a browser")
@@ -229,17 +228,12 @@ def _add_views(commands: Any) -> None:
         parser.add_argument("run_directories", nargs="+", type=Path, metavar="RUN_DIR")
 
 
-def _plot(arguments: argparse.Namespace) -> None:
-    from mgrpo.monitoring.plot import plot_runs
-
-    plot_runs(arguments.run_directories, arguments.output)
-    print(arguments.output)
-
-
-def _report(arguments: argparse.Namespace) -> None:
-    from mgrpo.report.page import write_report
-
-    write_report(arguments.run_directories, arguments.output)
+def _write_view(arguments: argparse.Namespace) -> None:
+    if arguments.command == "plot":
+        from mgrpo.monitoring.plot import plot_runs as write
+    else:
+        from mgrpo.report.page import write_report as write
+    write(arguments.run_directories, arguments.output)
     print(arguments.output)
 
 

@@ -29,8 +29,7 @@ from mgrpo.errors import UserError
 from mgrpo.models.cpu_allocator import keep_freed_memory
 from mgrpo.models.load import load_model, room_for_prompt
 from mgrpo.models.source import ModelSource, find_model
-from mgrpo.recipes.data import load_data
-from mgrpo.recipes.recipe import Recipe
+from mgrpo.recipes.recipe import Recipe, load_data
 from mgrpo.tasks.check import check_prompts
 from mgrpo.tasks.task import Task, equivalent_to_gold, is_known
 from mgrpo.training.checks import uses_fsdp

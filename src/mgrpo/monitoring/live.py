@@ -115,26 +115,26 @@ class LiveView:
             yield text
 
     def _speed(self) -> Text:
-        text = Text.assemble(_label("speed"))
         seconds, length = self._last.get(names.TIME_STEP), self._last.get(names.LENGTH)
-        if not seconds or not self._completions_per_step:
-            return text.append("-")
-        rate = self._completions_per_step / seconds
-        text.append(f"{_rate(rate)} completions/s")
-        return text if length is None else text.append(f"  {_rate(rate * length)} tokens/s")
+        speed = "-"
+        if seconds and self._completions_per_step:
+            rate = self._completions_per_step / seconds
+            speed = f"{_rate(rate)} completions/s"
+            speed += "" if length is None else f"  {_rate(rate * length)} tokens/s"
+        return Text.assemble(_label("speed"), speed)
 
     def _time(self) -> Text:
-        text = Text.assemble(_label("time"))
         step = self._last.get(names.TIME_STEP)
         if not step:
-            return text.append("-")
+            return Text.assemble(_label("time"), "-")
         seconds = {
             names.short_label(name): self._last[name] * self._batches_per_step
             for name in names.SAMPLING_PHASES
             if self._last.get(name) is not None
         }
         seconds["learn"] = max(0.0, step - sum(seconds.values()))
-        return text.append("  ".join(f"{label} {value / step:.0%}" for label, value in seconds.items()))
+        shares = "  ".join(f"{label} {value / step:.0%}" for label, value in seconds.items())
+        return Text.assemble(_label("time"), shares)
 
     def _alarm(self) -> Text:
         if self.alarm is not None:

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
+from datasets import Dataset
 from trl import ModelConfig, get_peft_config
 
+from mgrpo.answers import get_equivalence, get_extractor
 from mgrpo.errors import UserError
 from mgrpo.options import COMMAND_LINE, Range, check_choices, option, options_of, plain, read_value
 from mgrpo.runs.files import CONFIG_FILE, DEFAULTS_HEADING, write_whole
+from mgrpo.tasks.load import load_prompts
+from mgrpo.tasks.task import Task
 from mgrpo.training.checks import check_sharding, check_vllm
 from mgrpo.training.config import MGRPOConfig
 
@@ -209,3 +213,36 @@ def write_config(recipe: Recipe, run_directory: Path) -> None:
     # empty where config.yaml itself was run
     defaults = DEFAULTS_HEADING + yaml.safe_dump(rest) if rest else ""
     write_whole(run_directory / CONFIG_FILE, yaml.safe_dump(given, sort_keys=False) + defaults)
+
+
+def load_data(data: DataArguments, name: str, split: str, size: int | None) -> tuple[Task, Dataset]:
+    """Load a recipe's training task or its held-out one, and so many of its prompts (None: all).
+
+    Fields of the recipe that are None leave the task unchanged.
+
+    Raises:
+        UserError: if the task, an extractor or an equivalence does not exist or does not fit the rest.
+    """
+    # Before what may be a long download.
+    if data.answer_extractor is not None:
+        get_extractor(data.answer_extractor)
+    if data.answer_equivalence is not None:
+        get_equivalence(data.answer_equivalence)
+    task, dataset = load_prompts(
+        name,
+        split=split,
+        size=size,
+        seed=data.dataset_seed,
+        options=data.task_options if name == data.task else None,
+        dataset_config=data.dataset_config,
+        prompt_column=data.prompt_column,
+        answer_column=data.answer_column,
+        prompt_template=data.prompt_template,
+        system_prompt=data.system_prompt,
+        conversational=data.conversational,
+        extractor=data.answer_extractor,
+        equivalence=data.answer_equivalence,
+    )
+    get_extractor(task.extractor)
+    get_equivalence(task.equivalence)
+    return task, dataset

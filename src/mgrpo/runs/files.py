@@ -203,15 +203,9 @@ def series(rows: list[Row], name: str) -> tuple[list[int], list[float]]:
 
 
 def write_completions(rows: list[Row], run_directory: Path, step: int, keep: int | None = None) -> None:
-    """Write the completions of one logged step as `completions/step-NNNNNN.parquet`.
+    """Write the completions of one logged step as `completions/step-NNNNNN.parquet`, and keep the newest tables.
 
-    A lone surrogate, which no file can hold, becomes a question mark.
-
-    Args:
-        rows: what `completion_rows` makes.
-        run_directory: the run's.
-        step: the logged step.
-        keep: so many tables, the newest, are left there; None: all.
+    A lone surrogate, which no file can hold, becomes a question mark. With `keep` None all tables are kept.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
