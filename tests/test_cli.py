@@ -195,7 +195,7 @@ def test_a_run_of_another_recipe_is_in_the_way(refused, workplace):
     assert "out holds a run with another recipe (max_steps: 2, now 1; " in message
     assert "hub_token: '(left out)', now '(left out)'" in message and "abc" not in message
     assert "learning_rate" not in message  # 1e-6 is the default
-    assert message.endswith("give another --output_dir, or --resume force to go on with this recipe.")
+    assert message.endswith("give another --output_dir, or --resume force to continue it with this recipe.")
 
 
 # What needs the tokenizer.

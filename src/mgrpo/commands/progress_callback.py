@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mgrpo.monitoring.collapse import Event
@@ -46,7 +46,7 @@ class TrainingProgress(TrainerCallback):
         self._view.alarm = None if event.kind == "cleared" else visible(", ".join(event.signals))
         self.show_event(text)
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Start the view."""
         batches_per_step = args.gradient_accumulation_steps / (args.steps_per_generation * args.num_iterations)
         # The frozen model's votes are remembered: its completions are not sampled at every step.
@@ -77,31 +77,23 @@ class TrainingProgress(TrainerCallback):
             for handler in self._log_handlers:
                 handler.setStream(sys.stderr)  # by now rich's, which writes above the view
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
         """Advance the bar."""
         self._view.end_step(state.global_step)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_log(self, _: Any, state: TrainerState, *__: Any, logs: dict[str, Any], **___: Any) -> None:
         """Show the numbers, and the last held-out accuracy."""
-        row = logs or {}
-        self._row |= row
-        self._view.add_row(row)
+        self._row |= logs
+        self._view.add_row(logs)
         if self._live is not None:
-            if EVAL_SECONDS in row:
-                accuracy = row.get(names.HELD_OUT_ACCURACY)
+            if EVAL_SECONDS in logs:
+                accuracy = logs.get(names.HELD_OUT_ACCURACY)
                 held_out = "" if accuracy is None else f"held-out {number(accuracy)}, "
-                self.show_event(f"step {state.global_step}  evaluated: {held_out}{row[EVAL_SECONDS]:.1f} s")
-        elif self._shows_steps and (names.AGREEMENT in row or state.global_step == 0):
+                self.show_event(f"step {state.global_step}  evaluated: {held_out}{logs[EVAL_SECONDS]:.1f} s")
+        elif self._shows_steps and (names.AGREEMENT in logs or state.global_step == 0):
             self.show_event(f"step {state.global_step}/{state.max_steps}  {summary_line(self._row)}")
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Print where a checkpoint is."""
         if self._live is not None:
             directory = Path(f"{args.output_dir}/{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
