@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 
 from mgrpo.evaluation import statistics as intervals
-from mgrpo.evaluation.statistics import (
-    estimate,
-    estimate_mean,
-    paired_difference,
-    sign_flip_p,
-)
+from mgrpo.evaluation.statistics import estimate, estimate_mean, paired_difference, sign_flip_p
 
 
 @pytest.fixture

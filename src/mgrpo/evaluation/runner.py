@@ -19,14 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmark import (
-    Benchmark,
-    Questions,
-    digest_of_prompt,
-    encode_questions,
-    sha256,
-    template_of,
-)
+from mgrpo.evaluation.benchmark import Benchmark, Questions, digest_of_prompt, encode_questions, sha256, template_of
 from mgrpo.evaluation.engines import Engine, seed_of
 from mgrpo.evaluation.protocols import SamplingSettings, num_samples
 from mgrpo.evaluation.results import (

@@ -8,14 +8,7 @@ import numpy as np
 
 from mgrpo.evaluation.results import MOMENTUM_SUFFIX, RESULTS_FILE, BenchmarkResult, Results, read_results
 from mgrpo.evaluation.samples import SETTINGS_FILE, read_settings
-from mgrpo.evaluation.statistics import (
-    Estimate,
-    Floats,
-    PairedDifference,
-    estimate,
-    estimate_mean,
-    paired_difference,
-)
+from mgrpo.evaluation.statistics import Estimate, Floats, PairedDifference, estimate, estimate_mean, paired_difference
 from mgrpo.runs.files import SAMPLES_FILE, read_rows
 
 
