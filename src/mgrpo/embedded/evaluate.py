@@ -49,7 +49,7 @@ def evaluate(
     """
     if not problems or num_samples < 1 or not temperature > 0:
         raise ValueError(
-            f"{len(problems)} problems, num_samples={num_samples}, temperature={temperature}: none may be 0 or less"
+            f"{len(problems)} problems, num_samples={num_samples}, temperature={temperature}: each must be above 0"
         )
     prompts = [problem.prompt for problem in problems]
     length = problems[0].max_completion_tokens

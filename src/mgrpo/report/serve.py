@@ -59,7 +59,7 @@ class LiveRuns:
         self._lock = threading.Lock()  # each request has its thread
 
     def data(self, have: Sequence[str] = ()) -> Data:
-        """The page's data, without the metric rows that it has already by the tokens of each run's last answer."""
+        """The page's data without the metric rows that it has; `have` holds the token of each run's last answer."""
         with self._lock:
             records = [reader.read() for reader in self._readers]
             summarize = partial(self._tables.read, function=summarize_table)

@@ -29,7 +29,7 @@ class StudyProgress:
         num_runs: all runs, finished ones included.
         start_steps: the steps of the checkpoints that they resume from.
         clock: seconds.
-        console: None: stderr.
+        console: stderr by default.
     """
 
     def __init__(
