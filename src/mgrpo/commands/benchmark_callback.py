@@ -9,14 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accelerate.utils import gather_object
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState
 
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmark import Benchmark, Questions, encode_questions
@@ -95,17 +88,17 @@ class BenchmarkEvaluation(TrainerCallback):
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._questions = [encode_questions(each, tokenizer, plan.settings, context) for each in plan.benchmarks]
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(self, args: MGRPOConfig, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the model that the run begins with."""
         if state.global_step == 0:
             self._measure(args, control)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(self, args: MGRPOConfig, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure every so many steps, and at the end."""
         if state.global_step % self._plan.every == 0 or state.global_step == state.max_steps:
             self._measure(args, control)
 
-    def _measure(self, args: TrainingArguments, control: TrainerControl) -> None:
+    def _measure(self, args: MGRPOConfig, control: TrainerControl) -> None:
         found = self._shares(names.POLICY, args)
         if (momentum_model := self._momentum_model()) is not None:
             with momentum_model.in_place_of_policy():
@@ -114,7 +107,7 @@ class BenchmarkEvaluation(TrainerCallback):
         self._log(found)
         control.should_log = is_to_log  # what was logged just now was no row of the step's own
 
-    def _shares(self, model: str, args: TrainingArguments) -> dict[str, float]:
+    def _shares(self, model: str, args: MGRPOConfig) -> dict[str, float]:
         batch_size = args.per_device_train_batch_size
         engine = TransformersEngine(self._model, self._tokenizer, self._plan.settings, batch_size)
         return {
@@ -122,7 +115,7 @@ class BenchmarkEvaluation(TrainerCallback):
             for questions in self._questions
         }
 
-    def _share(self, questions: Questions, engine: TransformersEngine, args: TrainingArguments) -> float:
+    def _share(self, questions: Questions, engine: TransformersEngine, args: MGRPOConfig) -> float:
         rows = sorted(questions.rows, key=lambda row: len(questions.ids[row]))[args.process_index :: args.world_size]
         right = []
         for start in range(0, len(rows), engine.batch_size):

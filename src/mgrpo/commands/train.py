@@ -34,14 +34,7 @@ from mgrpo.guard.signals import StopSignals
 from mgrpo.monitoring.alarms import roll_back, rollbacks
 from mgrpo.recipes.recipe import Recipe, write_config
 from mgrpo.runs.checkpoints import Stop
-from mgrpo.runs.files import (
-    ENVIRONMENT_FILE,
-    FINAL_DIRECTORY,
-    RUN_FORMAT,
-    put_in_place,
-    unfinished_path,
-    write_whole,
-)
+from mgrpo.runs.files import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, put_in_place, unfinished_path, write_whole
 from mgrpo.training.checkpointing.save import NotSavedError, together
 from mgrpo.training.model_card import CARD_FILE
 from mgrpo.training.trainer import MGRPOTrainer
