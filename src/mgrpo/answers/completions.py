@@ -19,15 +19,12 @@ _WARNED: set[tuple[str, type[Exception]]] = set()
 
 @dataclass(frozen=True)
 class Answers:
-    """What was read in some completions.
-
-    Attributes:
-        answers: one for each completion, stripped and never blank; None where there is none.
-        num_failed: completions on which the extractor raised, or gave neither text nor None.
-    """
+    """What was read in some completions."""
 
     answers: list[str | None]
+    """One for each completion, stripped and never blank; None where there is none."""
     num_failed: int
+    """Completions on which the extractor raised, or gave neither text nor None."""
 
 
 def text_of(completion: Completion) -> str:
@@ -40,12 +37,8 @@ def read_answers(
 ) -> Answers:
     """Read the answer of each completion; a user's function may fail on some, which then have none.
 
-    The first failure of each type of error is logged as a warning, once a process.
-
-    Args:
-        completions: plain or chat ones.
-        extractor: from `get_extractor`.
-        name: the recipe's field that names it, for messages.
+    The first failure of each type of error is logged as a warning, once a process; `name` is the recipe's field that
+    names the extractor.
 
     Raises:
         UserError: if the extractor failed on more than half of the completions.

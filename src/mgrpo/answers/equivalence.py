@@ -31,17 +31,14 @@ logger = logging.getLogger("mgrpo.answers")
 
 @dataclass(frozen=True)
 class Numbered:
-    """Ids of answers, and what became of them.
-
-    Attributes:
-        ids: P groups of G ids; see `answer_ids`.
-        num_compared: different answers within their groups, all groups together.
-        num_failed: those of them that were compared as text, since parsing or comparing them took too long or broke.
-    """
+    """Ids of answers, and what became of them."""
 
     ids: list[list[int]]
+    """P groups of G ids; see `answer_ids`."""
     num_compared: int
+    """Different answers within their groups, all groups together."""
     num_failed: int
+    """Those of them that were compared as text, since parsing or comparing them took too long or broke."""
 
 
 def answer_ids(groups: Sequence[Sequence[str | None]], equivalence: str = "math") -> list[list[int]]:

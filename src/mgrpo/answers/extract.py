@@ -42,13 +42,9 @@ def line(text: str) -> str | None:
 
 
 def by_pattern(text: str, pattern: Any) -> str | None:
-    """Take the pattern's last match: its group `answer`, else its first group, else the whole.
+    """Take the last match of a pattern of `regex`: its group `answer`, else its first group, else the whole.
 
     None without a match, where what is taken is blank, and where the search takes too much time or memory.
-
-    Args:
-        text: the completion's.
-        pattern: compiled by `regex`.
     """
     try:
         found = last(pattern.finditer(text, timeout=MATCH_SECONDS))

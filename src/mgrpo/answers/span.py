@@ -12,12 +12,6 @@ def answer_tokens(ids: list[int], answer: str | None, extractor: Extractor, toke
     That is the last place where the answer is written and without which another one would be read: of
     `\boxed{5}. So 15 apples` the 5 in the box. A token that holds a part of it belongs to it. Empty where there is no
     answer, or where the text does not spell it as the extractor gave it.
-
-    Args:
-        ids: the completion's tokens.
-        answer: as the extractor read it.
-        extractor: that read it.
-        tokenizer: the tokenizer that they are of.
     """
 
     def text_of(num_tokens: int) -> str:

@@ -11,11 +11,7 @@ from mgrpo.errors import UserError
 
 
 def import_function(name: str, option: str) -> Callable[..., Any]:
-    """Import a function from 'module:function'; a module in the working directory is found too.
-
-    Args:
-        name: of the function.
-        option: the recipe's field that names it, for messages.
+    """Import a function from 'module:function', which `option` names; a module in the working directory is found too.
 
     Raises:
         UserError: if it cannot be imported, or is not a function.

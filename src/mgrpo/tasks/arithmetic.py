@@ -19,15 +19,10 @@ OPERANDS = (range(10), range(10, 100))
 
 
 def arithmetic(*, split: str, size: int | None, seed: int) -> Task:
-    """Distinct questions; the same seed and split give the same ones on any machine.
+    """`size` distinct questions (None: 1000); the same seed and split give the same ones on any machine.
 
     Operation and digits of each operand are equally likely, until the small ones (100 questions) run out. A longer
     list of the same seed begins with the shorter one. No question is ever in both splits (see `split_of`).
-
-    Args:
-        split: `"train"` or `"test"`.
-        size: how many questions; None: 1000.
-        seed: which ones, in which order.
 
     Raises:
         UserError: if there is no such split, or fewer questions in it.

@@ -50,14 +50,10 @@ def load_prompts(name: str, *, size: int | None = None, seed: int = 0, **given: 
 def make_prompts(task: Task, name: str, *, size: int | None = None, seed: int = 0) -> "Dataset":
     """Put a task's rows into the columns `prompt` and, where there are gold answers, `answer`.
 
+    At most `size` rows, chosen at random by `seed` and kept in their order; None: all. `name` is for messages.
+
     A prompt that is null, blank or no text at all comes out blank, without template and system prompt, for
     `check_prompts` to find. A gold answer that is null comes out as `""`, or as None where the task scores by itself.
-
-    Args:
-        task: how its prompts are asked.
-        name: what to call it in a message.
-        size: at most so many rows, chosen at random and kept in their order; None: all.
-        seed: which ones.
 
     Raises:
         UserError: if there are no rows, or the task's fields or rows contradict each other.

@@ -43,11 +43,7 @@ def warm_up() -> None:
 def make_item(generator: str, options: str, seed: int, index: int) -> list[str | None]:
     """Make one item: its question and its gold answer, None where the generator gives none.
 
-    Args:
-        generator: its name.
-        options: fields of its configuration, as JSON.
-        seed: of the stream of items.
-        index: in that stream.
+    The item is number `index` of the stream of `seed`; `options` are fields of the generator's configuration as JSON.
 
     Raises:
         ValueError: if the item would be another one the next time; a generator may raise anything.
@@ -62,12 +58,7 @@ def make_item(generator: str, options: str, seed: int, index: int) -> list[str |
 
 
 def is_right(answer: str, gold: Mapping[str, Any]) -> bool:
-    """Whether a generator's checker passes an answer.
-
-    Args:
-        answer: to one item.
-        gold: what `mgrpo.tasks.reasoning_gym` wrote into the column `answer` for that item.
-    """
+    """Whether a generator's checker passes an answer; `gold` is what the item has in the column `answer`."""
     if len(answer) > max(MAX_LENGTH, 3 * len(gold["answer"])):
         return False
     generator = gold["generator"]
