@@ -181,10 +181,10 @@ def test_own_extractor():
             (name, ["boxed, number, choice", "regex:PATTERN", "module:function"])
             for name in ("last_word", "", ":f", "a:")
         ),
-        ("boxd", ["boxed, number, choice", "nearest is boxed"]),
-        ("Number", ["nearest is number"]),
+        ("boxd", ["boxed, number, choice", "did you mean 'boxed'?"]),
+        ("Number", ["did you mean 'number'?"]),
         ("nowhere:f", ["cannot be imported", "No module named 'nowhere'"]),
-        ("tags:final", ["cannot be imported", "did you mean tag?"]),
+        ("tags:final", ["cannot be imported", "did you mean 'tag'?"]),
         ("mgrpo.answers.extract:f", ["cannot be imported", "no attribute 'f'"]),
         ("mgrpo.answers.extract:EXTRACTORS", ["name a function of mgrpo.answers.extract"]),
         ("boxed:", ["write boxed."]),

@@ -4,7 +4,6 @@ The text is a model's and may be anything. None of the extractors ever raises, a
 which is stopped after a second: that is why so much in their patterns repeats possessively (`++`) or has a bound.
 """
 
-import difflib
 import functools
 import re
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from mgrpo.answers.boxes import boxed, last
 from mgrpo.answers.choice_letter import choice
 from mgrpo.answers.last_number import number
 from mgrpo.answers.user_functions import describe, import_function
-from mgrpo.errors import UserError
+from mgrpo.errors import UserError, did_you_mean
 
 Extractor = Callable[[str], str | None]
 
@@ -81,16 +80,15 @@ def get_extractor(name: str) -> Extractor:
         return functools.partial(by_pattern, pattern=_compile(argument))
     if kind in EXTRACTORS:
         raise UserError(f"answer_extractor is {name!r}, but {kind} takes nothing after a colon; write {kind}.")
-    nearest = difflib.get_close_matches(kind.lower(), [*EXTRACTORS, "regex"], n=1)
+    nearest = did_you_mean(kind.lower(), [*EXTRACTORS, "regex"])
     if not (kind and argument):
         known = f"{', '.join(EXTRACTORS)}, regex:PATTERN, or to your module:function"
-        hint = f" (the nearest is {nearest[0]})" if nearest else ""
-        raise UserError(f"answer_extractor is {name!r}; set it to one of {known}{hint}.")
+        raise UserError(f"answer_extractor is {name!r}; set it to one of {known}{nearest}.")
     try:
         return import_function(name, "answer_extractor")
     except UserError as error:
-        if nearest and isinstance(error.__cause__, ModuleNotFoundError):
-            raise UserError(f"{str(error)[:-1]}; did you mean {nearest[0]}?") from error.__cause__
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise UserError(f"{str(error)[:-1]}{nearest}.") from error.__cause__
         raise
 
 
