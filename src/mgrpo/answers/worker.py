@@ -91,7 +91,8 @@ class _Pool:
         for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
             self._end(worker)  # somebody ended it since the last call
         try:
-            while num_left := len(to_do) + sum(worker.item is not None for worker in self._workers):
+            while to_do or any(worker.deadline < math.inf for worker in self._workers):
+                num_left = len(to_do) + sum(worker.item is not None for worker in self._workers)
                 while len(self._workers) < min(self._max_workers, num_left):
                     self._start()
                 for worker in self._workers:
