@@ -2,10 +2,12 @@ import json
 
 import pytest
 import torch
+from datasets import Dataset
 
 from mgrpo.answers import get_extractor
 from mgrpo.runs import metrics as names
-from mgrpo.training.probe import FILE_NAME, ProbeRow, is_majority, load_rows, padded, save_rows
+from mgrpo.training.probe import FILE_NAME, ProbeRow, load_rows, padded, sample_probe, save_rows
+from mgrpo.training.sampling.sampler import Rollouts
 
 NUMBER = get_extractor("number")
 
@@ -14,8 +16,11 @@ def test_keeps_what_the_majority_of_a_prompt_answered():
     first = ["is 1", "is 1", "is 2", "none", "is 3", "so 1.0", "is 2", "none"]  # 1 three times, 2 twice
     tie = ["none", "is 5", "is 4", "is 4", "is 5", "none", "none", "none"]  # 5 and 4 twice: 5 came first
     silent = ["none"] * 8
-    kept = is_majority([*first, *tie, *silent], NUMBER, "math")
-    assert [i for i, keep in enumerate(kept) if keep] == [0, 1, 5, 9, 12]
+    texts = [*first, *tie, *silent]
+    sampled = Rollouts([[i] for i in range(24)], None, prompt_ids=[[0]] * 24, completions=texts)
+    prompts = Dataset.from_dict({"prompt": ["a", "b", "c"]})
+    rows = sample_probe(prompts, 3, 24, lambda *_: sampled, NUMBER, "math", lambda rows: torch.zeros(len(rows)))
+    assert [row.completion_ids for row in rows] == [[0], [1], [5], [9], [12]]
 
 
 def test_prompts_are_padded_on_the_left_and_completions_on_the_right():

@@ -3,12 +3,12 @@
 `mgrpo.commands.train` opens a guard around a run, hands it each trainer, and says what a signal must not interrupt.
 """
 
+import faulthandler
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -51,13 +51,10 @@ class StopWhenAsked(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save and stop, if that is asked for."""
-        if self._is_asked(args):
-            control.should_save = control.should_training_stop = True
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The same, if the signal came while the step was evaluated."""
         if self._has_begun and self._is_asked(args):
             control.should_save = control.should_training_stop = True
+
+    on_evaluate = on_step_end  # the signal may come while the step is evaluated
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stop, if the signal came while the step was saved anyway."""
@@ -73,7 +70,7 @@ class StopWhenAsked(TrainerCallback):
         return self.stopped_by is not None
 
 
-class RunGuard:
+class RunGuard(ExitStack):
     """Within the block a run has its directory for itself, and signals and errors end it with a clear message.
 
     Args:
@@ -85,13 +82,13 @@ class RunGuard:
     """
 
     def __init__(self, config: MGRPOConfig, signals: StopSignals | None) -> None:
+        super().__init__()
         self._config, self._directory = config, Path(config.output_dir)
         self._resume_hint = partial(resume_hint, self._directory)
         self._signals = signals or StopSignals(())
         self._stop_when_asked = StopWhenAsked(self._signals)
         self._watchdog = None if config.watchdog_minutes is None else Watchdog(config.watchdog_minutes)
         self._has_trainer = False
-        self._around = ExitStack()
 
     def __enter__(self) -> "RunGuard":
         """Take the lock; the main process holds it for all."""
@@ -99,7 +96,7 @@ class RunGuard:
         refusal: str | None = None
         if self._config.process_index == 0:
             try:
-                self._around.enter_context(run_lock(self._directory))
+                self.enter_context(run_lock(self._directory))
             except UserError as error:
                 refusal = str(error)
         if self._config.world_size > 1:
@@ -107,12 +104,8 @@ class RunGuard:
         if refusal is not None:
             raise UserError(refusal)
         if self._watchdog is not None:
-            self._around.callback(self._watchdog.disarm)
+            self.callback(faulthandler.cancel_dump_traceback_later)
         return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        """Watch no longer; release the lock."""
-        self._around.close()
 
     def starting(self) -> None:
         """Nothing is under way that a signal has to wait for; one that came in between ends the process now."""

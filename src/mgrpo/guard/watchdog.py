@@ -39,10 +39,6 @@ class Watchdog(TrainerCallback):
             self._armed_at = now
             faulthandler.dump_traceback_later(self._seconds, exit=True, file=STDERR)
 
-    def disarm(self) -> None:
-        """Watch no longer."""
-        faulthandler.cancel_dump_traceback_later()
-
     def on_event(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Count whatever the trainer reports as a movement."""
         self.arm()

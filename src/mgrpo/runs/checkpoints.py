@@ -9,6 +9,7 @@ things that torch.distributed.checkpoint would unpickle without limits: its `.me
 tensors (a learning rate, betas). `fault_of` checks both first.
 """
 
+import hashlib
 import io
 import json
 import pickle
@@ -34,7 +35,6 @@ MANIFEST_FILE = "manifest.json"
 UNFINISHED_DIRECTORY = f"{PREFIX_CHECKPOINT_DIR}.unfinished"
 """In a run's directory: the checkpoint that is being written."""
 BROKEN, DELETED, REPLACED = ".broken", ".deleted", ".replaced"
-CHUNK_BYTES = 1 << 22
 METADATA_FILE = ".metadata"
 METADATA_MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.planner")
 """The metadata of shards consists of classes that are defined in these modules,"""
@@ -223,12 +223,9 @@ def clear_leftovers(run_directory: Path) -> None:
 
 
 def _size_and_checksum(path: Path) -> tuple[int, str]:
-    checksum, size = xxhash.xxh3_128(), 0
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            checksum.update(chunk)
-            size += len(chunk)
-    return size, checksum.hexdigest()
+        checksum = hashlib.file_digest(file, xxhash.xxh3_128)
+        return file.tell(), checksum.hexdigest()
 
 
 class _MetadataUnpickler(pickle.Unpickler):

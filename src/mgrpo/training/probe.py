@@ -18,11 +18,10 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from mgrpo.algorithm import trajectory_mean
-from mgrpo.answers.completions import Completion, read_answers
-from mgrpo.answers.equivalence import number_answers
 from mgrpo.answers.extract import Extractor
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import write_whole
+from mgrpo.training.labelling import label
 from mgrpo.training.sampling.sampler import Rollouts
 
 FILE_NAME = "probe.json"
@@ -51,33 +50,28 @@ class ProbeRow:
     log_prob: float
 
 
-class LogProbs:
-    """Scores completions under the policy.
+def mean_log_probs(model: nn.Module, score: Callable[..., tuple], pad_id: int, rows: list[ProbeRow]) -> Tensor:
+    """Mean log-probability of each completion under the policy, nats per token, (B,); to be called on all processes.
 
     Args:
         model: the policy.
         score: TRL's: log-probabilities of the last T tokens, (B, T), and more, of model, token ids, attention mask, T.
         pad_id: the padding token.
+        rows: of this process.
     """
-
-    def __init__(self, model: nn.Module, score: Callable[..., tuple], pad_id: int) -> None:
-        self._model, self._score, self._pad_id = model, score, pad_id
-
-    def __call__(self, rows: list[ProbeRow]) -> Tensor:
-        """Mean log-probability of each completion, nats per token, (B,); to be called on all processes."""
-        device = PartialState().device
-        # on every process as many passes, since sharded weights are gathered by all of them together
-        most = int(gather(torch.tensor([len(rows)], device=device)).max())
-        if not most:
-            return torch.zeros(0, device=device)
-        filled = rows + [ProbeRow([self._pad_id], [self._pad_id], log_prob=0.0)] * (most - len(rows))
-        input_ids, attention_mask, completion_mask = (part.to(device) for part in padded(filled, self._pad_id))
-        was_training = self._model.training
-        self._model.eval()  # the initial model's dropout must not differ from today's
-        with torch.no_grad():
-            log_probs, *_ = self._score(self._model, input_ids, attention_mask, completion_mask.shape[1])
-        self._model.train(was_training)
-        return trajectory_mean(log_probs, completion_mask.sum(dim=1))[: len(rows)]
+    device = PartialState().device
+    # on every process as many passes, since sharded weights are gathered by all of them together
+    most = int(gather(torch.tensor([len(rows)], device=device)).max())
+    if not most:
+        return torch.zeros(0, device=device)
+    filled = rows + [ProbeRow([pad_id], [pad_id], log_prob=0.0)] * (most - len(rows))
+    input_ids, attention_mask, completion_mask = (part.to(device) for part in padded(filled, pad_id))
+    was_training = model.training
+    model.eval()  # the initial model's dropout must not differ from today's
+    with torch.no_grad():
+        log_probs, *_ = score(model, input_ids, attention_mask, completion_mask.shape[1])
+    model.train(was_training)
+    return trajectory_mean(log_probs, completion_mask.sum(dim=1))[: len(rows)]
 
 
 class Probe:
@@ -132,23 +126,11 @@ def sample_probe(
     local: list[ProbeRow] = []
     for start in range(0, num_local, prompts_at_once):
         sampled = sample(prompts[start : start + prompts_at_once], NUM_GENERATIONS)
-        kept = is_majority(sampled.completions, extractor, equivalence)
-        rows = zip(sampled.prompt_ids, sampled.completion_ids, sampled.completions, kept, strict=True)
-        local += [ProbeRow(prompt, ids, log_prob=0.0) for prompt, ids, text, keep in rows if keep and ids]
+        is_majority = label([(sampled, NUM_GENERATIONS)], extractor, equivalence).groups.match.flatten().tolist()
+        rows = zip(sampled.prompt_ids, sampled.completion_ids, is_majority, strict=True)
+        local += [ProbeRow(prompt, ids, log_prob=0.0) for prompt, ids, keep in rows if keep and ids]
     log_probs = log_probs_of(local).tolist()
     return gather_object([replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)])
-
-
-def is_majority(completions: list[Completion], extractor: Extractor, equivalence: str) -> list[bool]:
-    """Which completions give the answer that most of their prompt's `NUM_GENERATIONS` give; ties: the first."""
-    answers = read_answers(completions, extractor).answers
-    groups = [answers[start : start + NUM_GENERATIONS] for start in range(0, len(answers), NUM_GENERATIONS)]
-    mask = []
-    for ids in number_answers(groups, equivalence).ids:
-        given = [number for number in ids if number >= 0]
-        label = max(given, key=given.count) if given else None
-        mask += [number == label for number in ids]
-    return mask
 
 
 def padded(rows: list[ProbeRow], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,7 @@
 `MGRPOTrainer` is the method; this is what it is built on. The files are described in `checkpointing/`.
 """
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -11,18 +12,23 @@ from typing import Any
 
 from accelerate.utils import is_peft_model
 from torch import nn
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.trainer import utils as trl_utils
 
 from mgrpo.errors import UserError
 from mgrpo.training.callbacks import FiniteGradients, RunFiles
 from mgrpo.training.checkpointing import loop_state
-from mgrpo.training.checkpointing.parts import save_momentum_and_labels, save_trainer_state
 from mgrpo.training.checkpointing.save import Part, save_checkpoint
 from mgrpo.training.collapse_callback import CollapseWatch
 from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.model_card import CARD_FILE, model_card
 from mgrpo.training.sampling.momentum_model import MomentumModel
+
+ENTROPY_CONTROL_FILE = "entropy_ctrl_state.json"
+"""TRL's name: it reads the state of its adaptive entropy coefficient from there."""
 
 
 class ResumableTrainer(GRPOTrainer):
@@ -150,7 +156,7 @@ class ResumableTrainer(GRPOTrainer):
         if not self.saves.may_save(self.control):
             return
         self.store_flos()
-        result = save_checkpoint(
+        checkpoint, stop_reason = save_checkpoint(
             Path(self._get_output_dir(trial=trial)),
             self.state.global_step,
             self._checkpoint_parts(),
@@ -158,34 +164,41 @@ class ResumableTrainer(GRPOTrainer):
             tell=self.tell,
             best=lambda: self.state.best_model_checkpoint,
         )
-        if result.stop_reason is not None:
-            self.save_stop_reason, self.control.should_training_stop = result.stop_reason, True
-        if result.checkpoint is not None and self.args.push_to_hub:
-            self._push_from_checkpoint(str(result.checkpoint))
+        if stop_reason is not None:
+            self.save_stop_reason, self.control.should_training_stop = stop_reason, True
+        if checkpoint is not None and self.args.push_to_hub:
+            self._push_from_checkpoint(str(checkpoint))
 
     def _checkpoint_parts(self) -> list[Part]:
         """What writes a checkpoint, in order; each is called on all processes."""
-        is_main = self.args.should_save
+        is_main, momentum_model = self.args.should_save, self.momentum_model
         return [
             lambda _: self.create_model_card(model_name=Path(self.args.output_dir).name),
             lambda directory: self.save_model(str(directory), _internal_call=True),
             lambda directory: self._save_optimizer_and_scheduler(str(directory)),
             lambda directory: self._save_scaler(str(directory)),
             lambda directory: self._save_rng_state(str(directory)),
-            lambda directory: save_momentum_and_labels(
-                directory, self.momentum_model, self.label_memory, is_main=is_main
-            ),
+            lambda directory: self.label_memory.save(directory) if is_main else None,
+            lambda directory: None if momentum_model is None else momentum_model.save(directory, is_main=is_main),
             lambda directory: loop_state.save(self._loop_state(), directory, self.args.process_index),
             lambda directory: self._save_trainer_state(directory) if is_main else None,
         ]
 
     def _save_trainer_state(self, directory: Path) -> None:
+        """Write what transformers and TRL keep in JSON files, once all logged rows are on the disk."""
         self.run_files.flush()
-        exported = (*self.callback_handler.callbacks, self.control)
-        entropy_control = None
+        state = self.state
+        if state.best_global_step:
+            best = directory.parent / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+            if best.exists() or state.best_global_step == state.global_step:
+                state.best_model_checkpoint = str(best)
+        for owner in (*self.callback_handler.callbacks, self.control):
+            if isinstance(owner, ExportableState):
+                state.stateful_callbacks[type(owner).__name__] = owner.state()
+        state.save_to_json(str(directory / TRAINER_STATE_NAME))
         if self.use_adaptive_entropy:
-            entropy_control = {"entropy_coef": self.entropy_coef, "last_world_entropy": self._last_world_entropy}
-        save_trainer_state(directory, self.state, exported, entropy_control)
+            control = {"entropy_coef": self.entropy_coef, "last_world_entropy": self._last_world_entropy}
+            (directory / ENTROPY_CONTROL_FILE).write_text(json.dumps(control), encoding="utf-8")
 
     def create_model_card(self, model_name: str | None = None, *_: Any, **__: Any) -> None:
         """Write M-GRPO's model card where TRL would write GRPO's."""

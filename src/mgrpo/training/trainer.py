@@ -52,13 +52,12 @@ from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.labelling import METHOD_FIELDS, FixedLabels, flip_weights, label, mask
 from mgrpo.training.number_callback import NumberWatch
 from mgrpo.training.patches import fitted_fused_head, own_random_state, replaced
-from mgrpo.training.probe import LogProbs, Probe, load_rows, sample_probe, save_rows
+from mgrpo.training.probe import Probe, load_rows, mean_log_probs, sample_probe, save_rows
 from mgrpo.training.resumable_trainer import ResumableTrainer
 from mgrpo.training.sampling.entropy import EntropyRecorder
 from mgrpo.training.sampling.momentum_model import MomentumModel
-from mgrpo.training.sampling.sampler import PromptRows, Rollouts, Sampler, decoded
+from mgrpo.training.sampling.sampler import PromptRows, Rollouts, Sampler, TransformersSampler, decoded
 from mgrpo.training.sampling.shared_prompts import check_prompts_can_be_shared, score_with_shared_prompts
-from mgrpo.training.sampling.transformers_sampler import TransformersSampler
 from mgrpo.training.sampling.two_adapters import TwoAdapterSampler, paired_layers
 from mgrpo.training.sampling.vllm import VLLMSampler, engines_for
 from mgrpo.training.sampling.vllm_server import clear_server_errors
@@ -374,7 +373,7 @@ class MGRPOTrainer(ResumableTrainer):
         if not config.probe_prompts or not isinstance(self.train_dataset, Sized):
             return
         score = partial(self._get_per_token_logps_and_entropies, batch_size=config.per_device_train_batch_size)
-        log_probs_of = LogProbs(self.model, score, self.processing_class.pad_token_id)
+        log_probs_of = partial(mean_log_probs, self.model, score, self.processing_class.pad_token_id)
         directories = [] if self._checkpoint is None else [Path(config.output_dir), Path(self._checkpoint).parent]
         rows = next((rows for directory in directories if (rows := load_rows(directory)) is not None), None)
         if rows is None:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate.utils import gather_object
@@ -30,19 +29,6 @@ class NotSavedError(Exception):
     """Something could not be written, on some process; the message says what, and why."""
 
 
-@dataclass(frozen=True)
-class SaveResult:
-    """What became of a checkpoint.
-
-    Attributes:
-        checkpoint: its path in the run's directory, or None: it could not be saved there.
-        stop_reason: why the run has to stop, where `on_save_error` says so.
-    """
-
-    checkpoint: Path | None
-    stop_reason: str | None = None
-
-
 def save_checkpoint(
     run_directory: Path,
     step: int,
@@ -51,7 +37,7 @@ def save_checkpoint(
     *,
     tell: Callable[[str], None],
     best: Callable[[], str | None] = lambda: None,
-) -> SaveResult:
+) -> tuple[Path | None, str | None]:
     """Save a checkpoint and delete those beyond the limit; what fails is reported and handled as the recipe says.
 
     Args:
@@ -61,22 +47,25 @@ def save_checkpoint(
         config: its `on_save_error`, `rescue_dir` and `save_total_limit` are followed.
         tell: takes a sentence for the user.
         best: gives, after saving, the path of a checkpoint that the limit does not delete.
+
+    Returns:
+        The checkpoint's path, or None: it could not be saved there; and why the run has to stop, where
+        `on_save_error` says so.
     """
-    processes = {"is_main": config.should_save, "num_processes": config.world_size}
     try:
-        checkpoint = save(run_directory, step, parts, **processes)
+        checkpoint = save(run_directory, step, parts, config)
     except NotSavedError as error:
         message = f"step {step}: the checkpoint could not be saved in {run_directory} ({error})"
         if config.on_save_error == "stop":
-            return SaveResult(None, f"{message}; {_rescue(run_directory, step, parts, config)}")
+            return None, f"{message}; {_rescue(run_directory, step, parts, config)}"
         tell(f"{message}; {_last_saved(run_directory)}, and it is tried again at the next interval.")
-        return SaveResult(None)
+        return None, None
     if config.should_save:
         try:
             checkpoints.rotate(run_directory, config.save_total_limit, kept=[best()])
         except OSError as error:
             tell(f"an old checkpoint in {run_directory} could not be deleted ({reason_of(error)}).")
-    return SaveResult(checkpoint)
+    return checkpoint, None
 
 
 def _last_saved(run_directory: Path) -> str:
@@ -89,28 +78,27 @@ def _rescue(run_directory: Path, step: int, parts: Sequence[Part], config: MGRPO
     last_saved = _last_saved(run_directory)
     if config.rescue_dir is None:
         return f"{last_saved}; free some space there and run the same command to resume from it"
-    processes = {"is_main": config.should_save, "num_processes": config.world_size}
     try:
-        rescued = save(Path(config.rescue_dir), step, parts, **processes)
+        rescued = save(Path(config.rescue_dir), step, parts, config)
     except NotSavedError as error:
         return f"nor in rescue_dir {config.rescue_dir} ({error}); {last_saved}"
     return f"it is {rescued}; free some space and resume from it with --resume {rescued}"
 
 
-def save(run_directory: Path, step: int, parts: Sequence[Part], *, is_main: bool, num_processes: int) -> Path:
+def save(run_directory: Path, step: int, parts: Sequence[Part], config: MGRPOConfig) -> Path:
     """Save a checkpoint, to be called on all processes; returns its path.
 
     Args:
         run_directory: where it belongs.
         step: the optimizer step.
         parts: what each process calls to write its share, in order.
-        is_main: whether this is the main process.
-        num_processes: how many there are.
+        config: says which process this is, and of how many.
 
     Raises:
         NotSavedError: if it could not be written; what was there before still is. On all processes, or on none.
     """
     unfinished = run_directory / checkpoints.UNFINISHED_DIRECTORY
+    is_main, num_processes = config.should_save, config.world_size
     written: set[str] = set()
 
     def begin() -> None:

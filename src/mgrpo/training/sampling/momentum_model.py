@@ -183,7 +183,11 @@ class MomentumModel:
         return [shards.local(shards.held(self._parameters[name])) for name in names]
 
     def _exchange(self, parts: list[Tensor], others: list[Tensor]) -> None:
-        _exchange_(parts, others)
+        with torch.no_grad():
+            for one, other in zip(parts, others, strict=True):
+                kept = one.clone()
+                one.copy_(other)
+                other.copy_(kept)
         # else the next forward pass may read what was gathered before
         self._reshard()
         shards.gather_again(self._parameters.values())
@@ -202,11 +206,3 @@ def _on_cpu(weight: Tensor) -> Tensor:
     # pinned memory is copied to and from a GPU at the full speed of the bus
     kept = torch.empty(weight.shape, dtype=torch.float32, device="cpu", pin_memory=torch.cuda.is_available())
     return kept.copy_(weight)
-
-
-@torch.no_grad()
-def _exchange_(tensors: list[Tensor], others: list[Tensor]) -> None:
-    for one, other in zip(tensors, others, strict=True):
-        kept = one.clone()
-        one.copy_(other)
-        other.copy_(kept)

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from mgrpo.training.patches import replaced, watched
 from mgrpo.training.sampling.momentum_model import MomentumModel
-from mgrpo.training.sampling.sampler import PromptRows, Rollouts
-from mgrpo.training.sampling.transformers_sampler import TransformersSampler
+from mgrpo.training.sampling.sampler import PromptRows, Rollouts, TransformersSampler
 
 
 @dataclass
