@@ -5,16 +5,15 @@ The main process decides for all, before a model is loaded; what a killed proces
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from accelerate.utils import broadcast_object_list
 
 from mgrpo.errors import UserError
+from mgrpo.guard.across_processes import decided_by_main
 from mgrpo.recipes.recipe import Recipe, load_fields
 from mgrpo.report.read import SECRET, SECRET_NAMES
 from mgrpo.runs import checkpoints
@@ -25,8 +24,6 @@ OUTCOME_FILE = "outcome.json"
 """In `final/`: how the run ended."""
 SUPERSEDED = ".superseded"
 """Ends the name of a checkpoint that is later than the one that a run was taken back to."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,24 +70,7 @@ def find_start(recipe: Recipe) -> StartPoint:
     Raises:
         UserError: if the directory holds another run, or a checkpoint that was named is not there or broken.
     """
-    return decided_by_main(recipe, lambda: _find_start(recipe))
-
-
-def decided_by_main(recipe: Recipe, decide: Callable[[], T]) -> T:
-    """What the main process decides, on all of them; what it refuses is refused on all."""
-    config = recipe.config
-    if config.world_size == 1:
-        return decide()
-    decision: list[Any] = [None, None]
-    if config.process_index == 0:
-        try:
-            decision[0] = decide()
-        except UserError as error:
-            decision[1] = str(error)
-    decided, refusal = broadcast_object_list(decision)
-    if refusal is not None:
-        raise UserError(refusal)
-    return decided
+    return decided_by_main(recipe.config, lambda: _find_start(recipe))
 
 
 def _find_start(recipe: Recipe) -> StartPoint:

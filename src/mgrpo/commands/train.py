@@ -28,8 +28,8 @@ from mgrpo.commands.build_trainer import build_trainer, load_training_data
 from mgrpo.commands.progress_callback import TrainingProgress
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
 from mgrpo.evaluation.benchmark import installed_version
+from mgrpo.guard.across_processes import check_processes_agree, decided_by_main
 from mgrpo.guard.guard import RunGuard
-from mgrpo.guard.same_recipe import check_processes_agree
 from mgrpo.guard.signals import StopSignals
 from mgrpo.monitoring.alarms import roll_back, rollbacks
 from mgrpo.recipes.recipe import Recipe, write_config
@@ -160,7 +160,7 @@ def _roll_back(recipe: Recipe, trainer: MGRPOTrainer, guard: RunGuard, progress:
         if config.process_index == 0:
             assert trainer.collapse_watch.stop_event is not None
             roll_back(run_directory, trainer.collapse_watch.stop_event, settings)
-    checkpoint, notes = resume.decided_by_main(recipe, lambda: resume.last_complete(run_directory))
+    checkpoint, notes = decided_by_main(config, lambda: resume.last_complete(run_directory))
     for note in (*notes, rollbacks(run_directory)[-1]["message"]):
         progress.show_event(note)
     trainer.accelerator.free_memory()

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather, gather_object
+from accelerate.utils import gather
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mgrpo.errors import EXIT_OUT_OF_MEMORY, UserError
+from mgrpo.errors import EXIT_OUT_OF_MEMORY
+from mgrpo.guard.across_processes import decided_by_main
 from mgrpo.guard.lock import run_lock
 from mgrpo.guard.out_of_memory import out_of_memory
 from mgrpo.guard.signals import EXIT_CODES, StopSignals
@@ -93,16 +94,7 @@ class RunGuard(ExitStack):
     def __enter__(self) -> "RunGuard":
         """Take the lock; the main process holds it for all."""
         self.starting()
-        refusal: str | None = None
-        if self._config.process_index == 0:
-            try:
-                self.enter_context(run_lock(self._directory))
-            except UserError as error:
-                refusal = str(error)
-        if self._config.world_size > 1:
-            refusal = next(filter(None, gather_object([refusal])), None)
-        if refusal is not None:
-            raise UserError(refusal)
+        decided_by_main(self._config, lambda: self.enter_context(run_lock(self._directory)))
         if self._watchdog is not None:
             self.callback(faulthandler.cancel_dump_traceback_later)
         return self

@@ -36,7 +36,9 @@ def run_lock(directory: Path) -> Iterator[None]:
             directory.mkdir(parents=True, exist_ok=True)
             lock.acquire()
             if not isinstance(lock, SoftFileLock):  # without flock, which has a record of its own
-                _write_owner(directory / LOCK_FILE)
+                since = time.strftime("%Y-%m-%d %H:%M:%S %z")
+                owner = f"process {os.getpid()} on {socket.gethostname()}, since {since}\n"
+                (directory / LOCK_FILE).write_text(owner, encoding="utf-8")
         except Timeout:
             raise UserError(
                 f"output_dir {directory} is in use by another run ({_owner(directory / LOCK_FILE)}); wait for it, "
@@ -50,11 +52,6 @@ def run_lock(directory: Path) -> Iterator[None]:
                 "--output_dir."
             ) from None
         yield
-
-
-def _write_owner(path: Path) -> None:
-    since = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    path.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}\n", encoding="utf-8")
 
 
 def _owner(path: Path) -> str:

@@ -72,7 +72,7 @@ class FiniteGradients(TrainerCallback):
         return {"num_skipped": self.num_skipped, "in_a_row": self._in_a_row, "stop_reason": self.stop_reason}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Continue from what `state_dict` gave."""
         self.num_skipped, self._in_a_row = state["num_skipped"], state["in_a_row"]
         self.stop_reason = state["stop_reason"]
 

@@ -16,6 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import gather, gather_object
 from datasets import Dataset
 from torch import Tensor, nn
+from trl.trainer.utils import pad
 
 from mgrpo.algorithm import trajectory_mean
 from mgrpo.answers.extract import Extractor
@@ -138,15 +139,12 @@ def padded(rows: list[ProbeRow], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
 
     Prompts are padded on the left and completions on the right, as TRL does it.
     """
-    longest_prompt = max(len(row.prompt_ids) for row in rows)
-    longest = max(len(row.completion_ids) for row in rows)
-    ids, mask = [], []
-    for row in rows:
-        left, right = longest_prompt - len(row.prompt_ids), longest - len(row.completion_ids)
-        ids.append([pad_id] * left + row.prompt_ids + row.completion_ids + [pad_id] * right)
-        mask.append([0] * left + [1] * (len(row.prompt_ids) + len(row.completion_ids)) + [0] * right)
-    attention_mask = torch.tensor(mask)
-    return torch.tensor(ids), attention_mask, attention_mask[:, longest_prompt:]
+    prompts = [torch.tensor(row.prompt_ids) for row in rows]
+    completions = [torch.tensor(row.completion_ids) for row in rows]
+    prompt_mask = pad([torch.ones_like(ids) for ids in prompts], 0, "left")
+    completion_mask = pad([torch.ones_like(ids) for ids in completions], 0, "right")
+    input_ids = torch.cat([pad(prompts, pad_id, "left"), pad(completions, pad_id, "right")], dim=1)
+    return input_ids, torch.cat([prompt_mask, completion_mask], dim=1), completion_mask
 
 
 def save_rows(rows: list[ProbeRow], run_directory: Path) -> None:

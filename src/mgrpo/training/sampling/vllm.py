@@ -224,7 +224,7 @@ class AdapterGeneration(EntropyGeneration):
             self.llm.llm_engine.remove_lora(before.lora_int_id)
         number = next(self._numbers)
         weights = get_peft_model_state_dict(self.model)
-        with tempfile.TemporaryDirectory(prefix="mgrpo-adapter-", dir=_room_for(weights)) as directory:
+        with tempfile.TemporaryDirectory(prefix="mgrpo-adapter-", dir=_memory_directory_for(weights)) as directory:
             self._adapter.save_pretrained(directory)
             save_file(weights, Path(directory, "adapter_model.safetensors"))
             # the prefix cache tells adapters apart by their names
@@ -239,7 +239,7 @@ class AdapterGeneration(EntropyGeneration):
         return request
 
 
-def _room_for(weights: dict) -> Path | None:
-    """A directory in memory if there is one with room, else None, for the usual one."""
+def _memory_directory_for(weights: dict) -> Path | None:
+    """A directory in memory if there is one with enough space, else None: the usual one."""
     num_bytes = sum(weight.numel() * weight.element_size() for weight in weights.values())
     return RAM if RAM.is_dir() and shutil.disk_usage(RAM).free > 2 * num_bytes else None
