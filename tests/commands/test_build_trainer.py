@@ -3,9 +3,11 @@ from types import SimpleNamespace
 import pytest
 
 from mgrpo.cli import main
-from mgrpo.commands.build_trainer import check_launch
+from mgrpo.commands.build_trainer import check_launch, load_training_data
 from mgrpo.errors import UserError
 from mgrpo.models.source import ModelSource
+from mgrpo.recipes.files import read_recipe_file
+from mgrpo.recipes.recipe import load_recipe
 
 PLAIN, GGUF = ModelSource("directory", "/models/a"), ModelSource("gguf", "/models/a.gguf")
 
@@ -51,3 +53,32 @@ def test_zero_3_is_refused_where_it_could_not_save_or_load(make_config, stage, s
     else:
         with pytest.raises(UserError, match=message):
             check_launch(config, source)
+
+
+@pytest.fixture
+def said_of_data(tmp_path, capsys):
+    """Loads the data of a recipe whose training questions are 0+1= to 59+1=; returns what is said of them."""
+    (tmp_path / "train.jsonl").write_text("".join(f'{{"prompt": "{i}+1="}}\n' for i in range(60)))
+
+    def said(held_out, **fields):
+        (tmp_path / "test.jsonl").write_text(held_out)
+        names = {"task": f"file:{tmp_path}/train.jsonl", "eval_task": f"file:{tmp_path}/test.jsonl"}
+        given = read_recipe_file("embedded") | names | {"output_dir": str(tmp_path / "run")} | fields
+        load_training_data(load_recipe(given, "mine.yaml"))
+        return capsys.readouterr().err
+
+    return said
+
+
+def test_held_out_prompts_without_answers_are_reported(said_of_data):
+    assert "no right answers" in (said := said_of_data('{"prompt": "1+1+1="}\n')) and "eval_answer_column" in said
+    assert "no right answers" in said_of_data('{"prompt": "1+1+1=", "answer": null}\n', eval_answer_column="answer")
+    assert said_of_data('{"prompt": "1+1+1=", "answer": "3"}\n', eval_answer_column="answer") == ""
+
+
+def test_held_out_prompts_that_are_trained_on_are_reported(said_of_data):
+    rows = '{"prompt": "2+1=", "answer": "3"}\n{"prompt": "2+1+1=", "answer": "4"}\n'
+    said = said_of_data(rows, answer_column="answer")
+    assert "1 of the 2 held-out prompts" in said and "eval_task" in said
+    assert "8 of the 8" in said_of_data("", eval_task="embedded:chains", task="embedded:chains", eval_dataset_size=8,
+                                        eval_dataset_split="train")  # fmt: skip

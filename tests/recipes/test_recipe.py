@@ -166,3 +166,55 @@ def test_mistakes_are_found_before_anything_is_loaded(monkeypatch, field):
     monkeypatch.setattr(recipe_module, "load_prompts", None)
     with pytest.raises(UserError, match=f"{field} is 'boxd'"):
         load_data(DataArguments(**{field: "boxd"}), "embedded:chains", "train", 4)
+
+
+# Columns of the training data and of the held-out data.
+
+
+@pytest.fixture
+def columns(tmp_path, monkeypatch):
+    """A working directory with train.jsonl (`question` alone) and test.jsonl (`problem`, `answer`)."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.jsonl").write_text('{"question": "1 + 1?"}\n')
+    row = '{"question": "2 + 2?", "problem": "3 + 3?", "answer": "4", "solution": "6"}\n'
+    (tmp_path / "test.jsonl").write_text(row)
+
+
+def load_both(**fields):
+    data = DataArguments(task="file:train.jsonl", eval_task="file:test.jsonl", **fields)
+    _, train = load_data(data, data.task, "train", None)
+    _, held_out = load_data(data, data.eval_task, "test", None, is_held_out=True)
+    return train.to_list(), held_out.to_list()
+
+
+@pytest.mark.parametrize(
+    ("fields", "held_out"),
+    [
+        ({"answer_column": "answer"}, {"prompt": "2 + 2?", "answer": "4"}),
+        ({"eval_answer_column": "answer"}, {"prompt": "2 + 2?", "answer": "4"}),
+        (
+            {"eval_prompt_column": "problem", "eval_answer_column": "solution"},
+            {"prompt": "3 + 3?", "answer": "6"},
+        ),
+        ({}, {"prompt": "2 + 2?"}),
+        ({"eval_answer_column": ""}, {"prompt": "2 + 2?"}),
+    ],
+)
+def test_training_prompts_without_answers_and_held_out_ones_with_answers(columns, fields, held_out):
+    assert load_both(prompt_column="question", **fields) == ([{"prompt": "1 + 1?"}], [held_out])
+
+
+def test_a_missing_column_of_the_held_out_data_names_the_held_out_field(columns):
+    with pytest.raises(UserError, match=r"test.jsonl has no column 'answers'; set eval_answer_column to .*'answer'"):
+        load_both(prompt_column="question", answer_column="answers")
+    with pytest.raises(UserError, match="test.jsonl has no column 'text'; set eval_prompt_column to one of question"):
+        load_both(prompt_column="question", eval_prompt_column="text")
+
+
+def test_a_training_column_that_only_the_training_data_could_have_is_refused(columns):
+    with pytest.raises(UserError, match="train.jsonl has no column 'gold'"):
+        load_both(prompt_column="question", answer_column="gold", eval_answer_column="answer")
+    data = DataArguments(prompt_column="question", answer_column="answer")  # and no held-out data
+    with pytest.raises(UserError, match="no column 'answer'.*leave answer_column out") as caught:
+        load_data(data, "file:train.jsonl", "train", None)
+    assert "one of question" not in str(caught.value)  # the questions are not the answers

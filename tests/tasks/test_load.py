@@ -314,8 +314,22 @@ def test_missing_columns(tmp_path):
     name = write(tmp_path / "data.csv", [{"problem": "a", "answers": "1"}])
     with pytest.raises(UserError, match="no column 'prompt'; set prompt_column to one of problem, answers"):
         load(name)
-    with pytest.raises(UserError, match=r"set answer_column to one of problem, answers \(did you mean 'answers'\?\)"):
+    with pytest.raises(UserError, match=r"set answer_column to one of answers \(did you mean 'answers'\?\)"):
         load(name, prompt_column="problem", answer_column="answer")
+
+
+def test_columns_in_dictionaries(tmp_path):
+    rows = [
+        {"data": {"q": {"text": "a"}}, "reward_model": {"ground_truth": "1", "style": "rule"}, "x.y": "z"},
+        {"data": None, "reward_model": {"style": "rule"}, "x.y": "z"},
+    ]
+    for suffix in (".jsonl", ".parquet"):  # a Parquet file has every key in every row
+        name = write(tmp_path / f"data{suffix}", rows)
+        dataset = load(name, prompt_column="data.q.text", answer_column="reward_model.ground_truth")
+        assert dataset.to_list() == [{"prompt": "a", "answer": "1"}, {"prompt": "", "answer": ""}]
+    assert load(name, prompt_column="x.y")["prompt"][:] == ["z", "z"]  # a column of this name
+    with pytest.raises(UserError, match=r"one of reward_model\.ground_truth, .*mean 'reward_model\.ground_truth'"):
+        load(name, prompt_column="data.q.text", answer_column="reward_model.ground_thruth")
 
 
 def test_answer_that_is_none(tmp_path):

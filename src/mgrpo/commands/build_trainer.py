@@ -62,7 +62,7 @@ def load_training_data(recipe: Recipe) -> TrainingData:
     task, train = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
     check_enough_prompts(len(train), config)
     if config.label_source == "gold":
-        if not any(map(is_known, train["answer"] if "answer" in train.column_names else [])):
+        if not _has_answers(train):
             raise UserError(
                 f"label_source is gold, but task {data.task} has no right answers; set answer_column to a column that "
                 "has, or choose another label_source."
@@ -72,8 +72,33 @@ def load_training_data(recipe: Recipe) -> TrainingData:
     eval_task, eval_prompts = task, None
     if config.eval_strategy != "no":
         assert data.eval_task is not None
-        eval_task, eval_prompts = load_data(data, data.eval_task, data.eval_dataset_split, data.eval_dataset_size)
+        split, size = data.eval_dataset_split, data.eval_dataset_size
+        eval_task, eval_prompts = load_data(data, data.eval_task, split, size, is_held_out=True)
+        if config.process_index == 0:
+            _warn_of_held_out(train, eval_prompts, data.eval_task)
     return TrainingData(task, train, eval_task, eval_prompts, reward_funcs, plan_benchmarks(data, config))
+
+
+def _warn_of_held_out(train: Dataset, held_out: Dataset, name: str) -> None:
+    """Report what makes held-out prompts a poor measure: no right answers, or prompts that are trained on."""
+    if not _has_answers(held_out):
+        print(
+            f"the held-out prompts of {name} have no right answers, so that their accuracy is not measured; where the "
+            "data hold them, set eval_answer_column to their column.",
+            file=sys.stderr,
+        )
+    trained = {repr(prompt) for prompt in train["prompt"] if prompt}
+    num_shared = sum(repr(prompt) in trained for prompt in held_out["prompt"])
+    if num_shared:
+        print(
+            f"{num_shared} of the {len(held_out)} held-out prompts of {name} are training prompts too, so that they "
+            "do not show what was learned beyond these; set eval_task or eval_dataset_split to other prompts.",
+            file=sys.stderr,
+        )
+
+
+def _has_answers(dataset: Dataset) -> bool:
+    return any(map(is_known, dataset["answer"] if "answer" in dataset.column_names else []))
 
 
 def check_launch(config: MGRPOConfig, source: ModelSource) -> None:

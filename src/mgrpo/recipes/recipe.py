@@ -6,6 +6,7 @@ adapter). TRL's and transformers' fields keep their names.
 
 from copy import copy
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,6 +20,7 @@ from mgrpo.errors import UserError
 from mgrpo.options import COMMAND_LINE, Range, check_choices, option, options_of, plain, read_value
 from mgrpo.runs.files import CONFIG_FILE, DEFAULTS_HEADING, write_whole
 from mgrpo.tasks.load import load_prompts
+from mgrpo.tasks.read import NoColumnError
 from mgrpo.tasks.task import Task
 from mgrpo.training.checks import check_sharding, check_vllm
 from mgrpo.training.config import MGRPOConfig
@@ -61,6 +63,10 @@ class DataArguments:
     prompt_column: str | None = option(None, "Column with the question; null: the task's own.")
     answer_column: str | None = option(
         None, "Column with the right answer, for measurement only; no reward sees it. null: the task's own."
+    )
+    eval_prompt_column: str | None = option(None, "Column with the held-out question; null: prompt_column's.")
+    eval_answer_column: str | None = option(
+        None, "Column with the held-out question's right answer; null: answer_column's, '': the task's own."
     )
     prompt_template: str | None = option(
         None, "Text in which {prompt} is replaced by the question; null: the task's own, '': no text."
@@ -215,10 +221,13 @@ def write_config(recipe: Recipe, run_directory: Path) -> None:
     write_whole(run_directory / CONFIG_FILE, yaml.safe_dump(given, sort_keys=False) + defaults)
 
 
-def load_data(data: DataArguments, name: str, split: str, size: int | None) -> tuple[Task, Dataset]:
+def load_data(
+    data: DataArguments, name: str, split: str, size: int | None, *, is_held_out: bool = False
+) -> tuple[Task, Dataset]:
     """Load a recipe's training task or its held-out one, and so many of its prompts (None: all).
 
-    Fields of the recipe that are None leave the task unchanged.
+    Fields of the recipe that are None leave the task unchanged. Where there is a held-out task, `answer_column` may be
+    a column of that alone: the training prompts then have no answers.
 
     Raises:
         UserError: if the task, an extractor or an equivalence does not exist or does not fit the rest.
@@ -228,21 +237,33 @@ def load_data(data: DataArguments, name: str, split: str, size: int | None) -> t
         get_extractor(data.answer_extractor)
     if data.answer_equivalence is not None:
         get_equivalence(data.answer_equivalence)
-    task, dataset = load_prompts(
+    prompt_column, answer_column = data.prompt_column, data.answer_column
+    if is_held_out:
+        prompt_column = data.eval_prompt_column or prompt_column
+        answer_column = answer_column if data.eval_answer_column is None else data.eval_answer_column or None
+    load = partial(
+        load_prompts,
         name,
         split=split,
         size=size,
         seed=data.dataset_seed,
         options=data.task_options if name == data.task else None,
         dataset_config=data.dataset_config,
-        prompt_column=data.prompt_column,
-        answer_column=data.answer_column,
+        prompt_column=prompt_column,
         prompt_template=data.prompt_template,
         system_prompt=data.system_prompt,
         conversational=data.conversational,
         extractor=data.answer_extractor,
         equivalence=data.answer_equivalence,
     )
+    try:
+        task, dataset = load(answer_column=answer_column)
+    except NoColumnError as error:
+        if is_held_out:  # the field of the training data keeps its value
+            raise UserError(str(error).replace(error.field, f"eval_{error.field}")) from error
+        if error.field != "answer_column" or not data.eval_task or data.eval_answer_column is not None:
+            raise
+        task, dataset = load(answer_column=None)
     get_extractor(task.extractor)
     get_equivalence(task.equivalence)
     return task, dataset

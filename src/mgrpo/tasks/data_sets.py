@@ -113,9 +113,10 @@ def _columns(
     answers: str | None = None,
 ) -> dict[str, Sequence[Any]]:
     """The columns `prompt` and, where there are gold answers, `answer`: the recipe's, else those with usual names."""
-    wanted = {"prompt": columns[find_column(columns, prompt_column, questions, "prompt_column", place)]}
+    wanted = {"prompt": find_column(columns, prompt_column, questions, "prompt_column", place, taken=answer_column)}
     if answer_column is not None:
-        wanted["answer"] = columns[find_column(columns, answer_column, (), "answer_column", place)]
+        question = prompt_column or next(name for name in questions if name in columns)
+        wanted["answer"] = find_column(columns, answer_column, (), "answer_column", place, taken=question)
     elif answers is not None and answers in columns:
         wanted["answer"] = columns[answers]
     return wanted

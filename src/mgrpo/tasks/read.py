@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,64 @@ def read_columns(source: str, *, split: str, dataset_config: str | None) -> Colu
     return read_file(source) if is_local(source) else read_hub(source, dataset_config, split)
 
 
-def find_column(columns: Columns, asked: str | None, usual: Sequence[str], option: str, place: str) -> str:
-    """Name the column that a recipe asks for or, where it asks for none, the first usual one that is there.
+class NoColumnError(UserError):
+    """Data do not have the column that a field of the recipe names.
+
+    Attributes:
+        field: the field.
+    """
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def find_column(
+    columns: Columns, asked: str | None, usual: Sequence[str], field: str, place: str, taken: str | None = None
+) -> Sequence[Any]:
+    """The column that a recipe asks for or, where it asks for none, the first usual one that is there.
+
+    Args:
+        columns: the rows by column.
+        asked: its name; `a.b` is the key `b` of the dictionaries in the column `a`.
+        usual: its usual names.
+        field: the recipe's field that names it.
+        place: what messages call the data.
+        taken: a column with another use, which is not suggested.
 
     Raises:
-        UserError: If there is no such column, but some rows to take it from.
+        NoColumnError: If there is no such column.
+        UserError: If there are no rows.
     """
+    if not columns:
+        raise UserError(f"{place} holds no rows; give a data set with at least one prompt")
     wanted = usual if asked is None else (asked,)
     for name in wanted:
         if name in columns:
-            return name
-    if not columns:
-        raise UserError(f"{place} holds no rows; give a data set with at least one prompt")
-    raise UserError(
-        f"{place} has no column {' or '.join(map(repr, wanted))}; "
-        f"set {option} to one of {', '.join(columns)}{did_you_mean(wanted[0], columns)}"
-    )
+            return columns[name]
+        outer = next((column for column in columns if name.startswith(f"{column}.")), None)
+        if outer is not None:
+            keys = name.removeprefix(f"{outer}.").split(".")
+            inner = [reduce(_value, keys, value) for value in columns[outer]]
+            if any(value is not None for value in inner):
+                return inner
+    others = [path for name, values in columns.items() for path in _paths(name, values) if path != taken]
+    advice = f"set {field} to one of {', '.join(others)}{did_you_mean(wanted[0], others)}" if others else "add it"
+    if asked is not None and field == "answer_column":
+        advice += f", or leave {field} out where no answers are known"
+    raise NoColumnError(f"{place} has no column {' or '.join(map(repr, wanted))}; {advice}", field)
+
+
+def _paths(name: str, values: Iterable[Any]) -> list[str]:
+    """A column's name or, where it holds dictionaries, those of its keys: `a.b`."""
+    first = next((value for value in values if value is not None), None)
+    if not isinstance(first, Mapping):
+        return [name]
+    return [path for key, value in first.items() for path in _paths(f"{name}.{key}", [value])]
+
+
+def _value(outer: Any, key: str) -> Any:
+    return outer.get(key) if isinstance(outer, Mapping) else None
 
 
 def required(argument: str | None, form: str) -> str:

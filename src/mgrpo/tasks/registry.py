@@ -98,7 +98,8 @@ def load_task(
     for column, field in (("prompt", "prompt_column"), ("answer", "answer_column")):
         asked = None if field in taken else fields[field]
         if asked is not None or column == "prompt" or column in columns:
-            chosen[column] = columns[find_column(columns, asked, (column,), field, name)]
+            other = prompt_column or "prompt" if column == "answer" else answer_column
+            chosen[column] = find_column(columns, asked, (column,), field, name, taken=other)
     return replace(task, columns=chosen)
 
 
