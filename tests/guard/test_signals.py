@@ -118,6 +118,7 @@ def test_a_terminal_that_hangs_up(tmp_path, in_child, sent_within):
     """Closing it makes the kernel send SIGHUP, and the shell a second one; from then on it cannot be written to."""
 
     def train_on_a_terminal():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
         terminal, slave = pty.openpty()
         for stream in (1, 2):
             os.dup2(slave, stream)

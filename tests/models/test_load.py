@@ -53,8 +53,8 @@ def test_embedded_on_demand(tmp_path, monkeypatch):
     monkeypatch.setitem(STARTS, "swaps", replace(STARTS["swaps"], num_steps=2))
     source = find_model("embedded:swaps")
     assert source.is_plain and not any(tmp_path.iterdir())  # found, not built
-    with pytest.raises(UserError, match="revision='main' is set"):
-        load_model("embedded:swaps", revision="main")
+    with pytest.raises(UserError, match="revision='v2' is set"):
+        load_model("embedded:swaps", revision="v2")
     assert not any(tmp_path.iterdir())
 
     tokenizer = load_tokenizer("embedded:swaps")
@@ -187,8 +187,8 @@ def test_hub_out_of_reach(monkeypatch):
 def test_options_without_sense(directory):
     with pytest.raises(UserError, match="dtype='int8'"):
         load_model("embedded", dtype="int8")
-    with pytest.raises(UserError, match="revision='main' is set"):
-        load_model(directory(eos_token="<end>", pad_token="<pad>"), revision="main")
+    with pytest.raises(UserError, match="revision='v2' is set"):
+        load_model(directory(eos_token="<end>", pad_token="<pad>"), revision="v2")
 
 
 # SmolLM2, a real chat model.

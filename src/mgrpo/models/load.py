@@ -134,6 +134,7 @@ def room_for_prompt(config: "PreTrainedConfig", max_completion_length: int | Non
 def _find(name: str, revision: str | None, trust_remote_code: bool) -> tuple[ModelSource, dict[str, Any]]:
     """A model, built now if it is built on demand, and the options of every `from_pretrained`."""
     source = find_model(name)
+    revision = None if revision == "main" else revision  # the default of recipes, and of the Hub
     if revision is not None and source.kind != "hub":
         raise UserError(f"revision={revision!r} is set but the model {name} is not on the Hub; remove it")
     if is_embedded(name):
