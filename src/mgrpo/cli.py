@@ -114,7 +114,7 @@ def _show_task(arguments: argparse.Namespace, rest: list[str]) -> None:
 
     from mgrpo.commands.show_task import show_task
 
-    print(show_task(fields, source, overrides))
+    show_task(fields, source, overrides)
 
 
 def _add_plan(commands: Any) -> None:

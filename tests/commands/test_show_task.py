@@ -107,9 +107,15 @@ def test_a_recipe_that_need_not_be_whole(show):
     )
 
 
-def test_prompts_that_are_all_too_long_are_shown_all_the_same(show):
-    output = show("file:data.jsonl", "--model_name_or_path", "embedded", "--max_prompt_length", "2")
-    assert "1 empty, 3 longer than" in output and "--- row 2: 10 tokens\n1+1+1+1+1=" in output
+def test_where_no_prompt_is_left_they_are_shown_and_the_command_fails(workplace, capsys):
+    limit = ["--model_name_or_path", "embedded", "--max_prompt_length", "2"]
+    assert main(["tasks", "show", "file:data.jsonl", *limit]) == 2
+    output = capsys.readouterr()
+    assert "1 empty, 3 longer than" in output.out and "--- row 2: 10 tokens\n1+1+1+1+1=" in output.out
+    assert "no prompt of 4 is left" in output.err and "3 longer than max_prompt_length: 2" in output.err
+    (workplace / "blank.jsonl").write_text('{"prompt": ""}\n{"prompt": 7}\n')
+    assert main(["tasks", "show", "file:blank.jsonl"]) == 2
+    assert "no prompt of 2 is left" in capsys.readouterr().err
 
 
 def test_the_command_line_wins(show):

@@ -1,6 +1,7 @@
 """MATH, GSM8K and multiple choice: their columns, gold answers and ways of asking."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -184,8 +185,10 @@ def test_a_row_keeps_its_order_whatever_the_size(file):
 
 
 def test_answers_that_are_kept_back(file):
-    rows = [{"question": "q", "choices": ["1", "2"], "answer": answer} for answer in (-1, None, "", "0", " a ")]
-    assert load_task(f"choice:{file(*rows)}").columns["answer"] == [None, None, None, "A", "A"]
+    rows = [
+        {"question": "q", "choices": ["1", "2"], "answer": answer} for answer in (-1, None, "", math.nan, "0", " a ")
+    ]
+    assert load_task(f"choice:{file(*rows)}").columns["answer"] == [None, None, None, None, "A", "A"]
     assert list(load_task(f"choice:{file({'question': 'q', 'choices': ['1', '2']})}").columns) == ["prompt"]
 
 

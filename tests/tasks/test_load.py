@@ -12,6 +12,7 @@ from mgrpo.tasks import Task
 from mgrpo.tasks.check import check_prompts
 from mgrpo.tasks.load import load_prompts, make_prompts
 from mgrpo.tasks.registry import TASKS
+from mgrpo.tasks.task import is_known
 
 ROWS = [
     {"prompt": "What is 1 + 1?", "answer": "2", "solution": "a label"},
@@ -86,6 +87,14 @@ def test_numbers_become_text_and_null_becomes_blank(tmp_path):
     rows = [{"prompt": "a", "answer": 12}, {"prompt": "b", "answer": 1.5}, {"prompt": "c", "answer": None}]
     dataset = load(write(tmp_path / "data.jsonl", rows), answer_column="answer")
     assert dataset["answer"][:] == ["12", "1.5", ""]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "null"])
+def test_numbers_that_are_not_finite_are_no_answers(tmp_path, value):
+    path = tmp_path / "data.jsonl"
+    path.write_text(f'{{"prompt": "a", "answer": {value}}}\n{{"prompt": "b", "answer": 0}}\n')
+    assert load(path, answer_column="answer")["answer"][:] == ["", "0"]
+    assert not is_known(json.loads(value)) and is_known(0.0) and is_known(False)
 
 
 def test_byte_order_mark_and_blank_lines(tmp_path):

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 NUM_SHOWN = 5
 
 
-def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> str:
-    """Describe the task of a recipe, which need not be a whole one; arguments as for `load_fields`.
+def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> None:
+    """Print what the task of a recipe is, which need not be a whole one; arguments as for `load_fields`.
 
     Raises:
-        UserError: if the task cannot be loaded, or the model's tokenizer cannot encode a prompt or a conversation.
+        UserError: if the task cannot be loaded, or the model's tokenizer cannot encode a prompt or a conversation, or
+            no prompt is left.
     """
     fields = load_fields(given, source, overrides)
     data = part_of(DataArguments, fields, source)
@@ -61,7 +62,12 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
         lines += ["", f"--- row {row}: {length} {unit}", visible(text, keep="\n\t")]
         if is_known(answers[row]):
             lines.append(f"--- gold answer, never seen by training: {visible(_one_line(answers[row]))}")
-    return "\n".join(lines)
+    print("\n".join(lines))
+    if not kept:
+        raise UserError(
+            f"no prompt of {len(seen)} is left: {len(seen) - len(filled)} are empty or no text, {too_long}; check "
+            "prompt_column or raise the limit"
+        )
 
 
 def _as_seen(

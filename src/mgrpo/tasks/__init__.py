@@ -9,6 +9,7 @@
     reasoning_gym.py  the generators of the package reasoning-gym; with it what is known of their answers
                       and what runs in worker processes (_worker)
     split.py          which split a generated prompt belongs to
+    chat.py           chats in the forms that data sets hold them
     load.py           a task into prompts
     check.py          prompts against a model's tokenizer
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mgrpo.errors import UserError
 from mgrpo.tasks.read import read_columns, required
-from mgrpo.tasks.task import Columns, Task
+from mgrpo.tasks.task import Columns, Task, is_known
 
 TEMPLATE = '{prompt}\n\nPlease reason step by step, and end with "Answer: " and the letter of the right option.'
 RIGHT, WRONG = "Correct Answer", ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
@@ -72,7 +72,7 @@ def _options(value: Any, row: int, place: str) -> list[Any]:
 
 def _letter(value: Any, num_options: int, place: str) -> str | None:
     """The letter of the right option, None where it is not known."""
-    if value is None or value == "" or value == -1:  # MMLU's way to keep an answer back
+    if not is_known(value) or value == -1:  # MMLU's way to keep an answer back
         return None
     letters = ascii_uppercase[:num_options]
     text = str(value).strip()

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mgrpo.errors import UserError, first_line
+from mgrpo.tasks.chat import Message, as_messages
 from mgrpo.tasks.registry import load_task
-from mgrpo.tasks.task import Task
+from mgrpo.tasks.task import Task, is_known
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 PLACEHOLDER = "{prompt}"
 
-Message = dict[str, str]
 Prompt = str | list[Message]
 
 
@@ -52,7 +52,7 @@ def make_prompts(task: Task, name: str, *, size: int | None = None, seed: int = 
 
     At most `size` rows, chosen at random by `seed` and kept in their order; None: all. `name` is for messages.
 
-    A prompt that is null, blank or no text at all comes out blank, without template and system prompt, for
+    A prompt that is null, blank or a number comes out blank, without template and system prompt, for
     `check_prompts` to find. A gold answer that is null comes out as `""`, or as None where the task scores by itself.
 
     Raises:
@@ -69,7 +69,7 @@ def make_prompts(task: Task, name: str, *, size: int | None = None, seed: int = 
         rows = sorted(random.Random(seed).sample(rows, size))
     prompts = list(task.columns["prompt"])
     if task.conversational:
-        shaped: list[Any] = [_shape_conversation(prompts[row], task) for row in rows]
+        shaped: list[Any] = [_shape_conversation(prompts[row], task, f"row {row} of {name}") for row in rows]
         feature: Any = [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
     else:
         shaped = [_shape_text(prompts[row], task, f"row {row} of {name}") for row in rows]
@@ -110,18 +110,22 @@ def _with_answers(dataset: "Dataset", task: Task, rows: Sequence[int], name: str
 
 
 def _shape_text(value: object, task: Task, place: str) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
+    if as_messages(value, place):
         raise UserError(f"{place} holds a list of chat messages, not text; set conversational: true")
     if not isinstance(value, str) or not value.strip():
         return ""
     return task.prompt_template.replace(PLACEHOLDER, value) if task.prompt_template else value
 
 
-def _shape_conversation(value: object, task: Task) -> list[Message]:
-    messages = [{"role": "user", "content": value}] if isinstance(value, str) else value
-    if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
-        return []
-    conversation = [{"role": message["role"], "content": message["content"]} for message in messages]
+def _shape_conversation(value: object, task: Task, place: str) -> list[Message]:
+    conversation = as_messages(value, place)
+    if conversation is None:
+        conversation = [{"role": "user", "content": value if isinstance(value, str) else ""}]
+    if conversation and conversation[-1]["role"] == "assistant":
+        raise UserError(
+            f"the chat in {place} ends with a message of the assistant, so that the answer would be in the prompt; "
+            "end it with the user's message"
+        )
     if not last_text(conversation).strip():
         return []
     of_user = [message for message in conversation if message["role"] == "user"]
@@ -132,12 +136,8 @@ def _shape_conversation(value: object, task: Task) -> list[Message]:
     return conversation
 
 
-def _is_message(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
-
-
 def _answer_text(value: object, place: str) -> str:
-    if value is None:
+    if not is_known(value):
         return ""
     if isinstance(value, str):
         return value

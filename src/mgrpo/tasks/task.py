@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from mgrpo.answers.equivalence import equal_to
@@ -12,8 +13,8 @@ Scorer = Callable[[list[str | None], Any], list[bool]]
 
 
 def is_known(gold: Any) -> bool:
-    """Whether there is a gold answer: any value but None and the empty text."""
-    return gold is not None and gold != ""
+    """Whether there is a gold answer: any value but None, the empty text, NaN and infinity."""
+    return gold is not None and gold != "" and not (isinstance(gold, float) and not isfinite(gold))
 
 
 def equivalent_to_gold(answers: list[str | None], gold: Any, equivalence: str) -> list[bool]:
