@@ -337,7 +337,6 @@ def test_version(capsys):
         (["study"], "required: STUDY.yaml"),
         (["study", "a.yaml", "--momentum", "0.9"], "unrecognized arguments: --momentum"),
         (["compare"], "required: RUN_DIR"),
-        (["plan", "--model", "embedded"], "required: --gpus"),
         (["plan", "--gpus", "two"], "argument --gpus: invalid int value: 'two'"),
         (["plan", "--gpus", "2", "--sharding", "fsdp"], "invalid choice: 'fsdp'"),
     ],

@@ -47,8 +47,18 @@ OPTIONS = options_of(*RECIPE_TYPES)
         ("lr_scheduler_kwargs", '{"num_cycles": 2}', {"num_cycles": 2}),
         ("liger_kernel_config", '{"rope": false}', {"rope": False}),  # dict[str, bool] | None
         ("task_options", '{"num_agents": 3}', {"num_agents": 3}),
+        ("task_options", "{num_terms: 3}", {"num_terms": 3}),  # YAML, as messages write it
+        ("task_options", "{a: {b: [1, x]}}", {"a": {"b": [1, "x"]}}),
+        ("generation_kwargs", '{"p": 1e-6}', {"p": 1e-6}),
+        ("lora_target_modules", "[q_proj, v_proj]", ["q_proj", "v_proj"]),
+        ("answer_extractor", "regex:[0-9]", "regex:[0-9]"),
         ("task_options", "null", None),
         ("task_options", "none", None),
+        ("task_options", "None", None),
+        ("iqr_multiplier", "None", None),
+        ("eval_task", "None", None),
+        ("run_name", "none", None),
+        ("report_to", "None", "none"),
         ("prompt_template", "", ""),  # no template, which is not the task's own
         ("prompt_template", "null", None),
         ("conversational", "null", None),
@@ -62,12 +72,6 @@ def test_values(name, given, expected):
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("learning_rat", 1, "mine.yaml sets learning_rat, but there is no such field; did you mean learning_rate?"),
-        ("max-steps", 1, "did you mean max_steps?"),
-        ("momentun", 1, "did you mean momentum?"),
-        ("qqqq", 1, "docs/recipes.md"),
-        ("", 1, "docs/recipes.md"),
-        (3, 1, "sets 3, but there is no such field"),
         ("learning_rate", "abc", "mine.yaml sets learning_rate to 'abc', but it must be a number"),
         ("learning_rate", "nan", "sets learning_rate to 'nan', but it must be a number"),
         ("learning_rate", math.nan, "sets learning_rate to nan, but it must be a number"),
@@ -89,6 +93,8 @@ def test_values(name, given, expected):
         ("prompt_column", "a\0b", r"sets prompt_column to 'a\x00b', which holds a NUL byte; remove it"),
         ("reward_funcs", [["a:f"]], "sets reward_funcs to [['a:f']]"),
         ("lr_scheduler_kwargs", "{a", "but it must be a mapping, {NAME: value}"),
+        ("task_options", "{a: 1, a: 2}", "but it must be a mapping"),
+        ("task_options", "{num_terms:3}", "but it must be a mapping, {NAME: value}"),
         ("task_options", "num_agents", "sets task_options to 'num_agents', but it must be a mapping, {NAME: value}"),
         ("on_bad_prompt", "skip", "sets on_bad_prompt to 'skip'; it must be one of drop, refuse"),
         ("eval_strategy", "step", "sets eval_strategy to 'step'; did you mean steps?"),
@@ -143,6 +149,12 @@ def test_words_of_a_command_line():
         "c": True,
         "d": ["-1", "2"],
         "e": "",
+    }
+    assert read_words(["--t", "--- {prompt}", "--u", "- {prompt}", "--v", "--", "--w=--- x\ny"]) == {
+        "t": "--- {prompt}",
+        "u": "- {prompt}",
+        "v": "--",
+        "w": "--- x\ny",
     }
     assert read_words(["--a", "1", "--a", "2"]) == {"a": "2"}
     assert read_words([]) == {}

@@ -12,7 +12,7 @@ from mgrpo.commands.gpu_memory import SHARDINGS
 from mgrpo.commands.list_tasks import list_generators, list_tasks
 from mgrpo.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
-from mgrpo.options import COMMAND_LINE, options_of, read_value
+from mgrpo.options import COMMAND_LINE, FIELD_WORD, options_of, read_value
 from mgrpo.recipes.files import PRESETS, RECIPES, read_command
 
 CONFIG_HELP = "files or built-in recipe names; later ones override earlier ones"
@@ -22,7 +22,11 @@ CONFIG: dict[str, Any] = {"nargs": "+", "metavar": "RECIPE", "help": CONFIG_HELP
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     parser = _parser()
-    arguments, rest = parser.parse_known_args(argv)
+    words: list[str] = []
+    for word in sys.argv[1:] if argv is None else argv:
+        # argparse would read --FIELD='text with spaces' as one more value of the option before it
+        words += word.split("=", 1) if " " in word and FIELD_WORD.fullmatch(word) else [word]
+    arguments, rest = parser.parse_known_args(words)
     if rest and not arguments.takes_fields:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     # Deprecations inside transformers and TRL concern their developers, not the user of a command.
@@ -121,14 +125,14 @@ def _add_plan(commands: Any) -> None:
     plan = commands.add_parser(
         "plan",
         help="count the GPU memory that a recipe needs, from the model's config.json",
-        usage="mgrpo plan --gpus N [OPTION ...] [--config RECIPE ...] [--FIELD VALUE ...]",
+        usage="mgrpo plan [--gpus N] [OPTION ...] [--config RECIPE ...] [--FIELD VALUE ...]",
         description="Count the memory that a run needs on each GPU, say whether it fits, and what to change if it "
         "does not. Of the model only its config.json is read. Fields are a recipe's; the others have their defaults.",
         allow_abbrev=False,
     )
     add = plan.add_argument
     add("--model", help="its name or directory; default: the recipe's model_name_or_path")
-    add("--gpus", type=int, required=True, metavar="N", help="number of GPUs, with one process on each")
+    add("--gpus", type=int, default=1, metavar="N", help="number of GPUs, with one process on each; default: 1")
     add("--gpu_memory", type=float, default=80.0, metavar="GIB", help="memory of each GPU; default: %(default)g")
     add("--sharding", choices=SHARDINGS, default="ddp", help="how GPUs share the model; default: %(default)s")
     add("--config", **CONFIG)

@@ -7,8 +7,8 @@ without a value, and its messages name neither the recipe nor the nearest field.
 """
 
 import difflib
-import json
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
@@ -17,8 +17,12 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mgrpo.errors import UserError
+from mgrpo.yaml_text import read_flow
 
 COMMAND_LINE = "the command line"
+FIELD_WORD = re.compile(r"--[A-Za-z_][\w-]*(=.*)?", re.DOTALL)
+"""A word of a command line that names a field; `--- {prompt}` is a value."""
+NONE_WORDS = ("none", "None")
 BOOLEANS = dict.fromkeys(["yes", "true", "t", "y", "1"], True) | dict.fromkeys(["no", "false", "f", "n", "0"], False)
 
 
@@ -132,7 +136,7 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
     read: dict[str, list[str]] = {}
     name = None
     for word in words:
-        if word.startswith("--"):
+        if FIELD_WORD.fullmatch(word):
             name, equals, value = word[2:].partition("=")
             read[name] = [value] if equals else []
         elif name is None:
@@ -147,23 +151,22 @@ def read_value(name: str, value: Any, options: dict[str, Option], source: str) -
 
     Args:
         name: the option's.
-        value: as YAML gives it, or text from a command line. "null" and, where text is not expected, "none" are None.
-        options: all that there are.
+        value: as YAML gives it, or text from a command line. "null" is None, and so are "none" and "None" where the
+            option may be None and has no choice of that name.
+        options: all that there are, this one included.
         source: where the value was set, for messages.
 
     Raises:
-        UserError: if there is no such option, or the value is not allowed.
+        UserError: if the value is not allowed.
     """
-    if name not in options:
-        hint = _nearest(str(name), options) or "docs/recipes.md lists them."
-        raise UserError(f"{source} sets {name}, but there is no such field; {hint}")
     expected = options[name]
     if isinstance(value, str) and "\0" in value:  # no path can have one
         raise UserError(f"{source} sets {name} to {value!r}, which holds a NUL byte; remove it.")
     if type(value) is type(expected.default) and value == expected.default:
         return value
-    # "none" is a value of its own for some text options (report_to)
-    is_none_word = value == "none" and (str not in expected.types or expected.is_mapping)
+    if value in NONE_WORDS and isinstance(expected.choices, tuple) and "none" in expected.choices:
+        return "none"  # a value of its own (report_to)
+    is_none_word = value in NONE_WORDS and (expected.is_optional or str not in expected.types)
     if value is None or value == "null" or is_none_word:
         if not expected.is_optional:
             raise UserError(f"{source} sets {name} to none, but it must be {expected}; give it a value.")
@@ -177,15 +180,16 @@ def read_value(name: str, value: Any, options: dict[str, Option], source: str) -
         raise UserError(f"{source} sets {name} to {value!r}, but it must be {expected}{quotes}.") from None
     if expected.choices is not None and not _is_allowed(read, expected.choices):
         words = expected.choices if isinstance(expected.choices, tuple) else ()
-        hint = _nearest(str(read), words) or _must_be(expected)
+        hint = nearest(str(read), words) or _must_be(expected)
         raise UserError(f"{source} sets {name} to {value!r}; {hint}")
     return read
 
 
-def _nearest(word: str, known: Collection[str]) -> str | None:
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """Ask for the known word that begins so, or else the one that is spelt most alike; None: there is none."""
     longer = [name for name in known if word and name.startswith(word)]
-    nearest = longer or difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {nearest[0]}?" if nearest else None
+    similar = longer or difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {similar[0]}?" if similar else None
 
 
 def _must_be(expected: Option) -> str:
@@ -197,8 +201,10 @@ def _is_allowed(value: Any, choices: Any) -> bool:
 
 
 def _converted(value: Any, expected: Option) -> Any:
-    if expected.is_mapping and isinstance(value, str) and value.startswith("{"):
-        value = json.loads(value)
+    if isinstance(value, str) and (
+        value[:1] == "{" and expected.is_mapping or value[:1] == "[" and expected.list_type
+    ):
+        value = read_flow(value)
     if expected.is_mapping and isinstance(value, dict):
         return value
     if isinstance(value, list) or expected.types == (expected.list_type,):

@@ -70,10 +70,43 @@ def test_later_recipes_override_earlier_ones_and_env_is_joined(recipe):
     assert read_recipe_files([first, second]) == {"seed": 2, "momentum": 0.9, "env": {"A": "1", "B": "2"}}
 
 
-@pytest.mark.parametrize("env", ["OMP_NUM_THREADS", [1], {"A": [1]}])
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("seed: 1\nmomentum: 0.9\nseed: 2", "seed", "1 and 3"),
+        ("seed: 1\n\n'seed': 1", "seed", "1 and 3"),
+        ("{seed: 1, seed: 2}", "seed", "1 and 1"),
+        ("env:\n  A: 1\n  A: 2", "A", "2 and 3"),
+        ("task_options: {on: 1,\n  yes: 2}", "yes", "1 and 2"),  # YAML 1.1: both are true
+        ("task_options: [{a: 1}, {b: 1, b: 2}]", "b", "1 and 1"),
+    ],
+)
+def test_a_field_that_is_set_twice(recipe, text, key, lines):
+    with pytest.raises(UserError) as error:
+        read_recipe_file(recipe(text))
+    assert f"mine.yaml sets {key} twice, on lines {lines}; remove one" in str(error.value)
+
+
+def test_merge_keys_may_be_overridden(recipe):
+    text = "base: &base {x: 1, y: 1}\nother: &other {<<: *base, x: 2}\nlast: {<<: [*other, *base], y: 3}"
+    read = read_recipe_file(recipe(text))
+    assert (read["other"], read["last"]) == ({"x": 2, "y": 1}, {"x": 2, "y": 3})
+
+
+@pytest.mark.parametrize("text", ["a: 2026-02-31", "[" * 5000])
+def test_yaml_that_no_value_can_be_made_of(recipe, text):
+    with pytest.raises(UserError, match="mine.yaml is no valid YAML: "):
+        read_recipe_file(recipe(text))
+
+
+@pytest.mark.parametrize("env", ["OMP_NUM_THREADS", [1], {"A": [1]}, "{A", "{A: [1]}"])
 def test_env_must_be_a_mapping(env):
     with pytest.raises(UserError, match="x sets env to .* must be a mapping"):
         environment_of({"env": env}, "x")
+
+
+def test_env_of_the_command_line():
+    assert environment_of({"env": "{A: 1, B: true}"}, "x") == {"A": "1", "B": "true"}
 
 
 def test_a_command_of_recipes_and_fields(recipe, monkeypatch):

@@ -3,11 +3,14 @@
 import difflib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
 from mgrpo.options import COMMAND_LINE, read_words
+from mgrpo.recipes.names import check_names
+from mgrpo.yaml_text import read_flow, read_yaml
 
 RECIPES = Path(__file__).parent
 PRESETS = RECIPES / "presets"
@@ -18,19 +21,19 @@ def read_recipe_file(name: str) -> dict[str, Any]:
     """Read a recipe as a flat mapping: a file, or a built-in one by its name (`embedded`).
 
     Raises:
-        UserError: if there is none, it cannot be read, or it is no flat mapping.
+        UserError: if there is none, it cannot be read, it sets a field twice, or it is no flat mapping.
     """
-    import yaml
-
     path = _find(name)
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{name} is no valid YAML: {' '.join(str(error).split())}.") from error
+        fields = read_yaml(path.read_text(encoding="utf-8"))
+    except UserError as error:
+        raise UserError(f"{name} {error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror}); name a file that can.") from error
+    except ValueError as error:
+        raise UserError(f"{name} is no valid YAML: {error}.") from error
     if not isinstance(fields, dict):
         raise UserError(f"{name} must be a flat mapping of fields, one `field: value` a line.")
     return fields
@@ -40,12 +43,13 @@ def read_recipe_files(names: Sequence[str]) -> dict[str, Any]:
     """Combine recipes: later ones override earlier ones, except that `env` is joined.
 
     Raises:
-        UserError: as `read_recipe_file`; or if an `env` is no mapping of names to values.
+        UserError: as `read_recipe_file`; for a name that is no field; or if an `env` is no mapping of names to values.
     """
     merged: dict[str, Any] = {}
     env: dict[str, str] = {}
     for name in names:
         fields = read_recipe_file(name)
+        check_names(fields, name)
         env |= environment_of(fields, name)
         merged |= fields
     return merged | {"env": env}
@@ -58,9 +62,10 @@ def read_command(recipes: Sequence[str] | None, words: Sequence[str]) -> tuple[d
         Fields of the recipes, what messages call their origin, and fields of the command line, which win.
 
     Raises:
-        UserError: as `read_recipe_files` and `read_words`.
+        UserError: as `read_recipe_files`, `read_words` and `check_names`.
     """
     overrides = read_words(words)
+    check_names(overrides, COMMAND_LINE)
     if not recipes:
         return {}, COMMAND_LINE, overrides
     fields, source = read_recipe_files(recipes), " + ".join(recipes)
@@ -95,6 +100,8 @@ def environment_of(fields: dict[str, Any], source: str) -> dict[str, str]:
         UserError: if `env` is no mapping of names to values.
     """
     env = fields.get("env") or {}
+    with suppress(ValueError):
+        env = read_flow(env) if isinstance(env, str) else env  # text of the command line
     if not isinstance(env, dict) or any(isinstance(value, dict | list) for value in env.values()):
         raise UserError(f"{source} sets env to {env!r}, but it must be a mapping: env: {{NAME: value}}.")
     return {str(name): str(value).lower() if isinstance(value, bool) else str(value) for name, value in env.items()}

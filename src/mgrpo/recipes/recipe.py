@@ -17,7 +17,8 @@ from trl import ModelConfig, get_peft_config
 
 from mgrpo.answers import get_equivalence, get_extractor
 from mgrpo.errors import UserError
-from mgrpo.options import COMMAND_LINE, Range, check_choices, option, options_of, plain, read_value
+from mgrpo.options import COMMAND_LINE, NONE_WORDS, Range, check_choices, option, options_of, plain, read_value
+from mgrpo.recipes.names import check_names
 from mgrpo.runs.files import CONFIG_FILE, DEFAULTS_HEADING, write_whole
 from mgrpo.tasks.load import load_prompts
 from mgrpo.tasks.read import NoColumnError
@@ -29,6 +30,8 @@ _NAMED_AS_PACKAGE = "clearml codecarbon comet_ml dagshub dvclive mlflow neptune 
 REPORTERS = {name: name for name in _NAMED_AS_PACKAGE.split()} | {"azure_ml": "azureml", "flyte": "flytekit"}
 """The package that a value of `report_to` needs."""
 AT_LEAST_ONE = Range(min=1)
+TEXTS = ("prompt_template", "system_prompt")
+"""Fields whose "none" means that there is no such text."""
 
 
 @dataclass
@@ -69,9 +72,11 @@ class DataArguments:
         None, "Column with the held-out question's right answer; null: answer_column's, '': the task's own."
     )
     prompt_template: str | None = option(
-        None, "Text in which {prompt} is replaced by the question; null: the task's own, '': no text."
+        None, "Text in which {prompt} is replaced by the question; null: the task's own, none: no text."
     )
-    system_prompt: str | None = option(None, "System message of a conversation; null: the task's own, '': no message.")
+    system_prompt: str | None = option(
+        None, "System message of a conversation; null: the task's own, none: no message."
+    )
     conversational: bool | None = option(None, "Use the model's chat template; null: the task's own choice.")
     max_prompt_length: int | None = option(None, "Most tokens in a prompt.", AT_LEAST_ONE)
     on_bad_prompt: Literal["drop", "refuse"] = option(
@@ -128,6 +133,8 @@ def load_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
     for name in ("output_dir", "model_name_or_path", "task"):
         if not resolved.get(name):
             raise UserError(f"{source} does not set {name}; add it there, or pass --{name} VALUE.")
+    if resolved["deepspeed"] and find_spec("deepspeed") is None:
+        raise UserError("deepspeed is set, but the package is not installed: pip install deepspeed, or remove it.")
     data = part_of(DataArguments, resolved, source)
     config = part_of(MGRPOConfig, resolved, source)
     model = part_of(ModelConfig, resolved, source)
@@ -153,8 +160,12 @@ def load_fields(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
     overrides = overrides or {}
     options = options_of(*RECIPE_TYPES)
     places = dict.fromkeys(given, source) | dict.fromkeys(overrides, COMMAND_LINE)
+    check_names(given, source, options)
+    check_names(overrides, COMMAND_LINE, options)
     resolved = {name: copy(expected.default) for name, expected in options.items()}
     for name, value in (given | overrides).items():
+        if name in TEXTS and value in NONE_WORDS:
+            value = ""  # None would be the task's own
         if name != "env":
             resolved[name] = read_value(name, value, options, places[name])
     if resolved["resume_from_checkpoint"] is not None:

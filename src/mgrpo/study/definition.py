@@ -8,6 +8,7 @@ from typing import Any
 
 from mgrpo.errors import UserError, did_you_mean
 from mgrpo.recipes.files import environment_of, read_recipe_file, read_recipe_files
+from mgrpo.recipes.names import check_names
 
 KEYS = ("base", "fields", "seeds", "baseline", "variants", "grid", "definitions")
 SET_BY_STUDY = ("output_dir", "seed", "dataset_seed", "resume")
@@ -150,6 +151,7 @@ def _checked_fields(fields: Any, source: str) -> dict[str, Any]:
     fields = {} if fields is None else fields
     if not isinstance(fields, dict):
         raise UserError(f"{source} is {fields!r}; write a mapping of fields to values.")
+    check_names({field: value for field, value in fields.items() if field != "recipe"}, source)
     for field in fields:
         if field in SET_BY_STUDY:
             raise UserError(f"{source} sets {field}, which the study itself sets for each run; remove it.")
