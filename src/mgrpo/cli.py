@@ -9,11 +9,12 @@ from typing import Any
 
 from mgrpo import __version__
 from mgrpo.commands.gpu_memory import SHARDINGS
+from mgrpo.commands.list_recipes import copy_recipe, list_recipes
 from mgrpo.commands.list_tasks import list_generators, list_tasks
 from mgrpo.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
 from mgrpo.options import COMMAND_LINE, FIELD_WORD, options_of, read_value
-from mgrpo.recipes.files import PRESETS, RECIPES, read_command
+from mgrpo.recipes.files import PRESETS, RECIPES, find_recipe, read_command
 
 CONFIG_HELP = "files or built-in recipe names; later ones override earlier ones"
 CONFIG: dict[str, Any] = {"nargs": "+", "metavar": "RECIPE", "help": CONFIG_HELP}
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mgrpo {__version__}")
     parser.set_defaults(takes_fields=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_tasks, _add_plan, _add_evaluate, _add_views, _add_studies):
+    for add in (_add_train, _add_tasks, _add_recipes, _add_plan, _add_evaluate, _add_views, _add_studies):
         add(commands)
     return parser
 
@@ -64,7 +65,7 @@ def _add_train(commands: Any) -> None:
         "train",
         help="train a model from a recipe",
         usage="mgrpo train --config RECIPE [RECIPE ...] [--quiet] [--FIELD VALUE ...]",
-        description="Train a model from a recipe; the command line overrides its fields (docs/recipes.md lists them). "
+        description="Train a model from a recipe; the command line overrides its fields (`mgrpo fields` lists them). "
         f"Built-in recipes: {built_in}. Methods to combine with them: {presets}.",
         allow_abbrev=False,
     )
@@ -119,6 +120,29 @@ def _show_task(arguments: argparse.Namespace, rest: list[str]) -> None:
     from mgrpo.commands.show_task import show_task
 
     show_task(fields, source, overrides)
+
+
+def _add_recipes(commands: Any) -> None:
+    recipes = commands.add_parser("recipes", help="list, show or copy the built-in recipes")
+    recipes.set_defaults(run=lambda _: list_recipes())
+    actions = recipes.add_subparsers(metavar="list | show | copy")
+    actions.add_parser("list", help="list them, as without a word")
+    show = actions.add_parser("show", help="print one")
+    copy = actions.add_parser("copy", help="write a copy of one, to edit it")
+    for action in (show, copy):
+        action.add_argument("name", metavar="NAME", help="its name, as --config takes it")
+    copy.add_argument("path", type=Path, nargs="?", metavar="PATH", help="a new file; default: NAME.yaml")
+    show.set_defaults(run=lambda arguments: print(find_recipe(arguments.name).read_text(encoding="utf-8"), end=""))
+    copy.set_defaults(run=lambda arguments: copy_recipe(arguments.name, arguments.path))
+    fields = commands.add_parser("fields", help="list a recipe's fields: type, range, default and help of each")
+    fields.add_argument("words", nargs="*", metavar="WORD", help="only fields with this in their names")
+    fields.set_defaults(run=_list_fields)
+
+
+def _list_fields(arguments: argparse.Namespace) -> None:
+    from mgrpo.commands.list_fields import list_fields
+
+    list_fields(arguments.words)
 
 
 def _add_plan(commands: Any) -> None:

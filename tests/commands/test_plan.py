@@ -56,8 +56,13 @@ def refused(capsys):
     return run
 
 
+def test_a_built_in_recipe_for_one_gpu(planned):
+    output = planned("--config", "embedded")
+    assert "102,912 parameters on 1 x 80 GiB" in output and "It fits" in output
+
+
 def test_the_embedded_model_fits(planned):
-    output = planned("--model", "embedded", "--gpus", "1", "--max_completion_length", "14")
+    output = planned("--model", "embedded", "--max_completion_length", "14")
     assert output.startswith("102,912 parameters on 1 x 80 GiB, ddp: GiB on each GPU")
     # the paper's 24 x 8 and 8 x 8 completions; 512 tokens are assumed for a prompt
     assert "transformers samples 192, then 64 sequences of 526 tokens at once." in output

@@ -50,6 +50,12 @@ def show(capsys):
     return run
 
 
+def test_a_built_in_recipe_with_texts_of_its_own(show):
+    assert "--- 1" not in show("--config", "mine.yaml")
+    assert "--- 1+2=" in show("--config", "mine.yaml", "--prompt_template=--- {prompt}")
+    assert "embedded:chains" in show("--config", "embedded", "--system_prompt", "None")
+
+
 @pytest.fixture
 def refused(capsys):
     """Runs `mgrpo tasks show` with arguments; returns the sentence that it ends with."""

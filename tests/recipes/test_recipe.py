@@ -3,7 +3,7 @@ import pytest
 from mgrpo.errors import UserError
 from mgrpo.recipes import recipe as recipe_module
 from mgrpo.recipes.files import RECIPES, environment_of, read_recipe_file
-from mgrpo.recipes.recipe import DataArguments, load_data, load_recipe, write_config
+from mgrpo.recipes.recipe import DataArguments, load_data, load_fields, load_recipe, write_config
 from mgrpo.runs.files import CONFIG_FILE
 
 NEEDED = {
@@ -33,6 +33,13 @@ def test_each_field_reaches_its_part_of_the_recipe():
     assert recipe.given == {*NEEDED, "prompt_column", "learning_rate", "dtype"}
 
 
+@pytest.mark.parametrize("name", ["prompt_template", "system_prompt"])
+def test_none_is_no_text_and_null_the_task_s_own(name):
+    assert [load_fields({name: value}, "x")[name] for value in ("None", "none", "", None, "null")] == [""] * 3 + [
+        None
+    ] * 2
+
+
 # Mistakes.
 
 
@@ -47,6 +54,7 @@ def test_each_field_reaches_its_part_of_the_recipe():
         ({"resume_from_checkpoint": "last"}, ["mine.yaml sets resume_from_checkpoint to 'last'", "set resume"]),
         ({"eval_strategy": "epoch", "num_generations_eval": 8}, ["eval_strategy", "nothing", "set eval_task"]),
         ({"reward_weights": [1, 1]}, ["reward_weights has 2 numbers", "1 rewards"]),
+        ({"deepspeed": "ds.json"}, ["deepspeed is set", "pip install deepspeed"]),
         ({"load_in_4bit": True}, ["load_in_4bit is on", "set it to false"]),
         ({"model_init_kwargs": {"a": 1}}, ["model_init_kwargs is set", "remove it"]),
         ({"lora_r": 8}, ["lora_r is set, but use_peft is not", "add use_peft: true"]),

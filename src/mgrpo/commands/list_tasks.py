@@ -9,7 +9,7 @@ def list_tasks() -> None:
     from mgrpo.tasks.registry import SUMMARIES, installed_tasks
 
     installed = {name: f"of an installed package: {point.value}" for name, point in installed_tasks().items()}
-    _print_table({**SUMMARIES, **installed, "module:function": "your own: docs/tasks.md"})
+    print_table({**SUMMARIES, **installed, "module:function": "your own: docs/tasks.md"})
     print("\n`mgrpo tasks show NAME --model_name_or_path MODEL` shows a task's prompts as that model will see them.")
 
 
@@ -18,11 +18,12 @@ def list_generators() -> None:
     from mgrpo.tasks.reasoning_gym import GENERATORS
 
     notes = {name: form.note if form.votable else f"no vote; {form.note}" for name, form in GENERATORS.items()}
-    _print_table({f"reasoning_gym:{name}": note for name, note in notes.items()})
+    print_table({f"reasoning_gym:{name}": note for name, note in notes.items()})
     print("\nno vote: a prompt has many right answers, so that a majority of them means little.")
 
 
-def _print_table(rows: dict[str, str]) -> None:
+def print_table(rows: dict[str, str]) -> None:
+    """Print rows of two columns, as wide as the terminal."""
     width = max(map(len, rows)) + 2
     wrap = textwrap.TextWrapper(shutil.get_terminal_size().columns, subsequent_indent=" " * width)
     for left, right in rows.items():

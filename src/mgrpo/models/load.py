@@ -135,6 +135,7 @@ def _find(name: str, revision: str | None, trust_remote_code: bool) -> tuple[Mod
     """A model, built now if it is built on demand, and the options of every `from_pretrained`."""
     source = find_model(name)
     revision = None if revision == "main" else revision  # the default of recipes, and of the Hub
+    revision = None if revision == "main" else revision  # the default of the Hub, and of model_revision
     if revision is not None and source.kind != "hub":
         raise UserError(f"revision={revision!r} is set but the model {name} is not on the Hub; remove it")
     if is_embedded(name):

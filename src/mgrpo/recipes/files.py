@@ -23,7 +23,7 @@ def read_recipe_file(name: str) -> dict[str, Any]:
     Raises:
         UserError: if there is none, it cannot be read, it sets a field twice, or it is no flat mapping.
     """
-    path = _find(name)
+    path = find_recipe(name)
     try:
         fields = read_yaml(path.read_text(encoding="utf-8"))
     except UserError as error:
@@ -75,7 +75,12 @@ def read_command(recipes: Sequence[str] | None, words: Sequence[str]) -> tuple[d
     return fields, source, overrides
 
 
-def _find(name: str) -> Path:
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: its path, or a built-in one's name.
+
+    Raises:
+        UserError: if there is none.
+    """
     path = Path(name).expanduser()
     if path.is_file():
         return path

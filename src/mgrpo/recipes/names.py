@@ -108,4 +108,4 @@ def check_names(given: Mapping[Any, Any], source: str, known: Collection[str] | 
         hint = f"did you mean {alias}?" if alias else nearest(word, known)
         if isinstance(value, dict):
             hint = "a recipe is flat: write the fields below it without indentation, one `field: value` a line."
-        raise UserError(f"{source} sets {name}, but there is no such field; {hint or 'docs/recipes.md lists them.'}")
+        raise UserError(f"{source} sets {name}, but there is no such field; {hint or '`mgrpo fields` lists them.'}")
