@@ -146,7 +146,7 @@ def test_broken_recipe(refused, workplace, content, message):
             "--prompt_column question",
             "data.jsonl has no column 'question'; set prompt_column to one of prompt, answer",
         ),
-        ("--answer_column gold", "data.jsonl has no column 'gold'; set answer_column to one of prompt, answer"),
+        ("--answer_column gold", "data.jsonl has no column 'gold'; set answer_column to one of answer, or leave"),
         ("--prompt_template Solve.", "put {prompt} where the prompt belongs"),
         ("--system_prompt Think.", "set conversational: true, or system_prompt to '' for none"),
         ("--output_dir data.jsonl", "output_dir data.jsonl is a file"),
