@@ -107,6 +107,9 @@ def test_env_must_be_a_mapping(env):
 
 def test_env_of_the_command_line():
     assert environment_of({"env": "{A: 1, B: true}"}, "x") == {"A": "1", "B": "true"}
+    fields, _, overrides = read_command(["srt"], ["--env", "{MGRPO_TEST_UNSET: 1}"])
+    assert os.environ.pop("MGRPO_TEST_UNSET") == "1"
+    assert fields["env"] == {"MGRPO_TEST_UNSET": "1"} and overrides == {}
 
 
 def test_a_command_of_recipes_and_fields(recipe, monkeypatch):

@@ -70,6 +70,7 @@ def read_command(recipes: Sequence[str] | None, words: Sequence[str]) -> tuple[d
         return {}, COMMAND_LINE, overrides
     fields, source = read_recipe_files(recipes), " + ".join(recipes)
     fields["env"] = environment_of(fields | overrides, source)
+    overrides.pop("env", None)
     for name, value in fields["env"].items():  # before torch reads them; what the shell has set wins
         os.environ.setdefault(name, value)
     return fields, source, overrides
