@@ -1,4 +1,5 @@
 import csv
+import gzip
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from mgrpo.errors import UserError
 from mgrpo.tasks import Task
 from mgrpo.tasks.check import check_prompts
 from mgrpo.tasks.load import load_prompts, make_prompts
+from mgrpo.tasks.read import is_local
 from mgrpo.tasks.registry import TASKS
 from mgrpo.tasks.task import is_known
 
@@ -26,9 +28,13 @@ def write(path: Path, rows: list[dict]) -> str:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows))
-    elif path.suffix == ".csv":
+    elif path.suffix == ".gz":
+        plain = path.with_suffix("")
+        path.write_bytes(gzip.compress(Path(write(plain, rows)).read_bytes()))
+        plain.unlink()
+    elif path.suffix in (".csv", ".tsv"):
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer = csv.DictWriter(file, list(rows[0]), dialect="excel-tab" if path.suffix == ".tsv" else "excel")
             writer.writeheader()
             writer.writerows(rows)
     else:
@@ -76,6 +82,21 @@ def test_file_with_answers(tmp_path, suffix):
     dataset = load(write(tmp_path / f"data{suffix}", ROWS), answer_column="answer")
     assert dataset.column_names == ["prompt", "answer"]
     assert dataset["answer"][:] == ["2", "4", "6"]
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".jsonl.gz", ".JSONL.gz", ".json.gz", ".csv.gz", ".tsv.gz"])
+def test_more_formats(tmp_path, suffix):
+    rows = [{"prompt": 'say "agent", please\nnow', "answer": "007"}, {"prompt": "a\tb", "answer": "1"}]
+    name = write(tmp_path / f"data{suffix.lower()}", rows)
+    Path(name).rename(tmp_path / f"data{suffix}")
+    assert load(tmp_path / f"data{suffix}", answer_column="answer").to_list() == rows
+    assert is_local(f"someone/data{suffix}") and not is_local("someone/data")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_long_fields(tmp_path, suffix):
+    rows = [{"prompt": "a" * 131_073, "answer": "1"}]  # one character above Python's limit
+    assert load(write(tmp_path / f"data{suffix}", rows), answer_column="answer").to_list() == rows
 
 
 def test_csv_answers_stay_text(tmp_path):
@@ -277,7 +298,7 @@ def test_missing_directory(tmp_path):
 def test_unsupported_suffix(tmp_path):
     path = tmp_path / "data.txt"
     path.write_text("a")
-    with pytest.raises(UserError, match=r"ends in '\.txt'; give a file ending in \.jsonl, \.json, \.parquet or \.csv"):
+    with pytest.raises(UserError, match=r"ends in '\.txt'; give a file ending in \.jsonl, \.json, \.parquet, \.csv"):
         load(str(path))
 
 
@@ -296,6 +317,10 @@ def test_directory(tmp_path):
         ("a.json", b'{"prompt": "a"}', r"a\.json is not a list of JSON objects; write \[\{\.\.\.\}, \{\.\.\.\}\]"),
         ("a.csv", b"prompt,answer\na,1\nb,2,3\n", r"a\.csv, line 3 has more fields than the header's 2"),
         ("a.csv", b'prompt\n"a" b\n', r"a\.csv, line 2 is not CSV"),
+        ("a.tsv", b"prompt\tanswer\na\t1\t2\n", r"a\.tsv, line 2 has more fields .*tabs"),
+        ("a.jsonl.gz", b"not compressed", r"a\.jsonl\.gz cannot be read"),
+        ("a.csv.gz", gzip.compress(b"prompt\n" + b"some text\n" * 999)[:-9], r"a\.csv\.gz cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b'{"prompt": \n'), r"a\.jsonl\.gz, line 1 is not JSON"),
         ("a.parquet", b"PAR1 and no more", r"a\.parquet is not a whole Parquet file"),
     ],
 )
@@ -366,6 +391,31 @@ def test_hub_split(monkeypatch):
     assert load_prompts("hub:someone/data", answer_column="answer")[1].column_names == ["prompt", "answer"]
     with pytest.raises(UserError, match="no split 'dev' in config None"):
         load_prompts("hub:someone/data", split="dev")
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"a.jsonl": '{"prompt": "a"}\n', "b.jsonl": '{"question": "a", "x": 1}\n'}, "column names don't match"),
+        ({"a.jsonl": "{bad\n"}, "JSON parse error"),
+        ({"data.py": "raise SystemError"}, "scripts are no longer supported"),
+        ({}, "doesn't contain any data files"),
+    ],
+)
+def test_data_sets_that_the_library_rejects(tmp_path, files, reason):
+    directory = tmp_path / "data"
+    directory.mkdir()
+    for name, content in files.items():
+        (directory / name).write_text(content)
+    with pytest.raises(UserError, match=f"{directory}.*{reason}.*file") as caught:
+        load_prompts(f"hub:{directory}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_set_saved_in_the_library_s_own_form(tmp_path):
+    datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "data")
+    with pytest.raises(UserError, match="cannot read the data set .*save_to_disk.*file:PATH"):
+        load_prompts(f"hub:{tmp_path / 'data'}")
 
 
 # Checks.

@@ -19,7 +19,7 @@ from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.evaluation.results import Source
 from mgrpo.tasks.data_sets import BOX_TEMPLATE
 from mgrpo.tasks.load import PLACEHOLDER
-from mgrpo.tasks.read import READERS, read_columns
+from mgrpo.tasks.read import READERS, data_suffix, read_columns
 from mgrpo.tasks.registry import TASKS, installed_tasks, load_task
 from mgrpo.tasks.task import Columns, Task, is_known
 
@@ -178,7 +178,7 @@ def _local_file(name: str, data: Path) -> str:
     for suffix in READERS:
         if (data / f"{name}{suffix}").is_file():
             return str(data / f"{name}{suffix}")
-    held = ", ".join(sorted(path.name for path in data.iterdir() if path.suffix in READERS)) or "no data"
+    held = ", ".join(sorted(path.name for path in data.iterdir() if data_suffix(path.name))) or "no data"
     raise UserError(
         f"the directory {data} has no file {name}.jsonl (it holds {held}); put it there, or leave out data"
     )

@@ -1,11 +1,14 @@
 """Local files and data sets of the Hub, as columns by name, in the order of their rows."""
 
 import csv
+import gzip
 import json
+import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mgrpo.errors import UserError, did_you_mean, first_line
 from mgrpo.tasks.task import Columns
@@ -103,24 +106,30 @@ def read_file(name: str) -> Columns:
     path = Path(name).expanduser()
     if path.is_dir():
         raise UserError(f"{name} is a directory; name one file in it, ending in {_suffixes()}")
-    if path.suffix.lower() not in READERS:
+    suffix = data_suffix(name)
+    if suffix is None:
         raise UserError(f"{name} ends in {path.suffix!r}; give a file ending in {_suffixes()}")
     if not path.exists():
         if not path.parent.is_dir():
             raise UserError(f"the file {name} does not exist, nor does its directory {path.parent}; correct the path")
-        files = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in READERS]
+        files = [entry.name for entry in path.parent.iterdir() if data_suffix(entry.name)]
         raise UserError(f"the file {name} does not exist; correct the path{did_you_mean(path.name, files)}")
     try:
-        return READERS[path.suffix.lower()](path)
+        return READERS[suffix](path)
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:  # the latter two of a broken .gz file
         raise UserError(f"{name} cannot be read ({first_line(error)}); check that it is whole and readable") from error
+
+
+def _open(path: Path) -> TextIO:
+    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    return opened(path, "rt", encoding="utf-8-sig", newline="")
 
 
 def _read_jsonl(path: Path) -> Columns:
     records = []
-    with path.open(encoding="utf-8-sig") as file:
+    with _open(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -139,7 +148,8 @@ def _read_jsonl(path: Path) -> Columns:
 
 def _read_json(path: Path) -> Columns:
     try:
-        records = json.loads(path.read_text(encoding="utf-8-sig"))
+        with _open(path) as file:
+            records = json.load(file)
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}, line {error.lineno} is not JSON ({error.msg}, column {error.colno}); "
@@ -152,15 +162,18 @@ def _read_json(path: Path) -> Columns:
 
 def _read_csv(path: Path) -> Columns:
     # Not through `datasets`, which would turn the answer "007" into the number 7.
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+    is_tsv = ".tsv" in path.name[-7:].lower()
+    csv.field_size_limit(2**31 - 1)  # Python's own limit is 131,072 characters
+    with _open(path) as file:
+        reader = csv.DictReader(file, strict=True, delimiter="\t" if is_tsv else ",")
         try:
             records = []
             for record in reader:
                 if None in record:
                     raise UserError(
                         f"{path}, line {reader.line_num} has more fields than the header's "
-                        f"{len(reader.fieldnames or ())}; put quotes around text that holds commas"
+                        f"{len(reader.fieldnames or ())}; put quotes around text that holds "
+                        f"{'tabs' if is_tsv else 'commas'}"
                     )
                 records.append(record)
         except csv.Error as error:
@@ -197,7 +210,13 @@ def read_hub(name: str, config: str | None, split: str) -> Columns:
             f"the data set {name!r} is not available from the Hub ({first_line(error)}); correct its name, download "
             f"it first where there is a network, or give a local file ending in {_suffixes()}"
         ) from error
-    except ValueError as error:
+    except Exception as error:  # `datasets` and the readers beneath it raise types of their own
+        if not isinstance(error, ValueError) or not re.search("split|[Cc]onfig", str(error)):
+            reason = " ".join(str(error.__cause__ or error).split())
+            raise UserError(
+                f"`datasets` cannot read the data set {name!r} ({reason}); save the rows that you need in one file, "
+                f"ending in {_suffixes()}, and name it as file:PATH"
+            ) from error
         raise UserError(
             f"the Hub data set {name!r} has no split {split!r} in config {config!r} ({first_line(error)}); "
             "set the recipe's split and dataset_config to ones that it has"
@@ -209,7 +228,7 @@ def is_local(name: str) -> bool:
     """Whether a name is a local file's, and no data set's on the Hub."""
     # A Hub name is `name` or `owner/name`; one without an owner never has a suffix.
     return (
-        Path(name).suffix.lower() in READERS
+        data_suffix(name) is not None
         or name.startswith((".", "~", "/"))
         or name.count("/") > 1
         or ("/" not in name and bool(Path(name).suffix))
@@ -227,7 +246,17 @@ READERS: dict[str, Callable[[Path], Columns]] = {
     ".json": _read_json,
     ".parquet": _read_parquet,
     ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".jsonl.gz": _read_jsonl,
+    ".json.gz": _read_json,
+    ".csv.gz": _read_csv,
+    ".tsv.gz": _read_csv,
 }
+
+
+def data_suffix(name: str) -> str | None:
+    """The suffix of `READERS` that a file's name ends with; None: it is no file of data."""
+    return next((suffix for suffix in READERS if name.lower().endswith(suffix)), None)
 
 
 def _suffixes() -> str:

@@ -42,7 +42,7 @@ SUMMARIES: dict[str, str] = {
     "reasoning_gym:NAME": "generated puzzles with a checker; `mgrpo tasks reasoning_gym` lists the names",
     "arithmetic": "generated: one- and two-digit sums, differences and products",
     "embedded:NAME": "generated, for the embedded models: chains (chained arithmetic), swaps (letters that move)",
-    "file:PATH": "your prompts in a .jsonl, .json, .parquet or .csv file",
+    "file:PATH": "your prompts in a .jsonl, .json, .parquet, .csv or .tsv file",
     "hub:NAME": "prompts in a data set on the Hub",
 }
 """The built-in tasks: how each is written -> what it is."""
