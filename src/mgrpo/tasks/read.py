@@ -68,7 +68,9 @@ def find_column(
             if any(value is not None for value in inner):
                 return inner
     others = [path for name, values in columns.items() for path in _paths(name, values) if path != taken]
-    advice = f"set {field} to one of {', '.join(others)}{did_you_mean(wanted[0], others)}" if others else "add it"
+    advice = f"add it (there is only {taken})"
+    if others:
+        advice = f"set {field} to one of {', '.join(others)}{did_you_mean(wanted[0], others)}"
     if asked is not None and field == "answer_column":
         advice += f", or leave {field} out where no answers are known"
     raise NoColumnError(f"{place} has no column {' or '.join(map(repr, wanted))}; {advice}", field)
