@@ -74,7 +74,8 @@ def test_each_model_samples_through_its_own_adapter(trained, chain_data):
         if weight.requires_grad:
             weight.copy_(0.2 * torch.randn(weight.shape, generator=generator))
             trainer.momentum_model._weights[name].copy_(0.2 * torch.randn(weight.shape, generator=generator))
-    trainer._last_loaded_step, trainer.args.iqr_multiplier, trainer.args.momentum_temperature = -1, None, 0.5
+    trainer._last_loaded_step, trainer.args.iqr_multiplier = -1, None
+    trainer.sampler.momentum_temperature = 0.5
     trainer.model.train()
     trainer._generate_and_score_completions([row for row in chain_data(2) for _ in range(6)])
     _, outputs = calls.batches[-1]
