@@ -34,7 +34,7 @@ installed:
 	PYTHON=$(PYTHON) .ci/installed.sh
 
 # Known vulnerabilities of the exact versions that are tested. The advisories come from PyPI, over the network; where
-# they cannot be had pip-audit would skip the package and report none, hence --strict.
+# they are not available pip-audit would skip the package and report none, hence --strict.
 audit: .venv-audit/.ready
 	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt \
 	  || { echo "make audit: either a vulnerability is listed above, or PyPI's advisories could not be had for a package, so that nothing is known of it; run it where https://pypi.org can be reached." >&2; exit 1; }
