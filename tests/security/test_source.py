@@ -15,6 +15,7 @@ ALLOWED = {
     "sandbox/code_tests.py": {"imports pickle"},  # an unpickler that refuses any name: LiveCodeBench's tests
     "sandbox/inside.py": {"evaluates: eval", "evaluates: exec", "evaluates: compile"},  # sent into the sandbox
     "runs/checkpoints.py": {"imports pickle"},  # an unpickler that refuses any name it does not know
+    "yaml_text.py": {"yaml: yaml.load"},  # with a subclass of SafeLoader, which only refuses keys set twice
 }
 """What `find` finds and is meant to be there."""
 
