@@ -87,7 +87,7 @@ def test_seed_chooses_the_questions():
     assert prompts("arithmetic", size=5) == prompts("arithmetic", size=5) != prompts("arithmetic", size=5, seed=1)
 
 
-@pytest.mark.parametrize("name", ["arithmetic", "embedded:chains"])
+@pytest.mark.parametrize("name", ["arithmetic", "smollm2-sums", "embedded:chains"])
 def test_splits_of_a_generator(name):
     assert not set(prompts(name, split="train")) & set(prompts(name, split="test"))
     with pytest.raises(UserError, match="split='validation'.*'train' and 'test'"):
