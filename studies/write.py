@@ -12,6 +12,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import alarm_trial
 import alarms
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -135,7 +136,7 @@ def summary(study: str, baseline: str | None = None) -> str:
     frame = summarize(runs_of(study), baseline).set_index("variant")
     head = ["variant", "seeds", *COLUMNS.values(), "collapsed", "final, seed by seed"]
     if baseline:
-        head.insert(-1, f"won-lost against {baseline}")
+        head[-1:-1] = [f"won-lost against {baseline}", "p"]
     lines = [head, ["---"] * len(head)]
     for variant in sorted(frame.index, key=lambda name: -frame.loc[name, "final"]):
         line = frame.loc[variant]
@@ -148,7 +149,8 @@ def summary(study: str, baseline: str | None = None) -> str:
         at = f" at {line['collapse_step']:.0f}" if line["collapsed"] else ""
         cells.append(f"{line['collapsed']:.0f} of {line['seeds']:.0f}{at}")
         if baseline:
-            cells.append("" if pd.isna(line["wins"]) else f"{line['wins']:.0f}-{line['losses']:.0f}")
+            is_baseline = pd.isna(line["wins"])
+            cells += ["", ""] if is_baseline else [f"{line['wins']:.0f}-{line['losses']:.0f}", f"{line['p']:.3f}"]
         lines.append([*cells, seeds(study, variant)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -182,7 +184,7 @@ def write(document: str) -> str:
         )
     }
     template = (HERE / f"{document}.in").read_text(encoding="utf-8")
-    return environment.from_string(template).render(alarms=alarms)
+    return environment.from_string(template).render(alarms=alarms, alarm_trial=alarm_trial)
 
 
 def take_over(study: str, runs: Path) -> None:

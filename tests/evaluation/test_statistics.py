@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mgrpo.evaluation import statistics as intervals
-from mgrpo.evaluation.statistics import estimate, estimate_mean, paired_difference, sign_flip_p
+from mgrpo.evaluation.statistics import estimate, estimate_mean, holm, paired_difference, sign_flip_p
 
 
 @pytest.fixture
@@ -170,6 +170,15 @@ def test_p_is_as_rare_as_it_says():
     rng = np.random.default_rng(0)
     ps = [sign_flip_p(rng.normal(0, 1, 12)) for _ in range(1_000)]
     assert np.mean(np.array(ps) <= 0.05) == pytest.approx(0.05, abs=0.02)
+
+
+def test_holm_by_hand():
+    # .01 x 4 = .04; .02 x 3 = .06; .03 x 2 = .06; .9 x 1 = .9, back in the given order
+    assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
+    # .02 x 2 = .04, then .03 x 1 = .03 may not be smaller
+    assert holm([0.03, 0.02]) == pytest.approx([0.04, 0.04])
+    assert holm([0.7, 0.8]) == pytest.approx([1, 1])
+    assert len(holm([])) == 0
 
 
 def test_models_are_compared_on_the_same_questions(rng):

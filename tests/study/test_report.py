@@ -25,9 +25,9 @@ def test_markdown():
     # areas (0.3 + 4 x 0.1) / 5 = 0.14 and (0.4 + 4 x 0.3) / 5 = 0.32
     assert text[4] == (
         "| srt | 0.500 [0.500, 0.500] | 0.500 [0.500, 0.500] | 0.200 [0.100, 0.300] | 0.400 [0.200, 0.600] "
-        "| 0.230 [0.140, 0.320] | 0.500 [0.500, 0.500] |  |  | 1.000 [1.000, 1.000] | 2/2 at 10 |  |"
+        "| 0.230 [0.140, 0.320] | 0.500 [0.500, 0.500] |  |  | 1.000 [1.000, 1.000] | 2/2 at 10 |  |  |"
     )
-    assert text[5] == "| m/grpo | 0.500 | 0.750 | 0.750 | 1.000 | 0.725 | 0.500 |  |  | 1.000 | 0/1 | 1-0 |"
+    assert text[5] == "| m/grpo | 0.500 | 0.750 | 0.750 | 1.000 | 0.725 | 0.500 |  |  | 1.000 | 0/1 | 1-0 | 1.000 |"
     assert text[7] == "| checkpoint picked by | mean held-out accuracy | runs that logged it |"
     assert text[9:] == ["| KL, lowest | 0.500 | 3 |", "| last | 0.383 | 3 |"]
 
@@ -38,10 +38,10 @@ def test_on_the_terminal(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert [line.split() for line in (lines[0], lines[2])] == [
-        ["variant", "start", "peak", "final", "95%", "picked", "collapsed", "won-lost"],
+        ["variant", "start", "peak", "final", "95%", "picked", "collapsed", "won-lost", "p"],
         ["srt", "0.50", "0.50", "0.20", "0.10-0.30", "0.50", "2/2", "at", "10"],
     ]
-    assert lines[3].split() == ["m|grpo", "0.50", "0.75", "0.75", "0.50", "0/1", "1-0"]
+    assert lines[3].split() == ["m|grpo", "0.50", "0.75", "0.75", "0.50", "0/1", "1-0", "1.00"]
 
 
 def test_long_names_are_wrapped_at_their_commas(capsys, monkeypatch):
@@ -70,7 +70,7 @@ def test_nothing_was_evaluated():
     runs = [StudiedRun("a", 0, [{"step": 1, "kl": 0.5}])]
     text = summary_markdown(summarize(runs, None), runs).splitlines()
     assert text[0] == "Nothing was evaluated."
-    assert text[-1] == "| a |  |  |  |  |  |  |  |  | 0.500 | 0/1 |  |"
+    assert text[-1] == "| a |  |  |  |  |  |  |  |  | 0.500 | 0/1 |  |  |"
 
 
 def test_runs_on_right_answers_are_named():

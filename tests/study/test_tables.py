@@ -149,6 +149,17 @@ def test_summary():
     assert (anchored["variant"], anchored["seeds"], anchored["collapsed"]) == ("m-grpo", 3, 0)
     assert np.isnan(anchored["collapse_step"])
     assert (anchored["wins"], anchored["losses"]) == (1, 1)  # seed 2 has no baseline
+    # differences .6 and -.1: of the four sums of +-.6 and +-.1, +-.7 and +-.5, all are at least .5 from 0
+    assert anchored["p"] == 1 and np.isnan(srt["p"])
+
+
+def test_p_values_are_corrected_for_the_number_of_variants():
+    runs = [run("srt", seed, 0.5, 0.2) for seed in range(6)]
+    runs += [run("better", seed, 0.5, 0.6 + 0.01 * seed) for seed in range(6)]
+    runs += [run("same", seed, 0.5, 0.2 + 0.01 * (-1) ** seed) for seed in range(6)]
+    by = summarize(runs, baseline="srt").set_index("variant")["p"]
+    # six differences of one sign: 2 of 64 signs are as large, 1/32, times 2 variants; three up and three down: 1
+    assert by["better"] == pytest.approx(2 / 32) and by["same"] == 1
 
 
 def test_summary_without_baseline():

@@ -60,9 +60,9 @@ def summary_markdown(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> str:
         for name in HEADINGS:
             value, low, high = (_number(line[column], 3) for column in (name, f"{name}_low", f"{name}_high"))
             cells.append(f"{value} [{low}, {high}]" if low else value)
-        rows.append([line["variant"], *cells, _collapsed(line), _wins(line)])
+        rows.append([line["variant"], *cells, _collapsed(line), _wins(line), _number(line["p"], 3)])
     text = [_caption(runs), ""]
-    text += markdown_table(["variant", *HEADINGS.values(), "collapsed", "won-lost"], rows)
+    text += markdown_table(["variant", *HEADINGS.values(), "collapsed", "won-lost", "p"], rows)
     picked = [[line.signal, f"{line.accuracy:.3f}", str(line.runs)] for line in signal_table(runs).itertuples()]
     if picked:
         head = ["checkpoint picked by", "mean held-out accuracy", "runs that logged it"]
@@ -79,8 +79,9 @@ def show_summary(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> None:
         )
         variant = line["variant"].replace(",", ", ")  # on a narrow terminal it is wrapped at the spaces
         interval = f"{low}-{high}" if low else ""
-        rows.append([variant, start, peak, final, interval, picked, _collapsed(line), _wins(line)])
-    head = ["variant", "start", "peak", "final", "95%", "picked", "collapsed", "won-lost"]
+        p = _number(line["p"], 2)
+        rows.append([variant, start, peak, final, interval, picked, _collapsed(line), _wins(line), p])
+    head = ["variant", "start", "peak", "final", "95%", "picked", "collapsed", "won-lost", "p"]
     longest = max(len(part) for name in summary["variant"] for part in name.split(","))
     show_grids([Grid(head, rows, [_caption(runs)])], name_width=longest + len(","))
 

@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.statistics import Estimate, estimate
+from mgrpo.evaluation.statistics import Estimate, estimate, holm, sign_flip_p
 from mgrpo.monitoring.stability import WINDOW, stability
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import CONFIG_FILE, Row, read_run, series
@@ -188,7 +188,8 @@ def summarize(runs: Sequence[StudiedRun], baseline: str | None) -> pd.DataFrame:
     """One line a variant, in the order of the runs: each measure's mean over seeds with its interval, and counts.
 
     `collapse_step` is the mean over the runs that collapsed. `wins` and `losses` count the seeds in which the final
-    accuracy is above and below the baseline's; they are empty for the baseline and without one.
+    accuracy is above and below the baseline's, `p` is of a paired sign-flip test of these differences, corrected for
+    the number of variants (Holm); they are empty for the baseline and without one.
     """
     signal = best_signal(runs)
     of_runs = pd.DataFrame([{"variant": run.variant, "seed": run.seed, **measures(run, signal)} for run in runs])
@@ -207,5 +208,9 @@ def summarize(runs: Sequence[StudiedRun], baseline: str | None) -> pd.DataFrame:
         is_compared = variant != baseline and len(gains) > 0
         line["wins"] = (gains > 0).sum() if is_compared else None
         line["losses"] = (gains < 0).sum() if is_compared else None
+        line["p"] = sign_flip_p(gains) if is_compared else np.nan
         lines.append(line)
-    return pd.DataFrame(lines).astype({"wins": "Int64", "losses": "Int64"})
+    summary = pd.DataFrame(lines).astype({"wins": "Int64", "losses": "Int64"})
+    is_tested = summary["p"].notna()
+    summary.loc[is_tested, "p"] = holm(summary.loc[is_tested, "p"])
+    return summary
