@@ -10,7 +10,7 @@ demo: $(VENV_READY)
 	$(BIN)/mgrpo demo
 
 test: $(VENV_READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder  # else the longest files come last
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder  # else the longest files come last
 
 test-slow: $(VENV_READY)
 	$(BIN)/pytest -m slow --timeout=3000

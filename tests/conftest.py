@@ -1,7 +1,13 @@
 """Fixtures: the embedded model, its data, and trainers over them that take a second to build."""
 
+import gc
 import os
+import signal
+import socket
 import subprocess
+import sys
+import traceback
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the embedded model is slower on two threads than on one
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -12,6 +18,11 @@ from hypothesis import settings
 
 settings.register_profile("mgrpo", deadline=None, derandomize=True)  # the same examples each time, on any machine
 settings.load_profile("mgrpo")
+
+
+def pytest_collection_finish():
+    """Leaves what is imported now out of every garbage collection: accelerate asks for one in each trainer, 0.3 s."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +62,7 @@ def make_config(tmp_path):
             "per_device_train_batch_size": 24,
             "gradient_accumulation_steps": 1,
             "max_completion_length": 14,
-            "probe_prompts": 4,
+            "probe_prompts": 0,
             "learning_rate": 1e-3,
             "lr_scheduler_type": "constant",
             "warmup_steps": 0,
@@ -108,6 +119,73 @@ def make_disk(tmp_path):
     yield make
     for place in places:
         subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture(scope="session")
+def fork():
+    """Forks a child that has imported everything already (a new process takes 8 s for that); returns its id.
+
+    Its output goes to a file or a descriptor; it exits with what `act` returns, and with 99 after an exception.
+    """
+
+    def fork(act, output):
+        child = os.fork()
+        if child == 0:
+            _act(act, output if isinstance(output, int) else os.open(output, os.O_WRONLY | os.O_CREAT))
+        return child
+
+    return fork
+
+
+def _act(act, output):
+    code = 99
+    try:
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        code = act()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+@pytest.fixture(scope="session")
+def in_process_group(fork, tmp_path_factory):
+    """Has forked children do something, as the ranks of a group that they may initialize; each must return 0."""
+
+    def act_in_group(act, num_processes):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        directory = tmp_path_factory.mktemp("ranks")
+        said = [directory / str(rank) for rank in range(num_processes)]
+        left = [fork(partial(_act_as, rank, num_processes, port, act), path) for rank, path in enumerate(said)]
+        codes = []
+        try:
+            while left:  # one that fails closes its connections, which ends the others
+                codes.append(os.waitstatus_to_exitcode(os.waitpid(left[0], 0)[1]))
+                del left[0]
+        finally:
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        assert not any(codes), "\n".join(path.read_text() for path in said)
+
+    return act_in_group
+
+
+def _act_as(rank, num_processes, port, act):
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # what trainers of the parent left there
+    GradientState._reset_state()
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    values = (rank, rank, num_processes, num_processes, "127.0.0.1", port)
+    os.environ.update(zip(names, map(str, values), strict=True))
+    return act()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ is what depends on the question: whether 52 may stand for 52_8, cm^3 for cm^2, a
 import itertools
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from mgrpo.answers import answer_ids
@@ -43,12 +44,22 @@ def load_answers(path: Path) -> list[str]:
     return [json.loads(line)["answer"] for line in path.read_text("utf-8").splitlines()]
 
 
-def pairs_of(kind: str) -> Pairs:
-    """The pairs of one kind: around, within or near_misses."""
+def _texts(kind: str, every: int) -> Iterator[tuple[str, str, str]]:
+    """Each n-th text of a kind (around, within or near_misses), with its answer and its rule."""
+    texts = (
+        (line["answer"], rule, other)
+        for line in _LINES
+        for rule, of_rule in line.get(kind, {}).items()
+        for other in of_rule
+    )
+    return itertools.islice(texts, 0, None, every)
+
+
+def pairs_of(kind: str, every: int = 1) -> Pairs:
+    """Each n-th pair of one kind: around, within or near_misses."""
     pairs = defaultdict(list)
-    for line in _LINES:
-        for rule, others in line.get(kind, {}).items():
-            pairs[rule] += [(line["answer"], other) for other in others]
+    for answer, rule, other in _texts(kind, every):
+        pairs[rule].append((answer, other))
     return dict(pairs)
 
 
@@ -59,17 +70,18 @@ def judge(pairs: Pairs) -> dict[str, list[bool]]:
     return {rule: [next(verdicts) for _ in of_rule] for rule, of_rule in pairs.items()}
 
 
-def texts_of(*kinds: str) -> dict[str, list[str]]:
-    """For each answer all its texts of some kinds."""
-    return {
-        line["answer"]: [text for kind in kinds for others in line.get(kind, {}).values() for text in others]
-        for line in _LINES
-    }
+def texts_of(*kinds: str, every: int = 1) -> dict[str, list[str]]:
+    """For each answer its texts of some kinds, each n-th of all answers' texts."""
+    texts: dict[str, list[str]] = {answer: [] for answer in ANSWERS}
+    for kind in kinds:
+        for answer, _, other in _texts(kind, every):
+            texts[answer].append(other)
+    return texts
 
 
-def spellings_of_answers() -> dict[str, list[str]]:
-    """For each answer itself and all its spellings."""
-    return {answer: [answer, *texts] for answer, texts in texts_of("around", "within").items()}
+def spellings_of_answers(every: int = 1) -> dict[str, list[str]]:
+    """For each answer itself and its spellings, each n-th of all answers'."""
+    return {answer: [answer, *texts] for answer, texts in texts_of("around", "within", every=every).items()}
 
 
 def merged(texts: dict[str, list[str]]) -> set[frozenset[str]]:
@@ -81,9 +93,9 @@ def merged(texts: dict[str, list[str]]) -> set[frozenset[str]]:
     return {frozenset(answers) for answers in classes.values() if len(answers) > 1}
 
 
-def astray() -> list[tuple[str, str]]:
-    """The near misses that share an id with any spelling of their answer, all in one group."""
-    texts, misses = spellings_of_answers(), texts_of("near_misses")
+def astray(every: int = 1) -> list[tuple[str, str]]:
+    """The near misses that share an id with any spelling of their answer, each n-th of both, all in one group."""
+    texts, misses = spellings_of_answers(every), texts_of("near_misses", every=every)
     groups = answer_ids([[*of_answer, *misses[answer]] for answer, of_answer in texts.items()], "math")
     return [
         (answer, miss)

@@ -133,7 +133,7 @@ def test_a_canonical_form_is_its_own(form, text):
     assert CANONICAL[form](once) == once
 
 
-@pytest.mark.timeout(60)  # half a second at most for each was measured; quadratic time would be hours
+@pytest.mark.timeout(30)  # 0.1 s at most for each was measured; quadratic time would be minutes
 @pytest.mark.parametrize("form", CANONICAL)
 @pytest.mark.parametrize(
     "piece",
@@ -158,4 +158,4 @@ def test_a_canonical_form_is_its_own(form, text):
     + ["a\u0301\u0323", "+x", "❌", "\ud800", "\x00", "9e9", "x**"],
 )
 def test_time_is_linear(form, piece):
-    CANONICAL[form](piece * (2**18 // len(piece)))
+    CANONICAL[form](piece * (2**15 // len(piece)))

@@ -83,7 +83,7 @@ def test_regex_that_takes_too_much_memory_gives_no_answer():
     assert by_pattern("text", Greedy()) is None
 
 
-NUM_CHARACTERS = 1_000_000
+NUM_CHARACTERS = 200_000
 HOSTILE = {
     "openings": "{",
     "closings": "}",
@@ -115,7 +115,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.timeout(60)  # seconds for all five on a busy machine; quadratic time would be minutes
+@pytest.mark.timeout(30)  # a second for all five on a busy machine; quadratic time would be minutes
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_completions_take_linear_time(unit):
     text = unit * (NUM_CHARACTERS // len(unit))
@@ -123,10 +123,10 @@ def test_hostile_completions_take_linear_time(unit):
         extractor("1" + text + "1x")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize(("opening", "closing"), [(r"\boxed{", "}"), (r"\boxed{A.", "}"), ("<answer>", "</answer>")])
 def test_deep_nesting_takes_linear_time(opening, closing):
-    depth = 250_000
+    depth = 50_000
     text = opening * depth + "1" + closing * depth
     for extractor in EXTRACTORS.values():
         extractor(text)

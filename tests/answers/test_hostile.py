@@ -126,10 +126,10 @@ def try_alone(answer: str, seen: Attempts) -> None:
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(1, id="all", marks=pytest.mark.slow), pytest.param(6, id="sixth")]
+    scope="module", params=[pytest.param(1, id="all", marks=pytest.mark.slow), pytest.param(10, id="tenth")]
 )
 def seen(request, tmp_path_factory):
-    """Every answer alone, or every sixth, with new workers, in an empty directory."""
+    """Every answer alone, or every tenth, with new workers, in an empty directory."""
     before, directory = Path.cwd(), tmp_path_factory.mktemp("hostile")
     elsewhere = Path(hostile.FILES[1])
     elsewhere.unlink(missing_ok=True)
@@ -360,19 +360,34 @@ def check_random(text: str) -> None:
     assert ids[2] == ids[3] != ids[1]
 
 
+kinds_of_text = pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(st.lists(st.sampled_from(hostile.VOCABULARY), max_size=12).map("".join), id="expressions"),
+        pytest.param(st.text(max_size=80), id="texts"),
+        pytest.param(
+            st.builds(
+                hostile.mutated,
+                st.sampled_from(HONEST),
+                st.just(hostile.VOCABULARY),
+                st.randoms(use_true_random=False),
+            ),
+            id="mutated honest answers",
+        ),
+    ],
+)
+
+
+@kinds_of_text
+@settings(max_examples=40)
+@given(data=st.data())
+def test_random_texts(text, data):
+    check_random(data.draw(text))
+
+
+@pytest.mark.slow
+@kinds_of_text
 @settings(max_examples=250)
-@given(st.lists(st.sampled_from(hostile.VOCABULARY), max_size=12).map("".join))
-def test_random_expressions(text):
-    check_random(text)
-
-
-@settings(max_examples=150)
-@given(st.text(max_size=80))
-def test_random_texts(text):
-    check_random(text)
-
-
-@settings(max_examples=100)
-@given(st.sampled_from(HONEST), st.randoms(use_true_random=False))
-def test_mutated_honest_answers(answer, chance):
-    check_random(hostile.mutated(answer, hostile.VOCABULARY, chance))
+@given(data=st.data())
+def test_many_random_texts(text, data):
+    check_random(data.draw(text))

@@ -14,6 +14,10 @@ import spellings  # noqa: E402
 pytestmark = pytest.mark.usefixtures("patient_workers")
 
 DATA = os.environ.get("MGRPO_TEST_DATA")
+every = pytest.mark.parametrize(
+    "every", [pytest.param(1, id="all", marks=pytest.mark.slow), pytest.param(5, id="fifth")]
+)
+"""Of the 8,797 texts."""
 
 
 def test_the_file_is_whole():
@@ -26,15 +30,17 @@ def test_the_file_is_whole():
     assert not [(answer, miss) for answer, of in misses.items() for miss in of if miss in texts[answer]]
 
 
+@every
 @pytest.mark.parametrize("kind", ["around", "within"])
-def test_spellings_meet(kind):
-    pairs = spellings.pairs_of(kind)
+def test_spellings_meet(kind, every):
+    pairs = spellings.pairs_of(kind, every)
     verdicts = spellings.judge(pairs)
     assert spellings.share(verdicts) >= 0.99, spellings.report(pairs, verdicts, expected=True)
 
 
-def test_near_misses_do_not_meet():
-    pairs = spellings.pairs_of("near_misses")
+@every
+def test_near_misses_do_not_meet(every):
+    pairs = spellings.pairs_of("near_misses", every)
     verdicts = spellings.judge(pairs)
     assert spellings.share(verdicts) == 0, spellings.report(pairs, verdicts, expected=False)
 
@@ -43,12 +49,14 @@ def test_different_answers_do_not_meet():
     assert spellings.wrong_classes(spellings.merged({answer: [answer] for answer in spellings.ANSWERS})) == set()
 
 
-def test_different_answers_do_not_meet_through_their_spellings():
-    assert spellings.wrong_classes(spellings.merged(spellings.spellings_of_answers())) == set()
+@every
+def test_different_answers_do_not_meet_through_their_spellings(every):
+    assert spellings.wrong_classes(spellings.merged(spellings.spellings_of_answers(every))) == set()
 
 
-def test_near_misses_do_not_meet_through_spellings():
-    assert spellings.astray() == []
+@every
+def test_near_misses_do_not_meet_through_spellings(every):
+    assert spellings.astray(every) == []
 
 
 @pytest.mark.skipif(not DATA, reason="MGRPO_TEST_DATA names no directory with amc23.jsonl")

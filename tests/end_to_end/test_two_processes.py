@@ -1,4 +1,7 @@
-"""Training on two processes, DDP, FSDP2 and DeepSpeed, as `accelerate launch` starts them: gloo, CPU."""
+"""Training on two processes, DDP, FSDP2 and DeepSpeed: gloo, CPU.
+
+The slow tests start them with `accelerate launch`, the others fork them from this process.
+"""
 
 import os
 import shutil
@@ -16,10 +19,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mgrpo.embedded.cache import checkpoint_of
-from mgrpo.recipes.files import RECIPES
-from mgrpo.runs.checkpoints import checkpoints, fault_of
-from mgrpo.runs.files import read_rows
+sys.path.append(str(Path(__file__).parent))
+from on_cpu import sample_by_prompt  # noqa: E402
+
+from mgrpo.cli import main  # noqa: E402
+from mgrpo.embedded.cache import checkpoint_of  # noqa: E402
+from mgrpo.recipes.files import RECIPES  # noqa: E402
+from mgrpo.runs.checkpoints import checkpoints, fault_of  # noqa: E402
+from mgrpo.runs.files import read_rows  # noqa: E402
 
 ON_CPU = Path(__file__).with_name("on_cpu.py")
 DDP = ["--multi_gpu"]  # `--cpu` starts one process; this starts them, and the recipe's `use_cpu` keeps them on the CPU
@@ -56,14 +63,21 @@ def command_of(output_dir, *overrides, kind=DDP, num_processes=2):
         *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
         *("--main_process_port", str(free_port()), str(ON_CPU)),
     ]
-    if num_processes == 1 and kind is DDP:
-        command = [sys.executable, str(ON_CPU)]
-    command += ["train", "--config", "embedded", "--output_dir", str(output_dir), *GROUPS, "--share_prompts", "false"]
-    command += ["--per_device_train_batch_size", str(6 * NUM_GROUPS // num_processes), "--logging_steps", "1"]
-    command += ["--eval_strategy", "no", "--eval_on_start", "false", *overrides]
+    command += words_of(output_dir, *overrides, num_processes=num_processes)
     if "--use_deepspeed" in kind:
         command += ["--use_cpu", "false", "--ddp_backend", "gloo"]  # accelerate has no DeepSpeed where use_cpu is on
     return command
+
+
+def words_of(output_dir, *overrides, num_processes):
+    words = ["train", "--config", "embedded", "--output_dir", str(output_dir), *GROUPS, "--share_prompts", "false"]
+    words += ["--per_device_train_batch_size", str(6 * NUM_GROUPS // num_processes), "--logging_steps", "1"]
+    return [*words, "--eval_strategy", "no", "--eval_on_start", "false", *overrides]
+
+
+def train_by_prompt(output_dir, *overrides, num_processes):
+    sample_by_prompt()
+    return main(words_of(output_dir, *overrides, num_processes=num_processes))
 
 
 def models(directory):
@@ -88,22 +102,22 @@ FIVE_STEPS = ("--max_steps", "5", "--save_strategy", "no", *MOVED_QUICKLY)
 
 
 @pytest.fixture(scope="module")
-def one_process(tmp_path_factory):
+def one_process(tmp_path_factory, fork):
     """A run of one process, which those of two must equal."""
-    run = tmp_path_factory.mktemp("one") / "run"
-    launch(run, *FIVE_STEPS, num_processes=1, by_prompt=True)
-    return run
+    directory = tmp_path_factory.mktemp("one")
+    child = fork(lambda: train_by_prompt(directory / "run", *FIVE_STEPS, num_processes=1), directory / "said")
+    assert os.waitpid(child, 0)[1] == 0, (directory / "said").read_text()
+    return directory / "run"
 
 
 @pytest.fixture(scope="module")
-def by_ddp(tmp_path_factory):
+def by_ddp(tmp_path_factory, in_process_group):
     """The same run on two processes."""
     run = tmp_path_factory.mktemp("ddp") / "run"
-    launch(run, *FIVE_STEPS, by_prompt=True)
+    in_process_group(lambda: train_by_prompt(run, *FIVE_STEPS, num_processes=2), num_processes=2)
     return run
 
 
-@pytest.mark.timeout(280)
 def test_vote_and_log_over_both(by_ddp):
     rows = read_rows(by_ddp / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
@@ -132,7 +146,6 @@ def assert_same_runs(one, other):
         assert found[name] == pytest.approx(expected[name], rel=1e-3)
 
 
-@pytest.mark.timeout(700)
 def test_one_process_and_two_by_ddp_come_to_the_same(one_process, by_ddp):
     """Completions follow from prompts and weights (on_cpu.py), so no matter which process samples, they agree."""
     assert_same_runs(one_process, by_ddp)

@@ -54,6 +54,7 @@ def test_no_momentum_and_no_filter_is_trl_with_a_voting_reward(make_config, chai
         num_generations=8,
         per_device_train_batch_size=32,
         beta=beta,
+        probe_prompts=4,  # which draws random numbers of its own
         skip_zero_advantage=False if beta == 0 else None,  # fewer rows in a pass round otherwise
     )
 
@@ -78,7 +79,7 @@ def test_no_momentum_and_no_filter_is_trl_with_a_voting_reward(make_config, chai
 @pytest.mark.parametrize(
     "settings",
     [
-        {"iqr_multiplier": 0.75},
+        {"iqr_multiplier": 0.75, "probe_prompts": 4},
         {"label_source": "momentum", "momentum_schedule": "cosine", "kl_anchor": "momentum", "beta": 0.1},
         {"label_source": "frozen", "max_agreement": 0.9},
         {
@@ -94,7 +95,10 @@ def test_no_momentum_and_no_filter_is_trl_with_a_voting_reward(make_config, chai
     ids=lambda settings: "-".join(str(value) for value in settings.values()),
 )
 def test_gold_answers_reach_no_weight(make_trainer, chain_data, settings):
-    """The product's one promise. A reward beside the vote looks for the answers as well, and must not find them."""
+    """The product's one promise. A reward besides the vote looks for the answers as well, and must not find them.
+
+    Of two steps the second samples with what the first has learnt.
+    """
     seen = []
 
     def curious(completions, **kwargs):
@@ -103,29 +107,26 @@ def test_gold_answers_reach_no_weight(make_trainer, chain_data, settings):
 
     def run(data, **given):
         given |= {"train_dataset": data, "reward_funcs": curious}
-        trainer = make_trainer(given, max_steps=4, **settings)
+        trainer = make_trainer(given, max_steps=2, **settings)
         weights = train(trainer)
         return weights, [row for row in trainer.state.log_history if "loss" in row]
 
     data = chain_data()
     shuffled = data["answer"][1:] + data["answer"][:1]
-    structs = [{"answer": answer, "index": i} for i, answer in enumerate(data["answer"])]
+    structs = [{"answer": answer, "index": i} for i, answer in enumerate(shuffled)]
     present, present_log = run(data)
     absent, absent_log = run(data.remove_columns("answer"))
-    wrong, wrong_log = run(data.remove_columns("answer").add_column("answer", shuffled))
-    assert_same_bits(present, absent)
-    scored, scored_log = run(
+    wrong, wrong_log = run(
         data.remove_columns("answer").add_column("answer", structs),
         gold_scorer=lambda answers, gold: [answer == gold["answer"] for answer in answers],
     )
+    assert_same_bits(present, absent)
     assert_same_bits(present, wrong)
-    assert_same_bits(present, scored)
     assert seen and not any("answer" in names for names in seen)
     # and yet they are measured, where they are
     assert all("gold/accuracy" in row for row in present_log)
     assert not any(name.startswith("gold/") for row in absent_log for name in row)
     assert [row["gold/accuracy"] for row in present_log] != [row["gold/accuracy"] for row in wrong_log]
-    assert [row["gold/accuracy"] for row in present_log] == [row["gold/accuracy"] for row in scored_log]
 
 
 def test_gold_labels_do_where_they_are_asked_for(make_trainer, chain_data):

@@ -1,19 +1,15 @@
 """Runs that say where they are, and are killed there: the helper of test_kills.py.
 
-Run as a program it is a warm parent: it imports what a run needs once, and forks a child for each line of its input, a
-recipe in JSON. The child trains as `mgrpo train` does and says each phase that it enters.
+A forked child trains as `mgrpo train` does and says each phase that it enters.
 """
 
-import contextlib
-import json
 import os
 import selectors
 import signal
-import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 
 DEADLINE = 120
 """Seconds that a child may be silent."""
@@ -27,61 +23,27 @@ class Ended:
     phases: list[tuple[float, str]] = field(default_factory=list)
 
 
-class WarmParent:
-    """The program above, and who talks to it."""
-
-    def __enter__(self):
-        source = str(Path(__file__).parents[2] / "src")
-        env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": source, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
-        command = [sys.executable, __file__]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._process.stdout, selectors.EVENT_READ)
-        self._text = b""
-        return self
-
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.wait(DEADLINE)
-        self._process.stdout.close()
-        self._selector.close()
-
-    def run(self, fields, log, kill=None):
-        """Train; `kill` is a phase, how many times it is let begin before, and the seconds after its beginning."""
-        self._process.stdin.write(json.dumps({"fields": fields, "log": str(log)}).encode() + b"\n")
-        self._process.stdin.flush()
-        ended, pid, due = Ended(0), None, None
-        while True:
-            line = self._line(due)
-            if line is None:
-                os.kill(pid, signal.SIGKILL)
-                due = None
-                continue
-            word, _, rest = line.partition(" ")
-            if word == "pid":
-                pid = int(rest)
-            elif word == "exit":
-                ended.code = int(rest)
-                return ended
-            else:
-                ended.phases.append((time.monotonic(), rest))
+def run(fork, fields, log, kill=None):
+    """Train in a child; `kill` is a phase, how many times it is let begin before, and the seconds after it begins."""
+    reading, writing = os.pipe()
+    pid = fork(lambda: train(fields, lambda phase: os.write(writing, f"{phase}\n".encode())), log)
+    os.close(writing)
+    ended, text, due = Ended(0), b"", None
+    with selectors.DefaultSelector() as selector, os.fdopen(reading, "rb", buffering=0) as phases:
+        selector.register(phases, selectors.EVENT_READ)
+        while selector.select(DEADLINE if due is None else max(0.0, due - time.monotonic())):
+            if not (read := phases.read(1 << 16)):
+                break
+            *lines, text = (text + read).split(b"\n")
+            for line in lines:
+                ended.phases.append((time.monotonic(), line.decode()))
                 if kill is not None and sum(name == kill[0] for _, name in ended.phases) == kill[1] + 1:
                     due, kill = time.monotonic() + kill[2], None
-
-    def _line(self, due):
-        """The next line, or None when it is time to kill."""
-        deadline = time.monotonic() + DEADLINE
-        while b"\n" not in self._text:
-            now = time.monotonic()
-            if due is not None and now >= due:
-                return None
-            assert now < deadline, "a child is silent"
-            if self._selector.select((deadline if due is None else due) - now):
-                read = os.read(self._process.stdout.fileno(), 1 << 16)
-                assert read, "the warm parent is gone"
-                self._text += read
-        line, _, self._text = self._text.partition(b"\n")
-        return line.decode()
+        else:
+            os.kill(pid, signal.SIGKILL)
+    ended.code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert ended.code != -signal.SIGKILL or due is not None, "the child was silent"
+    return ended
 
 
 def say_phases(say):
@@ -129,14 +91,13 @@ def say_phases(say):
     announced(resume, "write_outcome", "completing final")
 
 
-def train(fields, log, say):
+def train(fields, say):
     from mgrpo.commands.train import train
     from mgrpo.errors import UserError
     from mgrpo.recipes.recipe import load_recipe
 
-    with open(log, "a") as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
+    warnings.simplefilter("ignore")
+    os.environ["TQDM_DISABLE"] = "1"
     say("starting")
     say_phases(say)
     try:
@@ -145,36 +106,3 @@ def train(fields, log, say):
         print(f"mgrpo: {error}", file=sys.stderr)
         return 2
     return 0 if stop is None else stop.exit_code
-
-
-def main():
-    import warnings
-
-    import mgrpo.commands.train  # noqa: F401
-
-    warnings.simplefilter("ignore")
-    out = os.dup(1)
-    for line in sys.stdin:
-        order = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            with contextlib.suppress(SystemExit):
-                import traceback
-
-                try:
-                    code = train(**order, say=lambda phase: os.write(out, f"phase {phase}\n".encode()))
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                except BaseException:
-                    traceback.print_exc()
-                    sys.stderr.flush()
-            os._exit(code)
-        os.write(out, f"pid {pid}\n".encode())
-        _, status = os.waitpid(pid, 0)
-        os.write(out, f"exit {os.waitstatus_to_exitcode(status)}\n".encode())
-    os._exit(0)  # the interpreter takes seconds to end
-
-
-if __name__ == "__main__":
-    main()

@@ -76,7 +76,7 @@ def make(make_trainer, chain_data):
             kwargs["peft_config"] = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1)
         if "eval_strategy" in settings:
             kwargs["eval_dataset"] = chain_data(4, split="test")
-        settings = {"max_steps": 5, "save_strategy": "steps", "save_steps": 1, **settings}
+        settings = {"max_steps": 5, "save_strategy": "steps", "save_steps": 1, "probe_prompts": 4, **settings}
         trainer = make_trainer(kwargs, output_dir=str(directory), **settings)
         weight = next(p for p in trainer.model.parameters() if p.requires_grad)
         weight.register_hook(lambda grad: grad * (math.nan if trainer.state.global_step == breaks_at else 1.0))

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 sys.path.append(str(Path(__file__).parent))
-from killing import WarmParent  # noqa: E402
+from killing import run  # noqa: E402
 
 from mgrpo.recipes.files import read_recipe_files  # noqa: E402
 
@@ -98,14 +98,14 @@ def pick(rng, reference, phase, depth):
     return phase, number, rng.uniform(0, end - begin)
 
 
-def kill_and_go_on(parent, tmp_path, settings, *, num_kills, seed, phases=None, looks_at_each=True):
+def kill_and_go_on(fork, tmp_path, settings, *, num_kills, seed, phases=None, looks_at_each=True):
     """Kill a run at random instants, and after each (or the last) let a copy of what is left go to its end.
 
     Returns how many kills there were in each phase, and those that were not survived, with the reason.
     """
     rng = random.Random(seed)
     whole, log = tmp_path / "whole", tmp_path / "log"
-    reference = parent.run(fields_of(settings, whole), log)
+    reference = run(fork, fields_of(settings, whole), log)
     assert reference.code == 0, log.read_text()
     known = sorted({name for _, name in reference.phases[:-1]} if phases is None else phases)
     killed, lost, left, depth = Counter(), [], [], MOST_IN_A_RUN
@@ -116,7 +116,7 @@ def kill_and_go_on(parent, tmp_path, settings, *, num_kills, seed, phases=None, 
         if not left:
             left = rng.sample(known, len(known))
         instant = pick(rng, reference.phases, left.pop(), depth)
-        ended = parent.run(fields_of(settings, directory), log, instant)
+        ended = run(fork, fields_of(settings, directory), log, instant)
         if ended.code == 0:  # it came to its end before
             depth = MOST_IN_A_RUN
             continue
@@ -128,7 +128,7 @@ def kill_and_go_on(parent, tmp_path, settings, *, num_kills, seed, phases=None, 
         copy = tmp_path / f"copy-{killed.total()}"
         if directory.exists():
             shutil.copytree(directory, copy)
-        again = parent.run(fields_of(settings, copy), log)
+        again = run(fork, fields_of(settings, copy), log)
         try:
             assert again.code == 0, log.read_text()[-2000:]
             assert_same_runs(whole, copy)
@@ -138,33 +138,27 @@ def kill_and_go_on(parent, tmp_path, settings, *, num_kills, seed, phases=None, 
     return killed, lost
 
 
-@pytest.fixture(scope="module")
-def parent():
-    with WarmParent() as parent:
-        yield parent
-
-
-def test_three_kills(parent, tmp_path):
+def test_three_kills(fork, tmp_path):
     settings = SMALL | {"max_steps": 4, "eval_strategy": "no", "eval_on_start": False, "save_steps": 2}
     phases = ["sampling", "learning", "completing a checkpoint"]
-    killed, lost = kill_and_go_on(parent, tmp_path, settings, num_kills=3, seed=0, phases=phases, looks_at_each=False)
+    killed, lost = kill_and_go_on(fork, tmp_path, settings, num_kills=3, seed=0, phases=phases, looks_at_each=False)
     assert not lost
     assert killed.total() == 3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_twenty_kills(parent, tmp_path):
+def test_twenty_kills(fork, tmp_path):
     """In all phases, start-up and the end among them."""
-    killed, lost = kill_and_go_on(parent, tmp_path, SMALL, num_kills=NUM_KILLS, seed=SEED)
+    killed, lost = kill_and_go_on(fork, tmp_path, SMALL, num_kills=NUM_KILLS, seed=SEED)
     print(f"\nseed {SEED}: survived {NUM_KILLS - len(lost)} of {NUM_KILLS}: {dict(killed)}")
     assert not lost
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_kills_around_a_rollback(parent, tmp_path):
+def test_kills_around_a_rollback(fork, tmp_path):
     phases = ["rolling back", "writing an alarm", "saving", "writing the recipe", "sampling"]
-    killed, lost = kill_and_go_on(parent, tmp_path, ROLLBACK, num_kills=5, seed=SEED, phases=phases)
+    killed, lost = kill_and_go_on(fork, tmp_path, ROLLBACK, num_kills=5, seed=SEED, phases=phases)
     print(f"\nseed {SEED}: survived {5 - len(lost)} of 5: {dict(killed)}")
     assert not lost

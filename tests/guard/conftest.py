@@ -1,8 +1,7 @@
-"""Forked children: whatever ends them, the tests go on; and they have imported everything already."""
+"""Forked children: whatever ends them, the tests continue."""
 
 import os
 import signal
-import sys
 import time
 
 import psutil
@@ -12,13 +11,11 @@ SECONDS = 120
 
 
 @pytest.fixture
-def in_child(tmp_path):
+def in_child(tmp_path, fork):
     """Has a forked child do something; returns its exit code, and what it said, if not to a terminal of the test's."""
 
     def act_in_child(act, terminal=None):
-        child = os.fork()
-        if child == 0:
-            _act(act, os.open(tmp_path / "said", os.O_WRONLY | os.O_CREAT) if terminal is None else terminal)
+        child = fork(act, tmp_path / "said" if terminal is None else terminal)
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             ended, status = os.waitpid(child, os.WNOHANG)
@@ -51,16 +48,3 @@ def _is_alive(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _act(act, output):
-    code = 99
-    try:
-        for stream in (1, 2):
-            os.dup2(output, stream)
-        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-        code = act()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)

@@ -40,7 +40,7 @@ def test_a_broken_file_is_no_probe(tmp_path):
 
 
 def test_log_probabilities_are_those_of_a_plain_forward_pass(make_trainer, tmp_path):
-    trainer = make_trainer(max_steps=1)
+    trainer = make_trainer(max_steps=1, probe_prompts=4)
     trainer.train()
     rows = load_rows(tmp_path / "run")
     assert 4 <= len(rows) <= 4 * 8
@@ -64,7 +64,7 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(make_trainer, tmp_p
 
 
 def test_begins_at_zero_and_leaves_no_trace_in_training(make_trainer, weights_of, tmp_path):
-    with_probe = make_trainer(output_dir=str(tmp_path / "with"), learning_rate=0.0)
+    with_probe = make_trainer(output_dir=str(tmp_path / "with"), learning_rate=0.0, max_steps=1, probe_prompts=4)
     with_probe.train()
     assert with_probe.probe.metrics() == {
         names.PROBE: pytest.approx(0.0, abs=1e-6),
@@ -81,12 +81,12 @@ def test_begins_at_zero_and_leaves_no_trace_in_training(make_trainer, weights_of
 
 
 def test_a_resumed_run_goes_on_from_the_same_answers(make_trainer, tmp_path):
-    settings = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
+    settings = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2, "probe_prompts": 4}
     whole = make_trainer(**settings)
     whole.train()
     before = (tmp_path / "run" / FILE_NAME).read_bytes()
     resumed = make_trainer(**settings)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-1"))
     assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
     assert resumed.probe.metrics() == whole.probe.metrics()
     assert whole.probe.metrics()[names.PROBE] != 0

@@ -1,10 +1,4 @@
-"""What each of several processes checks of the momentum model over an FSDP2 policy; test_momentum_model.py starts it.
-
-Arguments: a directory to save in, and others to load from.
-"""
-
-import sys
-from pathlib import Path
+"""What each of several processes checks of the momentum model over an FSDP2 policy, for test_momentum_model.py."""
 
 import torch
 import torch.distributed as dist
@@ -67,11 +61,11 @@ def check(dtype):
     return momentum
 
 
-if __name__ == "__main__":
+def check_all(save_in, load_from):
+    """Average, save in a directory, and load from it and others; 0 if all is as it must be."""
     dist.init_process_group("gloo")
     check(torch.bfloat16)
     momentum = check(torch.float32)
-    save_in, *load_from = map(Path, sys.argv[1:])
     is_main = dist.get_rank() == 0
     momentum.save(save_in, is_main=is_main)
     policy = make_policy()
@@ -88,3 +82,4 @@ if __name__ == "__main__":
         momentum.load(directory)
         assert all(torch.equal(w.to_local(), k) for w, k in zip(momentum._weights.values(), kept, strict=True))
     dist.destroy_process_group()
+    return 0

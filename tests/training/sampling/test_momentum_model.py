@@ -1,5 +1,5 @@
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,8 +7,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from mgrpo.errors import UserError
-from mgrpo.training.sampling.momentum_model import FILE_NAME, SHARDS_NAME, MomentumModel
+sys.path.append(str(Path(__file__).parent))
+from sharded_momentum import check_all  # noqa: E402
+
+from mgrpo.errors import UserError  # noqa: E402
+from mgrpo.training.sampling.momentum_model import FILE_NAME, SHARDS_NAME, MomentumModel  # noqa: E402
 
 
 def linear(value, dtype=torch.float32):
@@ -105,20 +108,12 @@ def test_refuses_a_checkpoint_without_or_of_another_model(tmp_path):
         momentum.load(tmp_path)
 
 
-def run_sharded(num_processes, *directories):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
-    command += [str(Path(__file__).with_name("sharded_momentum.py")), *map(str, directories)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=140)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.timeout(300)
-def test_shards_are_averaged_put_in_place_and_saved_where_they_are(tmp_path):
+def test_shards_are_averaged_put_in_place_and_saved_where_they_are(tmp_path, in_process_group):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    run_sharded(1, one)
-    run_sharded(2, two, one)
+    in_process_group(partial(check_all, one, []), num_processes=1)
+    in_process_group(partial(check_all, two, [one]), num_processes=2)
     assert {path.name for path in (two / SHARDS_NAME).iterdir()} == {".metadata", "__0_0.distcp", "__1_0.distcp"}
     # without any process group
     plain = MomentumModel(nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 1)), m=0.9)
