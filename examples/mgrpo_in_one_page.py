@@ -4,22 +4,16 @@ r"""M-GRPO (arXiv 2512.13070) on one page, in plain torch and transformers, to b
     python examples/mgrpo_in_one_page.py --method srt    # plain majority voting: accuracy collapses
 
 Either takes under two minutes on one CPU core. A model of 103k parameters, which solves about half of its problems
-(chained arithmetic), trains itself on problems without answers. The learning rate is high on purpose, so that the
-collapse comes within 600 steps.
+(chained arithmetic), trains itself on problems without answers, at a learning rate that makes plain voting collapse.
 
-The method is all here. Two models sample answers to each prompt: the policy, which is trained, and the momentum model,
-a slow average of the policy's weights. Completions of suspiciously low entropy are dropped, the rest vote, and the
-policy is rewarded for agreeing with the majority.
-
-Left out, with the reason:
-- files, checkpoints, metrics, resuming, other engines, several GPUs: they do not change the method;
-- passes over the batch in pieces, LoRA: this model fits into memory many times over;
-- several optimizer steps per batch: with one the probability ratio is 1, and the clip only shows the formula;
-- comparing answers as mathematics (1/2 is 0.5): this task's answers are two digits, so text is enough.
+Two models sample answers to each prompt: the policy, which is trained, and the momentum model, a slow average of the
+policy's weights. Completions of suspiciously low entropy are dropped, the rest vote, and the policy is rewarded for
+agreeing with the majority. Left out is what does not change the method (files, metrics, resuming, engines, GPUs), and
+what this task does not need: LoRA, several optimizer steps per batch, answers compared as mathematics (1/2 is 0.5).
 
 The package's `MGRPOTrainer` gives the same labels, advantages, loss and momentum weights for the same batch; a test
 compares the two. Symbols are the paper's: pi_q policy, pi_k momentum model, M and N their completions per prompt,
-G = M + N the group, k the filter's multiplier, m the momentum. Axes: P prompts, T tokens, V vocabulary.
+G = M + N the group, k the filter's multiplier, m the momentum. Axes: P prompts, T tokens.
 """
 
 import argparse
@@ -43,7 +37,7 @@ class Settings:
     """Those of the recipe `embedded`; `embedded-srt` has M = 16 and N = 0."""
 
     num_policy: int = 12  # M
-    num_momentum: int = 4  # N; 0 with no filter is SRT
+    num_momentum: int = 4  # N; 0 without a filter is SRT
     iqr_multiplier: float | None = None  # k; the paper's 0.75 does harm on this small task (docs/benchmarks.md)
     momentum: float = 0.99  # m
     kl_coefficient: float = 0.005
@@ -72,30 +66,17 @@ class Completions:
 def sample(model: nn.Module, tokenizer, prompts: list[str], num: int, settings: Settings) -> Completions:
     """Step 1, rollouts: `num` completions of each prompt from softmax(logits / temperature)."""
     inputs = tokenizer(prompts, return_tensors="pt", padding=True)
-    output = model.eval().generate(
-        **inputs,
-        num_return_sequences=num,
-        do_sample=True,
-        temperature=settings.temperature,
-        top_k=0,  # off, as top_p: the entropy is that of the distribution that is sampled from
-        top_p=1.0,
-        max_new_tokens=settings.max_new_tokens,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
+    whole_distribution = {"do_sample": True, "temperature": settings.temperature, "top_k": 0, "top_p": 1.0}
+    outputs = {"return_dict_in_generate": True, "output_logits": True, "max_new_tokens": settings.max_new_tokens}
+    output = model.eval().generate(**inputs, num_return_sequences=num, **whole_distribution, **outputs)
     ids = output.sequences[:, inputs["input_ids"].shape[1] :]
     is_end = (ids == tokenizer.eos_token_id).long()
     mask = (is_end.cumsum(1) - is_end == 0).long()
     entropy = trajectory_entropy(torch.stack(output.logits, dim=1), mask, settings.temperature)
     answers = [extract_answer(text) for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
-    return Completions(
-        inputs["input_ids"].repeat_interleave(num, 0),
-        inputs["attention_mask"].repeat_interleave(num, 0),
-        ids,
-        mask,
-        entropy.view(-1, num),
-        [answers[start : start + num] for start in range(0, len(answers), num)],
-    )
+    prompt_ids, prompt_mask = (inputs[name].repeat_interleave(num, 0) for name in ("input_ids", "attention_mask"))
+    groups = [answers[start : start + num] for start in range(0, len(answers), num)]
+    return Completions(prompt_ids, prompt_mask, ids, mask, entropy.view(-1, num), groups)
 
 
 def trajectory_entropy(logits: Tensor, mask: Tensor, temperature: float) -> Tensor:
@@ -117,9 +98,9 @@ def majority(answers: list[str | None], keep: list[bool], num_policy: int) -> st
 
     A completion without an answer does not vote. Ties: more votes from the momentum model, then the earlier answer.
     """
-    voters = [(a, i >= num_policy) for i, (a, kept) in enumerate(zip(answers, keep, strict=True)) if kept and a]
-    votes = Counter(answer for answer, _ in voters)
-    momentum_votes = Counter(answer for answer, is_momentum in voters if is_momentum)
+    cast = [answer if kept else None for answer, kept in zip(answers, keep, strict=True)]
+    votes, momentum_votes = Counter(cast), Counter(cast[num_policy:])
+    del votes[None]
     return max(votes, key=lambda answer: (votes[answer], momentum_votes[answer]), default=None)
 
 
@@ -151,19 +132,13 @@ def group_advantage(reward: Tensor, is_trained_on: Tensor) -> Tensor:
 
 def log_probs(model: nn.Module, batch: Completions, temperature: float) -> Tensor:
     """Log-probability of each completion token under softmax(logits / temperature); (P * M, T)."""
-    num_tokens = batch.ids.shape[1]
-    logits = model(
-        input_ids=torch.cat([batch.prompt_ids, batch.ids], 1),
-        attention_mask=torch.cat([batch.prompt_mask, batch.mask], 1),
-        logits_to_keep=num_tokens + 1,  # the token at t is predicted at t - 1
-        use_cache=False,
-    ).logits
+    ids, mask = torch.cat([batch.prompt_ids, batch.ids], 1), torch.cat([batch.prompt_mask, batch.mask], 1)
+    num_kept = batch.ids.shape[1] + 1  # the token at t is predicted at t - 1
+    logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=num_kept, use_cache=False).logits
     return (logits[:, :-1] / temperature).log_softmax(-1).gather(-1, batch.ids[..., None])[..., 0]
 
 
-def grpo_loss(
-    policy: nn.Module, initial: nn.Module, batch: Completions, advantage: Tensor, is_trained_on: Tensor, s: Settings
-) -> Tensor:
+def grpo_loss(policy, initial, batch: Completions, advantage: Tensor, is_trained_on: Tensor, s: Settings) -> Tensor:
     """Step 6: the mean over the trained-on tokens of  -min(rho A, clip(rho, 1 - eps, 1 + eps) A) + beta KL.
 
     rho = pi_q(token) / pi_q,old(token) and KL = e^d - d - 1 with d = log pi_initial - log pi_q (k3, never negative).
@@ -233,18 +208,16 @@ def main() -> None:
     """Train, and print the accuracy on problems that are not trained on."""
     parser = argparse.ArgumentParser(description="M-GRPO, or SRT, on the embedded model.")
     parser.add_argument("--method", choices=["m-grpo", "srt"], default="m-grpo")
-    parser.add_argument("--iqr_multiplier", type=float, help="k of the entropy filter (the paper: 0.75); default: off")
+    parser.add_argument("--iqr_multiplier", type=float, help="k of the entropy filter (paper: 0.75); default: off")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
     torch.manual_seed(args.seed)
-    settings = Settings(iqr_multiplier=args.iqr_multiplier)
-    if args.method == "srt":  # the same 16 completions a prompt, all of them the policy's
-        settings.num_policy, settings.num_momentum = 16, 0
-
-    trainer = MGRPO(settings)
-    size = settings.prompts_per_step
+    # the same 16 completions a prompt, with SRT all of them the policy's
+    num_policy, num_momentum = (16, 0) if args.method == "srt" else (12, 4)
+    trainer = MGRPO(Settings(num_policy, num_momentum, args.iqr_multiplier))
+    size = trainer.settings.prompts_per_step
     problems = chains(args.steps * size, seed=args.seed, split="train")
     held_out = chains(256, seed=args.seed, split="test")
     start = accuracy = held_out_accuracy(trainer, held_out)

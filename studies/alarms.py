@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from mgrpo.monitoring.collapse import SIGNS, CollapseAlarm, Sign
+from mgrpo.monitoring.collapse import SIGNS, CollapseAlarm, Event, Sign
 from mgrpo.monitoring.stability import WINDOW, stability
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import FINAL_DIRECTORY, read_run
@@ -65,18 +65,33 @@ def committed_runs() -> dict[tuple[str, str, int], list[dict[str, Any]]]:
 @cache
 def outcomes(signs: Sequence[Sign] = SIGNS) -> pd.DataFrame:
     """How each committed run went, and what an alarm of these signs made of it."""
+    judged = endings().copy()
+    firsts = [first_event(rows, CollapseAlarm(signs)) for rows in committed_runs().values()]
+    judged["alarm_step"] = pd.Series([event.step if event else None for event in firsts], dtype=float)
+    judged["signal"] = [event.signals[0] if event else None for event in firsts]
+    judged["early"] = judged["lost_step"] - judged["alarm_step"]  # steps from the alarm to it
+    return judged
+
+
+def first_event(rows: list[dict[str, Any]], alarm: CollapseAlarm) -> Event | None:
+    """The first alarm of a run."""
+    return next((event for row in rows if (event := alarm.update(row)) is not None), None)
+
+
+@cache
+def endings() -> pd.DataFrame:
+    """How each committed run went."""
     return pd.DataFrame(
-        {"study": study, "variant": variant, "seed": seed, "is_calibration": study in CALIBRATION}
-        | judge(rows, CollapseAlarm(signs))
+        {"study": study, "variant": variant, "seed": seed, "is_calibration": study in CALIBRATION} | ending(rows)
         for (study, variant, seed), rows in committed_runs().items()
     )
 
 
-def judge(rows: list[dict[str, Any]], alarm: CollapseAlarm) -> dict[str, Any]:
+def ending(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """One run: `collapsed`; `dipped`, it lost a tenth of its peak at some time, without a collapse; or `held`.
 
     Accuracies are held-out, `lost_step` is the first evaluation from which on a collapsing run never again reaches 90%
-    of its highest mean of three evaluations so far. `early` counts the steps from the alarm to it.
+    of its highest mean of three evaluations so far.
     """
     outcome = stability(rows)
     assert outcome is not None
@@ -88,17 +103,8 @@ def judge(rows: list[dict[str, Any]], alarm: CollapseAlarm) -> dict[str, Any]:
         kind = COLLAPSED
         fine = accuracy[accuracy >= LOSS * peak]
         lost_step = int(accuracy.index[accuracy.index > fine.index[-1]][0])
-    events = [event for row in rows if (event := alarm.update(row)) is not None]
-    first = events[0] if events else None
-    return {
-        "outcome": kind,
-        "final": outcome.final,
-        "lost_step": lost_step,
-        "collapse_step": outcome.collapse_step,
-        "alarm_step": first.step if first else None,
-        "signal": first.signals[0] if first else None,
-        "early": lost_step - first.step if lost_step is not None and first else None,
-    }
+    step = outcome.collapse_step
+    return {"outcome": kind, "final": outcome.final, "lost_step": lost_step, "collapse_step": step}
 
 
 def held_out(rows: list[dict[str, Any]]) -> tuple[pd.Series, pd.Series]:
@@ -110,7 +116,7 @@ def held_out(rows: list[dict[str, Any]]) -> tuple[pd.Series, pd.Series]:
 @cache
 def watched(fall: float) -> pd.DataFrame:
     """`outcomes` of an alarm that knows the right answers: held-out accuracy is this share below its peak so far."""
-    judged = outcomes().copy()
+    judged = endings().copy()
     steps = []
     for rows in committed_runs().values():
         accuracy, smooth = held_out(rows)

@@ -9,6 +9,7 @@ A test asks that what is committed is what this script writes.
 import json
 import shutil
 import sys
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -48,13 +49,18 @@ def runs_of(study: str) -> list[StudiedRun]:
     return runs
 
 
+@cache
+def measured(study: str) -> dict[str, list[dict[str, float]]]:
+    """The measures of each variant's runs, in the order of the seeds."""
+    signal, found = best_signal(runs_of(study)), defaultdict(list)
+    for run in sorted(runs_of(study), key=lambda run: run.seed):
+        found[run.variant].append(measures(run, signal))
+    return dict(found)
+
+
 def by_seed(study: str, variant: str, measure: str) -> list[float]:
     """One measure of a variant's runs, in the order of the seeds."""
-    runs = [run for run in runs_of(study) if run.variant == variant]
-    if not runs:
-        raise KeyError(f"{study} has no variant {variant}")
-    signal = best_signal(runs_of(study))
-    return [measures(run, signal)[measure] for run in sorted(runs, key=lambda run: run.seed)]
+    return [of_run[measure] for of_run in measured(study)[variant]]
 
 
 def mean(study: str, variant: str, measure: str = "final", digits: int = 2) -> str:

@@ -9,7 +9,7 @@ from mgrpo.report.panels import figures
 from mgrpo.runs.files import read_rows
 
 SMALL = ["--max_steps", "3", "--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "no"]
-SMALL += ["--probe_prompts", "4", "--quiet"]
+SMALL += ["--dataset_size", "48", "--probe_prompts", "4", "--quiet"]
 NAMES = ("benchmark/embedded:chains/policy", "benchmark/embedded:chains/momentum")
 
 

@@ -13,7 +13,7 @@ from mgrpo.evaluation.runner import EvalSettings
 from mgrpo.models.load import load_model
 
 SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_strategy", "no", "--save_steps", "1", "--quiet"]
-SMALL += ["--probe_prompts", "4"]
+SMALL += ["--dataset_size", "48", "--probe_prompts", "4"]
 ASKED = ["--benchmarks", "embedded:chains", "--limit", "6", "--k", "2", "--max_tokens", "14"]
 LORA = ["--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "q_proj", "v_proj", "--share_prompts", "false"]
 

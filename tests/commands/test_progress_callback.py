@@ -25,6 +25,7 @@ from mgrpo.runs.files import read_rows
 
 RUN = ["train", "--config", "embedded", "--max_steps", "3", "--logging_steps", "1", "--eval_dataset_size", "16"]
 RUN += ["--per_device_eval_batch_size", "16", "--eval_steps", "2", "--save_steps", "2", "--output_dir", "run"]
+RUN += ["--dataset_size", "48", "--probe_prompts", "4"]
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 OWN = """
 import signal

@@ -1,5 +1,6 @@
 """`mgrpo demo`: what it shows, and what it concludes."""
 
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import psutil
 import pytest
 
 from mgrpo.cli import main
+from mgrpo.recipes.files import read_recipe_files
 from mgrpo.runs.files import read_rows
-from mgrpo.study import demo
+from mgrpo.study import demo, runner
+from mgrpo.study.processes import Pool
 
 HELD = [0.5, 0.55, 0.6, 0.6, 0.6]
 FELL = [0.5, 0.5, 0.3, 0.1, 0.1, 0.1, 0.1]
@@ -34,8 +37,17 @@ def test_says_what_happened_also_when_it_is_not_what_we_hoped(srt, anchored, sai
     assert said in demo._conclusion({"SRT": rows(srt), "M-GRPO": rows(anchored)})
 
 
+@pytest.fixture
+def small(monkeypatch):
+    """Small recipes, and runs that are forked from this process, which has imported everything."""
+    fields = {"dataset_size": 48, "eval_dataset_size": 64, "per_device_eval_batch_size": 64, "probe_prompts": 4}
+    monkeypatch.setattr(demo, "read_recipe_files", lambda recipes: read_recipe_files(recipes) | fields)
+    forked = multiprocessing.get_context("fork")
+    monkeypatch.setattr(runner, "make_pool", lambda env, workers, on_cpu: Pool(forked, workers=2))
+
+
 @pytest.mark.parametrize("with_filter", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_runs_side_by_side(tmp_path, capsys, with_filter):
+def test_runs_side_by_side(tmp_path, capsys, small, with_filter):
     output_dir = tmp_path / "demo"
     command = ["demo", "--max_steps", "2", "--output_dir", str(output_dir), *["--filter"][: int(with_filter)]]
     assert main(command) == 0

@@ -11,6 +11,7 @@ from mgrpo.cli import main
 from mgrpo.runs.files import read_rows
 
 SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_dataset_size", "16", "--per_device_eval_batch_size", "16"]
+SMALL += ["--dataset_size", "48", "--probe_prompts", "4"]
 SUMS = """
 from mgrpo.tasks import Task
 

@@ -11,21 +11,22 @@ from mgrpo.runs.files import read_rows
 from mgrpo.training.collapse_callback import CollapseWatch
 
 FAST = [
-    *("--config", "embedded", "srt", "--learning_rate", "1e-3", "--warmup_steps", "20", "--probe_prompts", "16"),
+    *("--config", "embedded", "srt", "--learning_rate", "1e-3", "--warmup_steps", "8", "--probe_prompts", "16"),
+    *("--num_generations", "8", "--per_device_train_batch_size", "32", "--dataset_size", "256"),
     *("--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", "2"),
 ]
 """At five times the recipe's learning rate the embedded model forgets its answers within some steps."""
 
 
 def test_warns_and_goes_on(capsys, tmp_path):
-    assert main(["train", *FAST, "--max_steps", "24", "--output_dir", str(tmp_path / "run")]) == 0
+    assert main(["train", *FAST, "--max_steps", "8", "--output_dir", str(tmp_path / "run")]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("collapse alarm")]
     events = read_rows(tmp_path / "run" / "alarms.jsonl")
     assert len(said) == len(events) >= 1 and events[0]["kind"] == "alarm"
     healthy = events[0]["healthy_step"] // 2 * 2
     where = f"last healthy checkpoint is {tmp_path}/run/checkpoint-{healthy}" if healthy else "no healthy checkpoint"
     assert events[0]["message"] in said[0] and where in said[0]
-    assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == list(range(1, 25))
+    assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == list(range(1, 9))
 
 
 def test_stops_with_a_checkpoint_and_a_code_of_its_own(capsys, tmp_path):
@@ -49,14 +50,14 @@ def test_stops_with_a_checkpoint_and_a_code_of_its_own(capsys, tmp_path):
 
 def test_rolls_back_and_goes_on_more_slowly(capsys, tmp_path):
     run = tmp_path / "run"
-    settings = ["--on_collapse", "rollback", "--rollback_lr_scale", "0.01", "--max_steps", "24"]
+    settings = ["--on_collapse", "rollback", "--rollback_lr_scale", "0.01", "--max_steps", "10"]
     assert main(["train", *FAST, *settings, "--output_dir", str(run)]) == 0
     events = read_rows(run / "alarms.jsonl")
     assert [event["kind"] for event in events] == ["alarm", "rollback"]
     back_to = events[1]["healthy_step"]
     assert back_to <= events[0]["healthy_step"] < events[0]["step"]
     rows = read_rows(run / "metrics.jsonl")
-    assert [row["step"] for row in rows] == list(range(1, 25))
+    assert [row["step"] for row in rows] == list(range(1, 11))
     rolled_back = read_rows(run / "rolled-back" / "1" / "metrics.jsonl")
     assert [row["step"] for row in rolled_back] == list(range(back_to + 1, events[0]["step"] + 1))
     for before, after in zip(rolled_back, rows[back_to:], strict=False):
@@ -65,7 +66,7 @@ def test_rolls_back_and_goes_on_more_slowly(capsys, tmp_path):
     assert "rolled back to checkpoint-" in capsys.readouterr().err
     # The recipe is still the one that was asked for, and a resumed run goes on as slowly.
     assert "learning_rate: 0.001" in (run / "config.yaml").read_text()
-    more = ["--max_steps", "25", "--resume", "force"]
+    more = ["--max_steps", "11", "--resume", "force"]
     assert main(["train", *FAST, *settings, *more, "--output_dir", str(run)]) == 0
     assert read_rows(run / "metrics.jsonl")[-1]["learning_rate"] == pytest.approx(1e-5)
     assert [event["kind"] for event in read_rows(run / "alarms.jsonl")] == ["alarm", "rollback"]

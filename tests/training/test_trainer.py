@@ -254,7 +254,7 @@ def test_no_gold_answer_is_known(make_trainer, chain_data, unknown):
 def test_gold_numbers(make_trainer, chain_data, tmp_path):
     def accuracies(gold):
         given = {"train_dataset": gold_data(chain_data, lambda answer, i: gold(answer)), "equivalence": "number"}
-        trainer = make_trainer(given, max_steps=4, output_dir=str(tmp_path / gold.__name__))
+        trainer = make_trainer(given, max_steps=2, output_dir=str(tmp_path / gold.__name__))
         trainer.train()
         return [row[names.GOLD_ACCURACY] for row in rows_of(trainer)]
 
