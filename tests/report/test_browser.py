@@ -123,8 +123,8 @@ def run(tmp_path_factory):
     from mgrpo.cli import main
 
     directory = tmp_path_factory.mktemp("runs") / "trained"
-    settings = {"max_steps": LAST, "logging_steps": 2, "eval_steps": 10, "eval_dataset_size": 32, "dataset_size": 120}
-    settings |= {"per_device_train_batch_size": 36, "probe_prompts": 4}  # 3 prompts a step
+    settings = {"max_steps": LAST, "logging_steps": 2, "eval_steps": 10, "eval_dataset_size": 32, "dataset_size": 240}
+    settings |= {"per_device_train_batch_size": 72, "probe_prompts": 4}  # 6 prompts a step
     arguments = [word for field, value in settings.items() for word in (f"--{field}", str(value))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MGRPO_CACHE", str(tmp_path_factory.mktemp("cache")))
