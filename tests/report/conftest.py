@@ -7,12 +7,6 @@ import pytest
 from mgrpo.runs.files import MetricsWriter, write_completions
 
 
-@pytest.fixture(autouse=True)
-def _flush_nothing(monkeypatch):
-    """Thousands of tables are written here, and none has to outlive a power cut; a flush takes 5 ms."""
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
-
-
 @pytest.fixture
 def make_run(tmp_path):
     """Writes a run of 2 prompts x (2 + 1) completions; returns its directory. Files are named for their contents."""
