@@ -98,8 +98,15 @@ def test_completions_are_kept_as_tables(make_trainer):
             assert 1 <= row["num_tokens"] <= 14
 
 
-@pytest.mark.parametrize("with_lora", [False, True])
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize(
+    ("accumulation", "with_lora"),
+    [
+        (1, False),
+        (2, True),
+        pytest.param(1, True, marks=pytest.mark.slow),
+        pytest.param(2, False, marks=pytest.mark.slow),
+    ],
+)
 def test_resumes_to_the_same_bits(make_trainer, weights_of, tmp_path, with_lora, accumulation):
     peft = {"peft_config": LoraConfig(**LORA)} if with_lora else {}
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "iqr_multiplier": 0.75}
