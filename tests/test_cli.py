@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mgrpo import __version__
-from mgrpo.cli import main
+from mgrpo.cli import _parser, main
 from mgrpo.commands import build_trainer
 from mgrpo.commands import train as run
 
@@ -51,7 +51,7 @@ def load_nothing(*args, **kwargs):
 
 
 @pytest.fixture
-def refused(capsys):
+def refused(capsys, workplace):
     """Runs `mgrpo train --config mine.yaml` with arguments; returns the sentence that it was refused with."""
 
     def train(*arguments, config="mine.yaml"):
@@ -60,7 +60,7 @@ def refused(capsys):
         assert output.out == ""
         lines = output.err.splitlines()
         assert len(lines) == 1 and lines[0].startswith("mgrpo: ") and lines[0][-1] in ".?"
-        return lines[0]
+        return lines[0].replace(f"{workplace}/", "")
 
     return train
 
@@ -128,7 +128,7 @@ def test_broken_recipe(refused, workplace, content, message):
         ("--answer_extractor nowhere:f", "answer_extractor is 'nowhere:f', which cannot be imported"),
         ("--answer_equivalence maths", "answer_equivalence is 'maths'; set it to one of math, text"),
         ("--reward_funcs nowhere:f", "reward_funcs is 'nowhere:f', which cannot be imported"),
-        ("--model_name_or_path ./nowhere", "the model directory './nowhere' does not exist"),
+        ("--model_name_or_path ./nowhere", "the model directory 'nowhere' does not exist"),
         ("--task file:nowhere.jsonl", "the file nowhere.jsonl does not exist; correct the path"),
         ("--task file:dat.jsonl", "did you mean 'data.jsonl'?"),
         ("--task file", "task is 'file' alone, which does not say what to read; write file:PATH"),
@@ -157,7 +157,7 @@ def test_broken_recipe(refused, workplace, content, message):
             "--resume nowhere",
             "resume is nowhere, which is no directory; name a checkpoint's, or set it to auto or force",
         ),
-        ("--resume .", "resume is ., which is no complete checkpoint: manifest.json is missing"),
+        ("--resume .", "which is no complete checkpoint: manifest.json is missing"),
         ("--on_save_error panic", "the command line sets on_save_error to 'panic'"),
         ("--rescue_dir elsewhere", "rescue_dir is elsewhere, but on_save_error is continue"),
         ("--save_only_model", "save_only_model is on"),
@@ -251,7 +251,7 @@ def test_plot(capsys, workplace):
     pytest.importorskip("matplotlib")
     (workplace / "metrics.jsonl").write_text('{"step": 1, "kl": 0.5}\n')
     assert main(["plot", ".", "-o", "kl.png"]) == 0
-    assert capsys.readouterr().out == "kl.png\n"
+    assert capsys.readouterr().out == f"{workplace}/kl.png\n"
     assert (workplace / "kl.png").stat().st_size > 0
 
 
@@ -283,15 +283,15 @@ def test_compare(capsys, workplace):
     (workplace / "config.yaml").write_text(RECIPE)
     pytest.importorskip("matplotlib")
     assert main(["compare", ".", "-o", "compared"]) == 0
-    assert "runs: 1; tables and curves: compared" in capsys.readouterr().out
+    assert f"runs: 1; tables and curves: {workplace / 'compared'}" in capsys.readouterr().out
     assert (workplace / "compared" / "summary.md").exists()
 
 
 def test_exit_codes(monkeypatch, capsys):
     arguments = ["train", "--config", "mine.yaml"]
-    monkeypatch.setattr(run, "train", lambda recipe, **_: None)
+    monkeypatch.setattr(run, "train", lambda recipe, **_: run.Outcome(5))
     assert main(arguments) == 0
-    monkeypatch.setattr(run, "train", lambda recipe, **_: run.Stop("the gradients were not finite", 3))
+    monkeypatch.setattr(run, "train", lambda recipe, **_: run.Outcome(5, "the gradients were not finite", 3))
     assert main(arguments) == 3
     assert capsys.readouterr().err == "mgrpo: stopped: the gradients were not finite\n"
 
@@ -305,7 +305,7 @@ def test_exit_codes(monkeypatch, capsys):
 
 def test_the_recipe_s_environment(monkeypatch, workplace):
     recipes = []
-    monkeypatch.setattr(run, "train", lambda recipe, **_: recipes.append(recipe))
+    monkeypatch.setattr(run, "train", lambda recipe, **_: recipes.append(recipe) or run.Outcome())
     monkeypatch.setenv("MGRPO_TEST_SET", "by the shell")
     monkeypatch.setenv("MGRPO_TEST_UNSET", "")  # so that it is removed after the test
     del os.environ["MGRPO_TEST_UNSET"]
@@ -377,3 +377,30 @@ def test_a_reader_that_has_had_enough():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("command", "read"),
+    [
+        (["report", "run", "-o=~/r.html"], lambda a: a.output),
+        (["plot", "~/run", "--output", "~/c.png"], lambda a: a.output),
+        (["watch", "~/r.html"], lambda a: a.run_directories[0]),
+        (["compare", "a", "-o=~/t"], lambda a: a.output_dir),
+        (["evaluate", "m", "--benchmarks", "b", "--output_dir=~/x"], lambda a: a.output_dir),
+        (["evaluate", "m", "--benchmarks", "b", "--data=~/x"], lambda a: a.data),
+        (["evaluate", "m", "--benchmarks", "b", "--export=~/x.md"], lambda a: a.export),
+        (["export", "run", "~/out"], lambda a: a.output),
+        (["study", "s.yaml", "--output_dir=~/x"], lambda a: a.output_dir),
+        (["demo", "--output_dir=~/x"], lambda a: a.output_dir),
+        (["recipes", "copy", "embedded", "~/mine.yaml"], lambda a: a.path),
+    ],
+)
+def test_paths_of_all_commands_may_begin_with_a_tilde(monkeypatch, command, read):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(read(_parser().parse_args(command))).startswith("/home/me/")
+
+
+def test_a_home_that_does_not_exist(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", "run", "-o=~nobody-here/r.html"])
+    assert exit_.value.code == 2 and "~nobody-here/r.html names no home directory" in capsys.readouterr().err

@@ -13,10 +13,11 @@ from mgrpo.commands.list_recipes import copy_recipe, list_recipes
 from mgrpo.commands.list_tasks import list_generators, list_tasks
 from mgrpo.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
-from mgrpo.options import COMMAND_LINE, FIELD_WORD, options_of, read_value
+from mgrpo.options import COMMAND_LINE, FIELD_WORD, absolute_path, options_of, read_value
 from mgrpo.recipes.files import PRESETS, RECIPES, find_recipe, read_command
 
 CONFIG_HELP = "files or built-in recipe names; later ones override earlier ones"
+BASE_MODEL_HELP = "of an adapter whose base is not where it was; its weights are compared"
 CONFIG: dict[str, Any] = {"nargs": "+", "metavar": "RECIPE", "help": CONFIG_HELP}
 
 
@@ -59,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> Path:
+    try:
+        return Path(absolute_path(text))
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _add_train(commands: Any) -> None:
     built_in, presets = (", ".join(sorted(path.stem for path in d.glob("*.yaml"))) for d in (RECIPES, PRESETS))
     train = commands.add_parser(
@@ -85,11 +93,10 @@ def _train(arguments: argparse.Namespace, rest: list[str]) -> int:
         from mgrpo.commands.train import train
         from mgrpo.recipes.recipe import load_recipe
 
-        stop = train(load_recipe(*given), is_quiet=arguments.quiet, signals=signals)
-        if stop is None:
-            return 0
-        print(f"mgrpo: stopped: {stop.reason}", file=sys.stderr)  # a launcher may send SIGTERM right after
-        return stop.exit_code
+        outcome = train(load_recipe(*given), is_quiet=arguments.quiet, signals=signals)
+        if outcome.reason is not None:
+            print(f"mgrpo: stopped: {outcome.reason}", file=sys.stderr)  # a launcher may send SIGTERM right after
+        return outcome.exit_code
 
 
 def _add_tasks(commands: Any) -> None:
@@ -131,7 +138,7 @@ def _add_recipes(commands: Any) -> None:
     copy = actions.add_parser("copy", help="write a copy of one, to edit it")
     for action in (show, copy):
         action.add_argument("name", metavar="NAME", help="its name, as --config takes it")
-    copy.add_argument("path", type=Path, nargs="?", metavar="PATH", help="a new file; default: NAME.yaml")
+    copy.add_argument("path", type=_path, nargs="?", metavar="PATH", help="a new file; default: NAME.yaml")
     show.set_defaults(run=lambda arguments: print(find_recipe(arguments.name).read_text(encoding="utf-8"), end=""))
     copy.set_defaults(run=lambda arguments: copy_recipe(arguments.name, arguments.path))
     fields = commands.add_parser("fields", help="list a recipe's fields: type, range, default and help of each")
@@ -193,7 +200,7 @@ def _add_evaluate(commands: Any) -> None:
     )
     add("--protocol", default="m-grpo", metavar="NAME", help="how it is sampled; default: %(default)s")
     add("--limit", type=int, metavar="N", help="only the first N questions of each benchmark")
-    add("--data", metavar="PATH", help="a local copy, or a directory of them: math500.jsonl, ...")
+    add("--data", type=_path, metavar="PATH", help="a local copy, or a directory of them: math500.jsonl, ...")
     add("--engine", default="transformers", help="transformers or vllm; default: %(default)s")
     add("--dtype", default="auto", help="type of the weights; default: %(default)s, as they are stored")
     add("--batch_size", type=int, default=32, help="completions at a time; default: %(default)s")
@@ -203,8 +210,9 @@ def _add_evaluate(commands: Any) -> None:
         metavar="WHICH",
         help="of a run: final (default), last, all, initial, or steps: 100,200",
     )
-    add("--output_dir", type=Path, help="default: evaluation/ in the run, else evaluations/MODEL")
-    add("--export", type=Path, metavar="FILE", help="write the table as .md (Markdown) or .tex (LaTeX)")
+    add("--output_dir", type=_path, help="default: evaluation/ in the run, else evaluations/MODEL")
+    add("--export", type=_path, metavar="FILE", help="write the table as .md (Markdown) or .tex (LaTeX)")
+    add("--base_model", metavar="PATH", help=BASE_MODEL_HELP)
     add("--revision", help="branch, tag or commit of a model on the Hub")
     add("--trust_remote_code", action="store_true", help="run code that comes with the model")
     sampling = evaluate.add_argument_group("sampling", "these override the protocol's")
@@ -238,6 +246,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         output_dir=arguments.output_dir,
         revision=arguments.revision,
         trust_remote_code=arguments.trust_remote_code,
+        base_model=arguments.base_model,
     )
     show_results(output, arguments.export)
 
@@ -246,14 +255,14 @@ def _add_views(commands: Any) -> None:
     plot = commands.add_parser("plot", help="draw the curves of one or several runs")
     report = commands.add_parser("report", help="write the curves and completions of runs into one HTML file")
     for parser, name in ((plot, "curves.png"), (report, "report.html")):
-        parser.add_argument("-o", "--output", type=Path, default=Path(name), help="default: %(default)s")
+        parser.add_argument("-o", "--output", type=_path, default=Path(name), help="default: %(default)s")
         parser.set_defaults(run=_write_view)
     watch = commands.add_parser("watch", help="serve the same page on this machine while runs train")
     watch.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; default: a free one")
     watch.add_argument("--open", action="store_true", help="open the page in a browser")
     watch.set_defaults(run=_watch)
     for parser in (plot, report, watch):
-        parser.add_argument("run_directories", nargs="+", type=Path, metavar="RUN_DIR")
+        parser.add_argument("run_directories", nargs="+", type=_path, metavar="RUN_DIR")
 
 
 def _write_view(arguments: argparse.Namespace) -> None:
@@ -274,7 +283,7 @@ def _watch(arguments: argparse.Namespace) -> None:
 def _add_studies(commands: Any) -> None:
     demo = commands.add_parser("demo", help="watch majority-vote self-training collapse, and the momentum anchor hold")
     demo.add_argument("--filter", action="store_true", help="add a third run: M-GRPO with the entropy filter")
-    demo.add_argument("--output_dir", type=Path, default=Path("runs/demo"), help="default: %(default)s")
+    demo.add_argument("--output_dir", type=_path, default=Path("runs/demo"), help="default: %(default)s")
     demo.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     demo.add_argument("--max_steps", type=int, help="default: the recipes' own")
     demo.set_defaults(run=_demo)
@@ -286,7 +295,7 @@ def _add_studies(commands: Any) -> None:
         allow_abbrev=False,
     )
     study.add_argument("study", metavar="STUDY.yaml")
-    study.add_argument("--output_dir", type=Path, help="default: runs/ and the file's name")
+    study.add_argument("--output_dir", type=_path, help="default: runs/ and the file's name")
     study.add_argument("--workers", type=int, help="runs at a time; default: one per core, or one per GPU")
     study.add_argument("--tables_only", action="store_true", help="run nothing; tables and figure of finished runs")
     study.set_defaults(run=_study)
@@ -297,8 +306,8 @@ def _add_studies(commands: Any) -> None:
         "checkpoint, final policy and momentum model, with paired differences where there are samples.",
     )
     add = compare.add_argument
-    add("run_directories", nargs="+", type=Path, metavar="RUN_DIR", help="or directories of runs, or of evaluations")
-    add("-o", "--output_dir", type=Path, help="where tables and figure go")
+    add("run_directories", nargs="+", type=_path, metavar="RUN_DIR", help="or directories of runs, or of evaluations")
+    add("-o", "--output_dir", type=_path, help="where tables and figure go")
     add("--baseline", metavar="NAME", help="the variant to compare the others with")
     compare.set_defaults(run=_compare)
 

@@ -8,11 +8,13 @@ without a value, and its messages name neither the recipe nor the nearest field.
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -183,6 +185,18 @@ def read_value(name: str, value: Any, options: dict[str, Option], source: str) -
         hint = nearest(str(read), words) or _must_be(expected)
         raise UserError(f"{source} sets {name} to {value!r}; {hint}")
     return read
+
+
+def absolute_path(path: str) -> str:
+    """A path that a user gave, from the root of the file system: `~` and the working directory are put in front.
+
+    Raises:
+        UserError: for the home directory of a user who does not exist.
+    """
+    try:
+        return os.path.abspath(Path(path).expanduser()) if path else path
+    except RuntimeError:
+        raise UserError(f"the path {path} names no home directory; write it from the root") from None
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:

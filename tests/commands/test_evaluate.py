@@ -1,30 +1,20 @@
 """`mgrpo evaluate` on what a run leaves: the policy and the momentum model, at its end and at its checkpoints."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from mgrpo.cli import main
-from mgrpo.commands.evaluate import _evaluated_model, _find_models, _select_models, load_momentum_of_checkpoint
+from mgrpo.commands.evaluate import _evaluated_model
+from mgrpo.commands.run_models import _select_models, find_models, load_run_model
 from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.evaluation.results import read_results
 from mgrpo.evaluation.runner import EvalSettings
 from mgrpo.models.load import load_model
 
-SMALL = ["--max_steps", "2", "--logging_steps", "1", "--eval_strategy", "no", "--save_steps", "1", "--quiet"]
-SMALL += ["--dataset_size", "48", "--probe_prompts", "4"]
 ASKED = ["--benchmarks", "embedded:chains", "--limit", "6", "--k", "2", "--max_tokens", "14"]
-LORA = ["--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "q_proj", "v_proj", "--share_prompts", "false"]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A run that trained all weights, and one that trained an adapter."""
-    directory = tmp_path_factory.mktemp("runs")
-    for name, more in (("full", []), ("lora", LORA)):
-        assert main(["train", "--config", "embedded", *SMALL, *more, "--output_dir", str(directory / name)]) == 0
-    return {name: directory / name for name in ("full", "lora")}
 
 
 def weights(model):
@@ -34,7 +24,7 @@ def weights(model):
 @pytest.mark.parametrize("kind", ["full", "lora"])
 def test_the_momentum_model_of_a_checkpoint_is_the_one_that_was_saved_at_the_end(runs, kind):
     """The last checkpoint's momentum weights are those of `final/momentum`, and not the policy's."""
-    loaded, _ = load_momentum_of_checkpoint(str(runs[kind] / "checkpoint-2"), dtype="float32")
+    loaded, _ = load_run_model(_select_models(runs[kind], "2")["checkpoint-2-momentum"], dtype="float32")
     expected, _ = load_model(str(runs[kind] / "final" / "momentum"))
     policy, _ = load_model(str(runs[kind] / "final"))
     assert weights(loaded).keys() == weights(expected).keys()
@@ -90,7 +80,7 @@ def test_which_checkpoints(runs):
     ],
 )
 def test_a_model_in_a_run_is_known_for_what_it_is(runs, location, label, weights):
-    run, models = _find_models(str(runs["full"] / location), "final")
+    run, models = find_models(str(runs["full"] / location), "final")
     assert (run, {name: model.weights for name, model in models.items()}) == (runs["full"], {label: weights})
 
 
@@ -103,7 +93,7 @@ def test_vllm_measures_one_model_at_a_time(runs, capsys, monkeypatch):
 
 def test_weights_are_told_apart(runs):
     eval_settings = EvalSettings("greedy", "greedy", SamplingSettings(), "transformers", "auto", 8)
-    options = {"revision": None, "trust_remote_code": False}
+    options = {"revision": None, "trust_remote_code": False, "base_model": None}
     found = _select_models(runs["full"], "1,final").items()
     models = [_evaluated_model(label, model, eval_settings, options) for label, model in found]
     identities = {json.dumps(model.identity["files"]) for model in models}
@@ -121,14 +111,14 @@ def test_weights_are_told_apart(runs):
         (["embedded", *ASKED, "--checkpoints", "all"], ["checkpoints is all", "leave it out"]),
         (["embedded", *ASKED, "--export", "table.pdf"], ["table.pdf", ".md", ".tex"]),
         (["nowhere/here/model", *ASKED], ["nowhere/here/model", "does not exist"]),
-        (["embedded", "--benchmarks", "math500", "--data", "nowhere"], ["data is nowhere", "does not exist"]),
+        (["embedded", "--benchmarks", "math500", "--data", "nowhere"], ["data is ", "nowhere, which does not exist"]),
         (["embedded", *ASKED, "--batch_size", "0"], ["batch_size is 0", "1 or more"]),
         (["embedded", *ASKED, "--dtype", "int8"], ["dtype='int8'", "bfloat16"]),
     ],
 )
 def test_mistakes_are_told_in_a_sentence_before_a_model_is_loaded(capsys, monkeypatch, tmp_path, arguments, parts):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mgrpo.commands.evaluate.load_model", None)
+    monkeypatch.setattr("mgrpo.commands.run_models.load_model", None)
     assert main(["evaluate", *arguments]) == 2
     output = capsys.readouterr()
     assert all(part in output.err for part in parts)
@@ -140,3 +130,15 @@ def test_a_run_without_the_checkpoint(runs, capsys):
     assert main(["evaluate", str(runs["full"]), *ASKED, "--checkpoints", "7"]) == 2
     error = capsys.readouterr().err
     assert "checkpoint '7'" in error and "it has 1, 2" in error and "last, all" in error
+
+
+def test_an_evaluation_moves_with_its_run(runs, tmp_path, monkeypatch, capsys):
+    """Its samples are found and not sampled again."""
+    run = shutil.copytree(runs["lora"], tmp_path / "run")
+    assert main(["evaluate", str(run), *ASKED]) == 0
+    moved = run.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    monkeypatch.setattr("mgrpo.commands.evaluate.load_run_model", None)
+    assert main(["evaluate", ".", *ASKED]) == 0
+    assert sorted(path.name for path in (moved / "evaluation").iterdir()) == ["final", "final-momentum"]
+    assert main(["evaluate", "final/momentum", *ASKED]) == 0

@@ -11,9 +11,9 @@ import mgrpo
 from mgrpo.commands.train import _save, environment
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED
 from mgrpo.monitoring.collapse import Event
-from mgrpo.runs.checkpoints import Stop
+from mgrpo.runs.outcome import Outcome
 
-SIGNAL = Stop("SIGTERM after step 5", 143)
+SIGNAL = Outcome(5, "SIGTERM after step 5", 143)
 COLLAPSE = Event(4, "alarm", ["vote/agreement"], "agreement rose")
 
 
@@ -29,6 +29,7 @@ def end(directory, *, by_signal=None, collapse=None, broken=None, not_saved=None
         collapse_watch=SimpleNamespace(stop_event=collapse),
         gradient_guard=SimpleNamespace(stop_reason=broken),
         save_stop_reason=not_saved,
+        best_step=None,
         momentum_model=None,
         save_model=save_model or (lambda path: Path(path).mkdir()),
         create_model_card=lambda name: (directory / "README.md").write_text(name),
@@ -40,7 +41,7 @@ def end(directory, *, by_signal=None, collapse=None, broken=None, not_saved=None
 @pytest.mark.parametrize(
     ("reasons", "exit_code", "is_finished"),
     [
-        ({}, None, True),
+        ({}, 0, True),
         ({"by_signal": SIGNAL}, 143, False),  # the same command resumes it
         ({"collapse": COLLAPSE}, EXIT_COLLAPSED, True),
         ({"by_signal": SIGNAL, "collapse": COLLAPSE}, EXIT_COLLAPSED, True),
@@ -50,13 +51,12 @@ def end(directory, *, by_signal=None, collapse=None, broken=None, not_saved=None
     ],
 )
 def test_how_a_run_ends(tmp_path, reasons, exit_code, is_finished):
-    stop = end(tmp_path, **reasons)
-    assert (None if stop is None else stop.exit_code) == exit_code
+    assert end(tmp_path, **reasons).exit_code == exit_code
     assert sorted(path.name for path in tmp_path.iterdir()) == (["README.md", "final"] if is_finished else [])
     if is_finished:
         assert (tmp_path / "final" / "README.md").read_text() == tmp_path.name
         outcome = json.loads((tmp_path / "final" / "outcome.json").read_text())
-        assert (outcome["step"], outcome["exit_code"]) == (5, exit_code or 0)
+        assert (outcome["step"], outcome["exit_code"]) == (5, exit_code)
 
 
 def test_models_that_cannot_be_saved_are_saved_by_the_same_command(tmp_path):

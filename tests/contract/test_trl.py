@@ -23,6 +23,7 @@ OVERRIDDEN = {
     "_generate_single_turn": "(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False)",
     "_load_optimizer_and_scheduler": "(self, checkpoint)",
     "_save_checkpoint": "(self, model, trial)",
+    "_load_best_model": "(self) -> None",
     "_run_epoch": "(self, model, epoch, train_dataloader, steps_in_epoch, num_update_steps_per_epoch, trial,"
     " ignore_keys_for_eval, start_time, resume_from_checkpoint, epochs_trained, steps_trained_in_current_epoch)",
     "_finalize_training": "(self, trial, num_train_samples, start_time)",

@@ -88,7 +88,7 @@ def say_phases(say):
     announced(collapse_watch, "append_event", "writing an alarm")
     announced(run, "roll_back", "rolling back")
     announced(run, "_save_final", "writing final")
-    announced(resume, "write_outcome", "completing final")
+    announced(run, "write_outcome", "completing final")
 
 
 def train(fields, say):

@@ -4,10 +4,13 @@ import json
 
 import pytest
 
-from mgrpo.commands.resume import RunOutcome, StartPoint, find_start, make_ready, record_start, write_outcome
+from mgrpo.commands import build_trainer
+from mgrpo.commands.resume import StartPoint, find_start, make_ready, record_start
 from mgrpo.errors import UserError
+from mgrpo.models.base_model import base_model_record
 from mgrpo.recipes.recipe import load_recipe, write_config
 from mgrpo.runs import checkpoints
+from mgrpo.runs.outcome import Outcome, write_outcome
 
 RECIPE = {
     **{"model_name_or_path": "embedded", "task": "embedded:chains", "use_cpu": True, "bf16": False},
@@ -38,7 +41,7 @@ def checkpoint(directory, step):
 
 def finish(directory, **outcome):
     (directory / "final").mkdir()
-    write_outcome(directory / "final", RunOutcome(**outcome))
+    write_outcome(directory / "final", Outcome(**outcome))
 
 
 def names(directory):
@@ -77,14 +80,14 @@ def test_starts_are_recorded_without_secrets(recipe, run_directory):
     assert starts[0]["checkpoint"] is None and "changed" not in starts[0]
     hidden = ["(left out)", "(left out)"]
     assert starts[1]["changed"] == {"max_steps": [8, 9], "hub_token": hidden, "env": hidden}
-    assert starts[1]["checkpoint"].endswith("checkpoint-4") and starts[1]["time"] >= starts[0]["time"]
+    assert starts[1]["checkpoint"] == "checkpoint-4" and starts[1]["time"] >= starts[0]["time"]
 
 
 def test_a_finished_run_says_how_it_ended(recipe, run_directory):
     finish(run_directory, step=6, reason="it collapsed", exit_code=4)
     before = names(run_directory)
     for resume in ("auto", "force"):
-        assert find_start(recipe(resume=resume)).outcome == RunOutcome(6, "it collapsed", 4)
+        assert find_start(recipe(resume=resume)).outcome == Outcome(6, "it collapsed", 4)
     assert names(run_directory) == before
 
 
@@ -109,7 +112,7 @@ def test_a_named_checkpoint_is_gone_back_to_once(recipe, run_directory):
     checkpoint(run_directory, 4)
     assert find_start(again).checkpoint == run_directory / "checkpoint-4"
     finish(run_directory, step=8)
-    assert find_start(again).outcome == RunOutcome(8)
+    assert find_start(again).outcome == Outcome(8)
 
 
 def test_a_named_checkpoint_of_another_run(recipe, run_directory, tmp_path):
@@ -143,3 +146,49 @@ def test_older_recipes_know_another_field(recipe, run_directory):
         file.write("resume_from_checkpoint: null\n")
     assert find_start(recipe()).is_same
     assert load_recipe({**RECIPE, "output_dir": "a", "resume_from_checkpoint": None}, "test").config.resume == "auto"
+
+
+def test_a_run_that_was_moved_with_its_data_is_the_same_run(recipe, run_directory, tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "data.jsonl").touch()
+    there = recipe(task=f"file:{tmp_path}/old/data.jsonl", resume=str(run_directory / "checkpoint-2"))
+    write_config(there, run_directory)
+    (tmp_path / "old").rename(tmp_path / "new")
+    run_directory.rename(tmp_path / "moved")
+    fields = {"output_dir": str(tmp_path / "moved"), "task": f"file:{tmp_path}/new/data.jsonl"}
+    # its first start named a checkpoint that is nowhere now, and is needed no more
+    again = recipe(**fields, resume=str(run_directory / "checkpoint-2"))
+    assert find_start(again) == StartPoint(tmp_path / "moved" / "checkpoint-4")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "data.jsonl").touch()  # and the other is another file
+    with pytest.raises(UserError, match="another recipe .*task"):
+        find_start(recipe(**fields))
+
+
+def test_a_model_that_was_renamed_is_known_by_its_weights(recipe, run_directory, tmp_path):
+    for name, weights in (("base", b"a"), ("renamed", b"a"), ("other", b"b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+    base = str(tmp_path / "base")
+    write_config(recipe(model_name_or_path=base), run_directory)
+    record = {"base_model": base_model_record(base, base, None, run_directory)}
+    (run_directory / "environment.json").write_text(json.dumps(record))
+    start = find_start(recipe(model_name_or_path=str(tmp_path / "renamed")))
+    assert (start.checkpoint, start.changed) == (run_directory / "checkpoint-4", {})
+    with pytest.raises(UserError, match="another recipe .*model_name_or_path"):
+        find_start(recipe(model_name_or_path=str(tmp_path / "other")))
+
+
+def test_another_model_in_the_same_place_is_refused_before_it_is_loaded(recipe, run_directory, tmp_path, monkeypatch):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    (base / "model.safetensors").write_bytes(b"a")
+    same = recipe(model_name_or_path=str(base))
+    record = {"base_model": base_model_record(str(base), str(base), None, run_directory)}
+    (run_directory / "environment.json").write_text(json.dumps(record))
+    (base / "model.safetensors").write_bytes(b"b")
+    monkeypatch.setattr(build_trainer, "load_model", None)
+    with pytest.raises(UserError, match="is not the model that the run in .* began with: its weights differ"):
+        build_trainer._load_policy(same, same.config, run_directory / "checkpoint-4")

@@ -15,7 +15,7 @@ def test_missing_directory(name):
 
 
 def test_missing_gguf_file():
-    with pytest.raises(UserError, match=r"the model file nowhere\.gguf does not exist"):
+    with pytest.raises(UserError, match=r"nowhere\.gguf does not exist"):
         load_model("nowhere.gguf")
 
 

@@ -3,7 +3,7 @@ import pytest
 from mgrpo.errors import UserError
 from mgrpo.recipes import recipe as recipe_module
 from mgrpo.recipes.files import RECIPES, environment_of, read_recipe_file
-from mgrpo.recipes.recipe import DataArguments, load_data, load_fields, load_recipe, write_config
+from mgrpo.recipes.recipe import DataArguments, load_data, load_fields, load_recipe, revision_of, write_config
 from mgrpo.runs.files import CONFIG_FILE
 
 NEEDED = {
@@ -38,6 +38,19 @@ def test_none_is_no_text_and_null_the_task_s_own(name):
     assert [load_fields({name: value}, "x")[name] for value in ("None", "none", "", None, "null")] == [""] * 3 + [
         None
     ] * 2
+
+
+def test_a_runs_own_recipe_is_for_the_run_where_it_is_now(tmp_path):
+    write_config(load(), tmp_path)
+    config = str(tmp_path / CONFIG_FILE)
+    assert read_recipe_file(config)["output_dir"].endswith("unused")
+    (tmp_path / "environment.json").touch()
+    assert read_recipe_file(config)["output_dir"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("main", None), ("v2", "v2")])
+def test_main_is_no_revision(given, expected):
+    assert revision_of(load_fields({"model_revision": given}, "x")) == expected
 
 
 # Mistakes.

@@ -4,12 +4,14 @@ from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
+import torch
 from peft import IA3Config, LoraConfig
 
 from mgrpo import MGRPOTrainer
 from mgrpo.cli import main
 from mgrpo.errors import UserError
-from mgrpo.training.checks import ENGINE_RANKS, check_sharding, check_vllm
+from mgrpo.models.load import load_model
+from mgrpo.training.checks import ENGINE_RANKS, check_sharding, check_vllm, rounding_warning
 
 LORA = {"r": 4, "target_modules": "all-linear"}
 
@@ -144,3 +146,20 @@ def test_before_a_model_is_loaded(launched, monkeypatch, capsys, tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="use_vllm is on with an adapter"):  # there is no model of this name
         MGRPOTrainer("no-such-model", args=launched("fsdp", **VLLM), answer_fn=str, peft_config=LoraConfig(**LORA))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_trained_weights_of_16_bits_are_warned_of(make_config, dtype):
+    model, _ = load_model("embedded")
+    config = make_config(learning_rate=1e-6)
+    assert rounding_warning(model, config) is None
+    warning = rounding_warning(model.to(dtype), config)
+    assert str(dtype)[6:] in warning and "1e-06" in warning and "dtype to float32, and bf16 to true" in warning
+    for parameter in model.parameters():  # the base of an adapter
+        parameter.requires_grad_(False)
+    assert rounding_warning(model, config) is None
+
+
+def test_the_trainer_warns(make_trainer, capsys):
+    make_trainer({"model": load_model("embedded", dtype="bfloat16")[0]})
+    assert "the weights that are trained are bfloat16" in capsys.readouterr().err

@@ -6,6 +6,7 @@ read nor changed, so that a run with and without benchmarks ends with the same b
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from accelerate.utils import gather_object
@@ -54,9 +55,14 @@ def plan_benchmarks(data: DataArguments, config: MGRPOConfig) -> BenchmarkPlan |
         conversational=data.conversational,
         chat_template_kwargs=config.chat_template_kwargs,
     )
+    given = parse_names(data.eval_benchmarks)
+    short = [f"file:{Path(name).name}" if name.startswith("file:") else name for name in given]
     benchmarks = [
-        load_benchmark(name, settings, data=data.eval_benchmarks_data, limit=data.eval_benchmarks_limit)
-        for name in parse_names(data.eval_benchmarks)
+        replace(
+            load_benchmark(name, settings, data=data.eval_benchmarks_data, limit=data.eval_benchmarks_limit),
+            name=without_path if short.count(without_path) == 1 else name,  # it names metrics
+        )
+        for name, without_path in zip(given, short, strict=True)
     ]
     return BenchmarkPlan(benchmarks, settings, data.eval_benchmarks_steps)
 

@@ -26,10 +26,12 @@ from trl import get_peft_config
 from mgrpo.answers import get_extractor, import_function
 from mgrpo.commands.benchmark_callback import BenchmarkEvaluation, BenchmarkPlan, plan_benchmarks
 from mgrpo.errors import UserError
+from mgrpo.models.base_model import COPY_DIRECTORY, base_model_record, read_base_model
 from mgrpo.models.cpu_allocator import keep_freed_memory
 from mgrpo.models.load import load_model, room_for_prompt
 from mgrpo.models.source import ModelSource, find_model
-from mgrpo.recipes.recipe import Recipe, load_data
+from mgrpo.recipes.paths import FORCE
+from mgrpo.recipes.recipe import Recipe, load_data, revision_of
 from mgrpo.tasks.check import check_prompts
 from mgrpo.tasks.task import Task, equivalent_to_gold, is_known
 from mgrpo.training.checks import uses_fsdp
@@ -140,7 +142,7 @@ def build_trainer(
     config.eval_on_start = config.eval_on_start and data.eval is not None and checkpoint is None
     for name, value in changed.items():
         setattr(config, name, value)
-    model, tokenizer = _load_policy(recipe, config)
+    model, tokenizer = _load_policy(recipe, config, checkpoint)
     trainer = MGRPOTrainer(
         model,
         reward_funcs=list(data.reward_funcs),
@@ -166,8 +168,10 @@ def build_trainer(
     return trainer
 
 
-def _load_policy(recipe: Recipe, config: MGRPOConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    revision = None if recipe.model.model_revision == "main" else recipe.model.model_revision
+def _load_policy(
+    recipe: Recipe, config: MGRPOConfig, checkpoint: Path | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    revision = revision_of(recipe.resolved)
     if revision is not None:
         config.model_init_kwargs = {"revision": revision}  # TRL loads the reference model by name, with these
     transformers.utils.logging.disable_progress_bar()
@@ -178,14 +182,37 @@ def _load_policy(recipe: Recipe, config: MGRPOConfig) -> tuple[PreTrainedModel, 
     # ZeRO-3 loads on all processes together
     takes_turns = not is_deepspeed_zero3_enabled()
     with config.main_process_first(local=False, desc="loading the model") if takes_turns else nullcontext():
-        return load_model(
+        source = find_model(str(recipe.model.model_name_or_path))
+        if source.kind == "directory" and Path(source.location).is_dir():  # else it is built now
+            _check_same_base(recipe, source.location, None, checkpoint)
+        model, tokenizer = load_model(
             recipe.model.model_name_or_path,
             dtype=recipe.model.dtype or "float32",
             attn_implementation=recipe.model.attn_implementation,
             revision=revision,
             trust_remote_code=config.trust_remote_code,
             pad_token=recipe.data.pad_token,
-            copy_dir=run_directory / "initial",
+            copy_dir=run_directory / COPY_DIRECTORY,
+        )
+    _check_same_base(recipe, *loaded_from(model), checkpoint)
+    return model, tokenizer
+
+
+def loaded_from(model: Any) -> tuple[str, str | None]:
+    """Where a model's weights, or its base's, were loaded from: a directory or a name on the Hub, and the commit."""
+    return model.config.name_or_path, getattr(model.config, "_commit_hash", None)
+
+
+def _check_same_base(recipe: Recipe, location: str, commit: str | None, checkpoint: Path | None) -> None:
+    """Refuse to resume on another base model than the one that a run began with."""
+    if checkpoint is None or recipe.config.resume == FORCE:
+        return
+    name, then = str(recipe.model.model_name_or_path), read_base_model(checkpoint.parent)
+    now = base_model_record(name, location, commit, Path(recipe.config.output_dir))
+    if any(then.get(key) not in (None, now[key]) for key in ("commit", "digest")):
+        raise UserError(
+            f"model_name_or_path is {name}, which is not the model that the run in {checkpoint.parent} began with: "
+            f"its weights differ from {then['name']} then; give that model, or start anew in another output_dir."
         )
 
 

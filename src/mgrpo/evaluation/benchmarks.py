@@ -140,7 +140,7 @@ def parse_names(values: Sequence[str]) -> list[str]:
 
 
 def load_benchmark(
-    name: str, settings: SamplingSettings, *, data: str | None = None, limit: int | None = None
+    name: str, settings: SamplingSettings, *, data: str | Path | None = None, limit: int | None = None
 ) -> Benchmark:
     """Load a benchmark's questions.
 

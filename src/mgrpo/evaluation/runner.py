@@ -11,7 +11,7 @@ BENCHMARK/metrics.jsonl, completions/   the same as a run's files, which `mgrpo 
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +195,8 @@ def _read_earlier(directory: Path, model: EvaluatedModel, eval_settings: EvalSet
     if not (directory / RESULTS_FILE).exists():
         return {}
     earlier, protocol = read_results(directory), eval_settings.used_protocol
-    if earlier.model != model.model:
+    name = earlier.model.name if model.label else model.model.name  # a run's is a path, and the run may be moved
+    if earlier.model != replace(model.model, name=name):
         raise UserError(f"{directory} holds results of the model {earlier.model.name}; give another output_dir")
     for name, value in asdict(protocol).items():
         was = getattr(earlier.protocol, name)

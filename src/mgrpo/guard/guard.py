@@ -21,7 +21,8 @@ from mgrpo.guard.lock import run_lock
 from mgrpo.guard.out_of_memory import out_of_memory
 from mgrpo.guard.signals import EXIT_CODES, StopSignals
 from mgrpo.guard.watchdog import Watchdog
-from mgrpo.runs.checkpoints import Stop, resume_hint
+from mgrpo.runs.checkpoints import resume_hint
+from mgrpo.runs.outcome import Outcome
 from mgrpo.training.config import MGRPOConfig
 from mgrpo.training.trainer import MGRPOTrainer
 
@@ -119,17 +120,18 @@ class RunGuard(ExitStack):
             self._watchdog.follow(trainer.accelerator.unwrap_model(trainer.model))
             trainer.add_callback(self._watchdog)
 
-    def stopped(self, state: TrainerState) -> Stop | None:
+    def stopped(self, state: TrainerState) -> Outcome | None:
         """Whether a signal ended training before its last step."""
         by = self._stop_when_asked.stopped_by
         if by is None or state.global_step >= state.max_steps:
             return None
-        return Stop(f"{by.name} after step {state.global_step}; {self._resume_hint()}", EXIT_CODES[by])
+        step = state.global_step
+        return Outcome(step, f"{by.name} after step {step}; {self._resume_hint()}", EXIT_CODES[by])
 
-    def explained(self, error: Exception) -> Stop | None:
+    def explained(self, error: Exception) -> Outcome | None:
         """What a run ends with where memory ran out; None: the error needs its traceback."""
         message = out_of_memory(error, self._config, is_loading=not self._has_trainer)
         if message is None:
             return None
         hint = resume_hint(self._directory, with_other_settings=True)
-        return Stop(f"{message}; {hint}", EXIT_OUT_OF_MEMORY)
+        return Outcome(reason=f"{message}; {hint}", exit_code=EXIT_OUT_OF_MEMORY)

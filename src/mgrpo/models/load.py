@@ -28,6 +28,7 @@ def load_model(
     trust_remote_code: bool = False,
     pad_token: str | None = None,
     copy_dir: str | Path | None = None,
+    base_model: str | None = None,
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a plain dense model, in evaluation mode, and its tokenizer, which pads on the left.
 
@@ -45,6 +46,7 @@ def load_model(
             the plain format; `config.name_or_path` then names the copy, so that everything that loads by name finds
             this model: TRL's reference model, vLLM, a saved adapter. A copy made earlier from the same file, in the
             same dtype, is loaded instead (0.3 s against 25 s for SmolLM2-135M). With None, the name stays unloadable.
+        base_model: See `find_model`.
 
     Raises:
         UserError: If the model or its tokenizer cannot be found or read, an option has no such value, the tokenizer
@@ -54,7 +56,7 @@ def load_model(
 
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is no floating-point type of a model; choose one of {', '.join(DTYPES)}")
-    source, options = _find(name, revision, trust_remote_code)
+    source, options = _find(name, revision, trust_remote_code, base_model)
     copy = None if copy_dir is None or source.is_plain else Path(copy_dir)
     origin = {} if copy is None else origin_of(source, dtype)
     if copy is not None and is_copy_of(copy, origin):
@@ -73,19 +75,21 @@ def load_model(
 
 
 def load_tokenizer(
-    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False, base_model: str | None = None
 ) -> "PreTrainedTokenizerBase":
     """Load a model's tokenizer alone, as it is stored; the arguments are `load_model`'s.
 
     Raises:
         UserError: If it cannot be found or read.
     """
-    source, options = _find(name, revision, trust_remote_code)
+    source, options = _find(name, revision, trust_remote_code, base_model)
     with _user_errors(name, source):
         return _read_tokenizer(source, options)
 
 
-def load_config(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> "PreTrainedConfig":
+def load_config(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False, base_model: str | None = None
+) -> "PreTrainedConfig":
     """Load a model's configuration alone, an adapter's base's; the arguments are `load_model`'s.
 
     Raises:
@@ -93,7 +97,7 @@ def load_config(name: str, *, revision: str | None = None, trust_remote_code: bo
     """
     from transformers import AutoConfig
 
-    source, options = _find(name, revision, trust_remote_code)
+    source, options = _find(name, revision, trust_remote_code, base_model)
     with _user_errors(name, source):
         location, gguf = source.arguments(source.base)
         config = AutoConfig.from_pretrained(location, **gguf, **options)
@@ -131,15 +135,16 @@ def room_for_prompt(config: "PreTrainedConfig", max_completion_length: int | Non
     return context - max_completion_length
 
 
-def _find(name: str, revision: str | None, trust_remote_code: bool) -> tuple[ModelSource, dict[str, Any]]:
+def _find(
+    name: str, revision: str | None, trust_remote_code: bool, base_model: str | None
+) -> tuple[ModelSource, dict[str, Any]]:
     """A model, built now if it is built on demand, and the options of every `from_pretrained`."""
-    source = find_model(name)
-    revision = None if revision == "main" else revision  # the default of recipes, and of the Hub
-    revision = None if revision == "main" else revision  # the default of the Hub, and of model_revision
+    source = find_model(name, base_model)
     if revision is not None and source.kind != "hub":
         raise UserError(f"revision={revision!r} is set but the model {name} is not on the Hub; remove it")
     if is_embedded(name):
         ensure_built(name)
+    revision = source.base_commit if revision is None else revision
     return source, {"trust_remote_code": trust_remote_code} | ({} if revision is None else {"revision": revision})
 
 
@@ -147,9 +152,13 @@ def _read(source: ModelSource, options: dict[str, Any]) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM, GgufConfig
 
     if source.kind == "adapter":
-        from peft import AutoPeftModelForCausalLM
+        from peft import PeftModel
 
-        return AutoPeftModelForCausalLM.from_pretrained(source.location, **options).merge_and_unload().eval()
+        base = AutoModelForCausalLM.from_pretrained(source.base, **options)
+        num_tokens = len(_read_tokenizer(source, {}))
+        if num_tokens > base.get_input_embeddings().num_embeddings:  # as PEFT does
+            base.resize_token_embeddings(num_tokens)
+        return PeftModel.from_pretrained(base, source.location).merge_and_unload().eval()
     location, gguf = source.arguments(source.location)
     # `dequantize` makes it a plain model. Without it transformers keeps its GGUF quantizer on the model even when it
     # unpacks every weight: the Trainer then refuses to train it, save_pretrained to save it.

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
-from mgrpo.options import COMMAND_LINE, read_words
+from mgrpo.options import COMMAND_LINE, absolute_path, read_words
 from mgrpo.recipes.names import check_names
+from mgrpo.runs.files import CONFIG_FILE, ENVIRONMENT_FILE
 from mgrpo.yaml_text import read_flow, read_yaml
 
 RECIPES = Path(__file__).parent
@@ -36,6 +37,8 @@ def read_recipe_file(name: str) -> dict[str, Any]:
         raise UserError(f"{name} is no valid YAML: {error}.") from error
     if not isinstance(fields, dict):
         raise UserError(f"{name} must be a flat mapping of fields, one `field: value` a line.")
+    if path.name == CONFIG_FILE and path.with_name(ENVIRONMENT_FILE).exists():
+        fields["output_dir"] = str(path.parent)  # of a run, which may have been moved
     return fields
 
 
@@ -82,7 +85,7 @@ def find_recipe(name: str) -> Path:
     Raises:
         UserError: if there is none.
     """
-    path = Path(name).expanduser()
+    path = Path(absolute_path(name) if name.startswith("~") else name)
     if path.is_file():
         return path
     # With another directory in front, the name is a mistyped path, not a built-in recipe.

@@ -19,6 +19,7 @@ from mgrpo.answers import get_equivalence, get_extractor
 from mgrpo.errors import UserError
 from mgrpo.options import COMMAND_LINE, NONE_WORDS, Range, check_choices, option, options_of, plain, read_value
 from mgrpo.recipes.names import check_names
+from mgrpo.recipes.paths import with_absolute_paths
 from mgrpo.runs.files import CONFIG_FILE, DEFAULTS_HEADING, write_whole
 from mgrpo.tasks.load import load_prompts
 from mgrpo.tasks.read import NoColumnError
@@ -167,7 +168,7 @@ def load_fields(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
         if name in TEXTS and value in NONE_WORDS:
             value = ""  # None would be the task's own
         if name != "env":
-            resolved[name] = read_value(name, value, options, places[name])
+            resolved[name] = with_absolute_paths(name, read_value(name, value, options, places[name]))
     if resolved["resume_from_checkpoint"] is not None:
         raise UserError(
             f"{places['resume_from_checkpoint']} sets resume_from_checkpoint to "
@@ -175,6 +176,11 @@ def load_fields(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
             "the field, or set resume to a checkpoint's directory."
         )
     return resolved
+
+
+def revision_of(resolved: dict[str, Any]) -> str | None:
+    """The commit, branch or tag that `model_revision` asks for; None for `main`, the default of TRL and the Hub."""
+    return None if resolved["model_revision"] == "main" else resolved["model_revision"]
 
 
 def part_of(type_: type[Part], resolved: dict[str, Any], source: str) -> Part:

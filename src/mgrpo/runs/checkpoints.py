@@ -16,7 +16,6 @@ import pickle
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -46,19 +45,6 @@ METADATA_NAMES = {
     ("collections", "OrderedDict"),
 }
 """of these, and of torch's dtypes."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Why a run stopped before its last step.
-
-    Attributes:
-        reason: a sentence.
-        exit_code: what the command ends with.
-    """
-
-    reason: str
-    exit_code: int
 
 
 def resume_hint(run_directory: Path, *, with_other_settings: bool = False) -> str:

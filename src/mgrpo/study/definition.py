@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError, did_you_mean
+from mgrpo.options import absolute_path
 from mgrpo.recipes.files import environment_of, read_recipe_file, read_recipe_files
 from mgrpo.recipes.names import check_names
 
@@ -73,7 +74,7 @@ def read_study(name: str) -> Study:
     Raises:
         UserError: if there is none, or it does not say what is to be run.
     """
-    file = Path(name).expanduser()
+    file = Path(absolute_path(name))
     if not file.is_file():
         raise UserError(f"there is no study {name}; name a YAML file.")
     given = read_recipe_file(name)

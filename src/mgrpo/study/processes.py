@@ -138,13 +138,13 @@ def train_in_process(fields: dict[str, Any], source: str, log: Path, gpu: str | 
         from mgrpo.recipes.recipe import load_recipe
 
         try:
-            stop = train(load_recipe(fields, source), signals=signals)
+            outcome = train(load_recipe(fields, source), signals=signals)
         except UserError as error:
             print(f"mgrpo: {error}", file=sys.stderr)
             sys.exit(EXIT_USER_ERROR)
-        if stop is not None:
-            print(f"mgrpo: stopped: {stop.reason}", file=sys.stderr)
-            sys.exit(stop.exit_code)
+        if outcome.reason is not None:
+            print(f"mgrpo: stopped: {outcome.reason}", file=sys.stderr)
+            sys.exit(outcome.exit_code)
 
 
 def _end_with_parent() -> None:

@@ -145,7 +145,7 @@ def find_step(run: StudyRun, recipe: "Recipe") -> int | None:
     if (run.directory / CONFIG_FILE).exists():
         seeds = {"seed": run.seed, "dataset_seed": run.seed}
         recipe = replace(recipe, resolved=recipe.resolved | seeds)
-        if changed := differing_fields(recipe, read_config(run.directory)):
+        if changed := differing_fields(recipe, run.directory, read_config(run.directory)):
             raise UserError(
                 f"{run.directory} holds a run with other settings than the study's ({described(changed)}); give "
                 "another --output_dir, or remove that run."

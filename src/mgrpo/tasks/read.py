@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mgrpo.errors import UserError, did_you_mean, first_line
+from mgrpo.options import absolute_path
 from mgrpo.tasks.task import Columns
 
 DEFAULT_TASK_SIZE = 1000
@@ -105,7 +106,7 @@ def read_file(name: str) -> Columns:
     Raises:
         UserError: If it cannot be found or read.
     """
-    path = Path(name).expanduser()
+    path = Path(absolute_path(name))
     if path.is_dir():
         raise UserError(f"{name} is a directory; name one file in it, ending in {_suffixes()}")
     suffix = data_suffix(name)

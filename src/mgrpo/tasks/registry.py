@@ -19,6 +19,7 @@ from typing import Any
 
 from mgrpo.answers.user_functions import import_function
 from mgrpo.errors import UserError, did_you_mean, first_line
+from mgrpo.options import absolute_path
 from mgrpo.tasks.read import find_column, is_local
 from mgrpo.tasks.task import Columns, Task
 
@@ -49,6 +50,8 @@ SUMMARIES: dict[str, str] = {
 }
 """The built-in tasks: how each is written -> what it is."""
 
+READ_FROM_FILES = ("math", "gsm8k", "choice")
+"""Those that read a file, too, where one is named in place of a data set on the Hub."""
 GROUP = "mgrpo.tasks"
 GIVEN_BY_FIELDS = {"split": "dataset_train_split", "size": "dataset_size", "seed": "dataset_seed"}
 SHARED_FIELDS = ("dataset_config", "prompt_column", "answer_column")
@@ -103,6 +106,14 @@ def load_task(
             other = prompt_column or "prompt" if column == "answer" else answer_column
             chosen[column] = find_column(columns, asked, (column,), field, name, taken=other)
     return replace(task, columns=chosen)
+
+
+def absolute_name(name: str) -> str:
+    """A task's name that is the same in every working directory: the path of a file is made absolute."""
+    kind, _, argument = name.partition(":")
+    if argument and (kind == "file" or kind in READ_FROM_FILES and is_local(argument)):
+        return f"{kind}:{absolute_path(argument)}"
+    return name
 
 
 def installed_tasks() -> dict[str, EntryPoint]:

@@ -4,7 +4,9 @@ import os
 import warnings
 from typing import Any
 
+import torch
 from peft import PeftConfig, PeftModel
+from torch import nn
 from trl.import_utils import is_vllm_available
 
 from mgrpo.errors import UserError
@@ -43,6 +45,19 @@ def check_trainer(answer_fn: Any, config: Any, given: dict[str, Any]) -> None:
     for name in ("tools", "rollout_func", "environment_factory"):
         if given.get(name):
             raise UserError(f"{name} is given, but the vote samples single completions; leave it out.")
+
+
+def rounding_warning(model: nn.Module, config: MGRPOConfig) -> str | None:
+    """What to tell the user where the trained weights are too coarse for their steps; None: they are not."""
+    coarse = {p.dtype for p in model.parameters() if p.requires_grad} & {torch.bfloat16, torch.float16}
+    if not coarse or config.deepspeed_plugin is not None:  # DeepSpeed steps in float32 copies
+        return None
+    name = str(coarse.pop()).removeprefix("torch.")
+    return (
+        f"the weights that are trained are {name}, which rounds most changes of a step with learning_rate "
+        f"{config.learning_rate:g} away, so that they hardly learn; set dtype to float32, and bf16 to true to compute "
+        "in bfloat16 with float32 weights."
+    )
 
 
 def uses_fsdp(config: MGRPOConfig) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from accelerate.utils import is_peft_model
 from torch import nn
+from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -19,9 +20,12 @@ from trl import GRPOTrainer
 from trl.trainer import utils as trl_utils
 
 from mgrpo.errors import UserError
+from mgrpo.models.source import absolute_name
+from mgrpo.runs import checkpoints
 from mgrpo.training.callbacks import FiniteGradients, RunFiles
 from mgrpo.training.checkpointing import loop_state
 from mgrpo.training.checkpointing.save import Part, save_checkpoint
+from mgrpo.training.checks import rounding_warning
 from mgrpo.training.collapse_callback import CollapseWatch
 from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.model_card import CARD_FILE, model_card
@@ -45,6 +49,7 @@ class ResumableTrainer(GRPOTrainer):
         training_began: when, in seconds since the epoch, without the time between sessions.
         keeps_stop: whether a run that had stopped itself when its checkpoint was saved stays stopped when resumed.
         save_stop_reason: why training was stopped where a checkpoint could not be saved.
+        best_step: the optimizer step of the models where the best ones were loaded at the end, or None.
         base_model: what the model card calls the model that training began with; None: as its configuration does.
         task: what the model card calls the task; None: a data set of the caller's.
         tell: says on the main process what a person should know.
@@ -63,10 +68,15 @@ class ResumableTrainer(GRPOTrainer):
         self.training_began = time.time()
         self.keeps_stop = False
         self.save_stop_reason: str | None = None
+        self.best_step: int | None = None
         self.base_model: str | None = None
         self.task: str | None = None
         self.tell: Callable[[str], None] = self._say
         super().__init__(*args, **kwargs)
+        if (warning := rounding_warning(self.model, self.args)) is not None:
+            self.tell(warning)
+        for adapter in getattr(self.model, "peft_config", {}).values():  # saved in each adapter_config.json
+            adapter.base_model_name_or_path = absolute_name(adapter.base_model_name_or_path or "")
 
     @property
     def is_between_batches(self) -> bool:
@@ -99,6 +109,7 @@ class ResumableTrainer(GRPOTrainer):
             return
         if self.resumes_run_in(Path(self.args.output_dir)):
             self.run_files.resumed_row = saved.last_row
+            self._find_moved_best(Path(str(self._checkpoint)))
         self.training_began -= saved.seconds
         self.model.train(saved.is_training)
         self.gradient_guard.load_state_dict(saved.guard)
@@ -199,6 +210,20 @@ class ResumableTrainer(GRPOTrainer):
         if self.use_adaptive_entropy:
             control = {"entropy_coef": self.entropy_coef, "last_world_entropy": self._last_world_entropy}
             (directory / ENTROPY_CONTROL_FILE).write_text(json.dumps(control), encoding="utf-8")
+
+    def _find_moved_best(self, checkpoint: Path) -> None:
+        """Find the best checkpoint by its name: transformers stores its path, and forgets it where a run is moved."""
+        stored = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).best_model_checkpoint
+        if stored and (best := checkpoint.with_name(Path(stored).name)).exists():
+            self.state.best_model_checkpoint = str(best)
+
+    def _load_best_model(self) -> None:
+        """Load the best policy as transformers does, and the momentum model of the same step."""
+        super()._load_best_model()
+        best = Path(str(self.state.best_model_checkpoint))
+        self.best_step = checkpoints.step_of(best)
+        if self.momentum_model is not None:
+            self.momentum_model.load(best)
 
     def create_model_card(self, model_name: str | None = None, *_: Any, **__: Any) -> None:
         """Write M-GRPO's model card where TRL would write GRPO's."""

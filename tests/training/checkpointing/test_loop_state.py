@@ -1,6 +1,7 @@
 """The part of a checkpoint that holds the training loop, and when a checkpoint is saved."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -50,10 +51,23 @@ def test_a_save_within_a_batch_is_put_off_to_its_last_step():
     for step in range(1, 12):
         control.should_save = step in (3, 8, 9)
         control.should_training_stop = step == 11
-        saves.on_step_end(None, None, control)
+        saves.on_step_end(SimpleNamespace(load_best_model_at_end=False), None, control)
         if control.should_save and saves.may_save(control):
             made.append(step)
     assert made == [4, 8]  # what fell due at 9 waits for 12, which does not come
+
+
+@pytest.mark.parametrize(("load_best", "expected"), [(False, [1, 3, 5, 8, 11]), (True, [4, 8, 11])])
+def test_an_evaluation_within_a_batch_is_put_off_where_the_best_model_is_loaded(load_best, expected):
+    step = 0
+    saves, control = SaveBetweenBatches(lambda: step % 4 == 0), TrainerControl()
+    made = []
+    for step in range(1, 12):
+        control.should_evaluate = step in (1, 3, 5, 8, 11)
+        control.should_training_stop = step == 11
+        saves.on_step_end(SimpleNamespace(load_best_model_at_end=load_best), None, control)
+        made += [step] if control.should_evaluate else []
+    assert made == expected  # the last of them before the run ends
 
 
 def test_a_run_that_ends_saves_at_once():

@@ -66,6 +66,7 @@ class LoopState:
 class SaveBetweenBatches(TrainerCallback):
     """Puts off a save that falls due while a sampled batch still serves further steps to the step that uses it up.
 
+    With `load_best_model_at_end` evaluations too, so that the weights that were measured are those that are saved.
     A run that ends saves at once: it trains on nothing that is left of its batch.
 
     Args:
@@ -74,7 +75,7 @@ class SaveBetweenBatches(TrainerCallback):
 
     def __init__(self, is_between_batches: Callable[[], bool]) -> None:
         self._is_between_batches = is_between_batches
-        self._is_due = False
+        self._is_due = self._is_evaluation_due = False
 
     def may_save(self, control: TrainerControl) -> bool:
         """Whether a save that falls due is made now; otherwise it is put off."""
@@ -82,9 +83,13 @@ class SaveBetweenBatches(TrainerCallback):
         return not self._is_due
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Save what was put off, once the batch is used up."""
-        if self._is_due and self._is_between_batches():
-            control.should_save = True
+        """Save and evaluate what was put off, once the batch is used up."""
+        is_between_batches = self._is_between_batches()
+        control.should_save |= self._is_due and is_between_batches
+        if args.load_best_model_at_end:
+            is_due = control.should_evaluate or self._is_evaluation_due
+            control.should_evaluate = is_due and (is_between_batches or control.should_training_stop)
+            self._is_evaluation_due = is_due and not control.should_evaluate
 
 
 def file_name(rank: int) -> str:

@@ -79,7 +79,7 @@ def _rescue(run_directory: Path, step: int, parts: Sequence[Part], config: MGRPO
     if config.rescue_dir is None:
         return f"{last_saved}; free some space there and run the same command to resume from it"
     try:
-        rescued = save(Path(config.rescue_dir), step, parts, config)
+        rescued = save(Path(config.rescue_dir).expanduser(), step, parts, config)
     except NotSavedError as error:
         return f"nor in rescue_dir {config.rescue_dir} ({error}); {last_saved}"
     return f"it is {rescued}; free some space and resume from it with --resume {rescued}"
