@@ -167,7 +167,9 @@ class TransformersSampler(Sampler):
         """Sample from the weights in the model, with entropies."""
         started = time.perf_counter()
         sharing = generate_with_shared_prompts(self.model) if self.share_prompts else nullcontext()
-        with self.recorder.watch(self.model), sharing:
+        # the model's own would shape the distribution where TRL's says nothing (no_repeat_ngram_size)
+        plain = replaced(self.model, "generation_config", GenerationConfig())
+        with self.recorder.watch(self.model), sharing, plain:
             ids, log_probs = self.generate(rows)
         return Rollouts(
             ids,
