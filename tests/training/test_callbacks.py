@@ -82,22 +82,22 @@ def test_weights_that_a_step_breaks_end_the_run(model, args):
 
 
 def test_the_momentum_model_follows_by_the_schedule_unless_the_step_was_skipped(model):
-    started, logged = [], []
+    started, logged, models = [], [], [None, None]
     guard = SimpleNamespace(num_skipped=0, is_skipped=False)
     update = MomentumUpdate(
-        lambda: started.append(True), guard, "constant", lambda name, value: logged.append((name, value))
+        lambda: started.append(True), lambda: models, guard, "constant", lambda *metric: logged.append(metric)
     )
     update.on_train_begin(None, None, None)
     assert started
     update.on_step_end(None, TrainerState(global_step=1, max_steps=4), TrainerControl())  # without a momentum model
-    update.momentum_model = MomentumModel(model, m=0.5)
+    models[0] = MomentumModel(model, m=0.5)
     nn.init.constant_(model.weight, 4.0)
     update.on_step_end(None, TrainerState(global_step=1, max_steps=4), TrainerControl())
-    weight = update.momentum_model.pairs[0][1]
+    weight = models[0].pairs[0][1]
     assert weight.item() == 3.0  # half-way from 2 to 4
     assert logged == []
     guard.num_skipped, guard.is_skipped = 1, True
-    update.probe = SimpleNamespace(metrics=lambda: {names.PROBE: -0.25})
+    models[1] = SimpleNamespace(metrics=lambda: {names.PROBE: -0.25})
     update.on_step_end(None, TrainerState(global_step=2, max_steps=4), TrainerControl(should_log=True))
     assert weight.item() == 3.0
     # |3 - 4| / 4

@@ -68,6 +68,18 @@ def test_evaluating_does_not_change_training(make_trainer, chain_data, weights_o
     assert all(torch.equal(without[name], with_eval[name]) for name in without)
 
 
+def test_each_of_several_evaluation_sets_is_logged_under_its_name(make_trainer, chain_data):
+    sets = {"easy": chain_data(6, split="test"), "hard": chain_data(6, seed=1, split="test")}
+    settings = {"eval_strategy": "steps", "eval_steps": 1, "num_generations_eval": 1, "per_device_eval_batch_size": 6}
+    trainer = make_trainer({"eval_dataset": sets}, max_steps=1, **settings)
+    trainer.train()
+    row = rows_of(trainer)[-1]
+    found = {name.removeprefix("eval_easy_") for name in row if name.startswith("eval_easy_")}
+    assert {"loss", "reward", "gold/accuracy", "vote/agreement"} <= found
+    assert found == {name.removeprefix("eval_hard_") for name in row if name.startswith("eval_hard_")}
+    assert not [name for name in row if name.startswith("eval_") and not name.startswith(("eval_easy_", "eval_hard_"))]
+
+
 def test_completions_are_kept_as_tables(make_trainer):
     trainer = make_trainer(iqr_multiplier=0.0, log_completions=True, max_steps=1)
     trainer.train()

@@ -144,21 +144,21 @@ class MomentumUpdate(TrainerCallback):
 
     Args:
         start: starts what a run needs, now that the parameters are final: wrapped, adapted, resumed.
+        models: gives the run's momentum model and its probe, or None for each.
         guard: says which steps were skipped.
         schedule: how m changes.
         log: takes a metric's name and value, for the next row.
-
-    Attributes:
-        momentum_model: the one that is moved, or None; `start` sets it.
-        probe: the run's, or None; `start` sets it.
     """
 
     def __init__(
-        self, start: Callable[[], None], guard: FiniteGradients, schedule: str, log: Callable[[str, float], None]
+        self,
+        start: Callable[[], None],
+        models: Callable[[], tuple[MomentumModel | None, Probe | None]],
+        guard: FiniteGradients,
+        schedule: str,
+        log: Callable[[str, float], None],
     ) -> None:
-        self.momentum_model: MomentumModel | None = None
-        self.probe: Probe | None = None
-        self._start, self._guard, self._schedule, self._log = start, guard, schedule, log
+        self._start, self._models, self._guard, self._schedule, self._log = start, models, guard, schedule, log
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Start the run."""
@@ -166,19 +166,20 @@ class MomentumUpdate(TrainerCallback):
 
     def on_step_end(self, _: Any, state: TrainerState, control: TrainerControl, **__: Any) -> None:
         """Follow the policy, unless its step was skipped."""
+        momentum_model, probe = self._models()
         if control.should_log:
             self._log(names.SKIPPED_STEPS, self._guard.num_skipped)
-            for name, value in ({} if self.probe is None else self.probe.metrics()).items():
+            for name, value in ({} if probe is None else probe.metrics()).items():
                 self._log(name, value)
-        if self.momentum_model is None:
+        if momentum_model is None:
             return
         # global_step counts this step already
-        m = scheduled_momentum(self.momentum_model.m, self._schedule, state.global_step - 1, state.max_steps)
+        m = scheduled_momentum(momentum_model.m, self._schedule, state.global_step - 1, state.max_steps)
         if not self._guard.is_skipped:
-            self.momentum_model.update(m)
+            momentum_model.update(m)
         if control.should_log:
             self._log(names.MOMENTUM, m)
-            self._log(names.DISTANCE, self.momentum_model.distance())
+            self._log(names.DISTANCE, momentum_model.distance())
 
 
 class RunFiles(TrainerCallback):

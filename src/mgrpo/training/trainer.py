@@ -21,6 +21,7 @@ All private methods that mgrpo overrides are in these two files; `tests/contract
 
 import inspect
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sized
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -88,6 +89,7 @@ class MGRPOTrainer(ResumableTrainer):
     """
 
     _tag_names = ["trl", "mgrpo"]
+    _eval_set = ""  # the name of the set that is evaluated, where there are several
 
     def __init__(
         self,
@@ -130,7 +132,8 @@ class MGRPOTrainer(ResumableTrainer):
         self.sampler = self._make_sampler()
         self.gradient_guard = FiniteGradients(self.accelerator)
         log = (config.momentum_schedule, self.log_metric)
-        self.momentum_update = MomentumUpdate(self._start_run, self.gradient_guard, *log)
+        models = lambda: (self.momentum_model, self.probe)  # noqa: E731
+        self.momentum_update = MomentumUpdate(self._start_run, models, self.gradient_guard, *log)
         self.run_files = RunFiles(lambda text: self.tell(text))
         self.collapse_watch = CollapseWatch(config.on_collapse)
         self.number_watch = NumberWatch()
@@ -365,7 +368,7 @@ class MGRPOTrainer(ResumableTrainer):
             self.momentum_model = MomentumModel(policy, m, on_cpu=self.args.momentum_cpu_offload)
             if self._checkpoint is not None:
                 self.momentum_model.load(Path(self._checkpoint))
-        self.momentum_update.momentum_model, self.sampler = self.momentum_model, self._make_sampler()
+        self.sampler = self._make_sampler()
 
     def start_probe(self) -> None:
         """Let the initial model answer the probe's prompts; or take its answers from the run that is resumed."""
@@ -384,15 +387,25 @@ class MGRPOTrainer(ResumableTrainer):
                 rows = sample_probe(self.train_dataset, config.probe_prompts, at_once, *readers, log_probs_of)
         if self.accelerator.is_main_process:
             save_rows(rows, Path(config.output_dir))
-        self.probe = self.momentum_update.probe = Probe(rows, log_probs_of)
+        self.probe = Probe(rows, log_probs_of)
 
     @noted(WHILE_SAMPLING)
     def _sample_policy(self, prompts: list, num_per_prompt: int) -> Rollouts:
         rollouts, _ = self.sampler.sample(self._tokenized(prompts, num_per_prompt))
         return self._decoded(rollouts, prompts[0])
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
         """Evaluate as TRL does, without a trace in training: the random state is put back afterwards."""
         seed = self.args.seed + self.args.process_index
-        with own_random_state(seed, self.accelerator.device), noted(WHILE_EVALUATING):
-            return super().evaluate(*args, **kwargs)
+        of_set = replaced(self, "_eval_set", metric_key_prefix.removeprefix("eval"))
+        with own_random_state(seed, self.accelerator.device), noted(WHILE_EVALUATING), of_set:
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as TRL does; each of several evaluation sets under its own name, as transformers logs its loss."""
+        if self._eval_set and not self.model.training:
+            measured, prefix = self._metrics["eval"], self._eval_set.removeprefix("_")
+            self._metrics["eval"] = defaultdict(list, {f"{prefix}_{name}": v for name, v in measured.items()})
+        super().log(logs, start_time)
