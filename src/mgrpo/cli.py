@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mgrpo {__version__}")
     parser.set_defaults(takes_fields=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_tasks, _add_recipes, _add_plan, _add_evaluate, _add_views, _add_studies):
+    for add in (_add_train, _add_tasks, _add_recipes, _add_plan, _add_evaluate, _add_export, _add_views, _add_studies):
         add(commands)
     return parser
 
@@ -249,6 +249,32 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         base_model=arguments.base_model,
     )
     show_results(output, arguments.export)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a run's model as a directory that other tools load",
+        description="Write one of a run's models in transformers' format, with tokenizer, chat template, generation "
+        "configuration and model card. An adapter is merged, so that the result needs no base.",
+    )
+    add = export.add_argument
+    add("name", metavar="RUN", help="a run's directory, or an adapter's")
+    add("output", type=_path, metavar="OUT", help="a new directory")
+    add("--model", choices=("policy", "momentum"), default="policy", help="default: %(default)s")
+    add("--checkpoint", default="final", metavar="WHICH", help="final (default), last, or a step: 200")
+    add("--dtype", help="type of the weights; default: the run's own")
+    add("--base_model", metavar="PATH", help=BASE_MODEL_HELP)
+    add("--trust_remote_code", action="store_true", help="run code that comes with the model")
+    export.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from mgrpo.commands.export import export_model
+
+    how = {name: getattr(arguments, name) for name in ("checkpoint", "dtype", "base_model", "trust_remote_code")}
+    export_model(arguments.name, arguments.output, weights=arguments.model, **how)
+    print(arguments.output)
 
 
 def _add_views(commands: Any) -> None:

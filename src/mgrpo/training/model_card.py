@@ -37,7 +37,7 @@ library_name: {library}
 | | |
 |---|---|
 | base model | {base} |
-| task | {task} |
+{weights}| task | {task} |
 | labels | {labels} (`label_source: {label_source}`) |
 | reward | `{reward}` |
 | completions per prompt | {num_generations} from the policy, {num_momentum_generations} from the momentum model |
@@ -61,7 +61,15 @@ library_name: {library}
 """
 
 
-def model_card(config: MGRPOConfig, name: str, model: str | None, task: str | None, *, is_adapter: bool) -> str:
+def model_card(
+    config: MGRPOConfig,
+    name: str,
+    model: str | None,
+    task: str | None,
+    *,
+    is_adapter: bool,
+    weights: str | None = None,
+) -> str:
     """The card of a trained model, with the metadata that the Hub reads. It holds no path of this machine.
 
     Args:
@@ -70,6 +78,7 @@ def model_card(config: MGRPOConfig, name: str, model: str | None, task: str | No
         model: what training began with: a name on the Hub, a built-in name, or a path.
         task: as a recipe names it; None: a data set of the caller's.
         is_adapter: whether it is a LoRA adapter.
+        weights: which of the run's they are, where the card is of one model alone.
     """
     hub_name = _hub_name(model)
     base = _local_name(model) if hub_name is None else f"[{hub_name}](https://huggingface.co/{hub_name})"
@@ -82,6 +91,7 @@ def model_card(config: MGRPOConfig, name: str, model: str | None, task: str | No
         library="peft" if is_adapter else "transformers",
         base_model="" if hub_name is None else f"base_model: {hub_name}\n",
         base=base,
+        weights="" if weights is None else f"| weights | {weights} |\n",
         task="a data set of the caller" if task is None else f"`{_without_path(task)}`",
         method=_method(config),
         labels=LABELS[config.label_source],
