@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Below 3.11 pip fails late and unclearly.
 VENV_READY := .venv/.ready
 
-.PHONY: demo test test-slow faults soak check installed audit smollm2 browser vllm
+.PHONY: demo test test-slow faults soak check docs docs-serve installed dist audit smollm2 browser vllm
 
 demo: $(VENV_READY)
 	$(BIN)/mgrpo demo
@@ -15,7 +15,7 @@ test: $(VENV_READY)
 test-slow: $(VENV_READY)
 	$(BIN)/pytest -m slow --timeout=3000
 
-# Kills, full disks, broken checkpoints: docs/reliability.md. MGRPO_KILL_SEED chooses other instants.
+# Kills, full disks, broken checkpoints: benchmarks/reliability.md. MGRPO_KILL_SEED chooses other instants.
 faults: $(VENV_READY)
 	$(BIN)/pytest tests/faults -s -m "slow or not slow" --timeout=3000
 
@@ -28,6 +28,25 @@ check: $(VENV_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, in build/site: strictly and offline.
+docs: $(VENV_READY)
+	$(BIN)/python docs/assemble.py
+	$(BIN)/zensical build --strict
+
+docs-serve: docs
+	$(BIN)/zensical serve --dev-addr 127.0.0.1:8000
+
+# Wheel and source archive in dist/, as they would be uploaded.
+dist: .venv-dist/.ready
+	rm -rf dist
+	.venv-dist/bin/python -m build --quiet
+	.venv-dist/bin/twine check --strict dist/*
+
+.venv-dist/.ready:
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/pip install --quiet "build>=1.6" "twine>=7"
+	@touch $@
 
 # The wheel in a fresh environment, without extras and then with each of them.
 installed:

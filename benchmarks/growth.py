@@ -1,6 +1,6 @@
 """How the cost of a step grows: group size, prompts and tokens, one at a time; and the label path at 256 x 256.
 
-    python benchmarks/growth.py [--model embedded] [--plot docs/benchmarks-growth.png]
+    python benchmarks/growth.py [--model embedded] [--plot benchmarks/growth.png]
 
 Each line is the time of a step of M-GRPO (a quarter of each group is the momentum model's) per sampled token, every
 completion as long as it may be, in passes of up to 16,384 completion tokens; the process's CPU time, or on a GPU the

@@ -1,4 +1,4 @@
-"""The memory table of docs/scaling.md, from the calculator behind `mgrpo plan`.
+"""The memory table of docs/how-to/scaling.md, from the calculator behind `mgrpo plan`.
 
     python benchmarks/scaling.py        write it into the document
 
@@ -15,7 +15,7 @@ from trl import ModelConfig
 from mgrpo.commands.gpu_memory import GIB, Plan, Setting, plan
 from mgrpo.commands.model_shape import Shape, read_shape
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "how-to" / "scaling.md"
 BEGIN, END = "<!-- python benchmarks/scaling.py writes what follows -->\n", "<!-- up to here -->\n"
 
 # hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, tie_word_embeddings of the config.json of

@@ -38,7 +38,7 @@ class Settings:
 
     num_policy: int = 12  # M
     num_momentum: int = 4  # N; 0 without a filter is SRT
-    iqr_multiplier: float | None = None  # k; the paper's 0.75 does harm on this small task (docs/benchmarks.md)
+    iqr_multiplier: float | None = None  # k; the paper's 0.75 does harm on this small task (benchmarks/benchmarks.md)
     momentum: float = 0.99  # m
     kl_coefficient: float = 0.005
     clip: float = 0.2

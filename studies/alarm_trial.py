@@ -4,7 +4,7 @@ One study is left out at a time. On the runs of the others each signal gets the 
 collapsing from healthy runs best (share of collapses seen in time less share of false alarms); both are then judged on
 the study that was left out.
 
-    python studies/alarm_trial.py   # writes results/alarm/trial.csv in half a minute; docs/monitoring.md has it
+    python studies/alarm_trial.py   # writes results/alarm/trial.csv in half a minute; monitoring.md has it
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
     python studies/alarms.py RUNS ...     # output directories of studies; takes over the signals of their runs
 
-`outcomes` judges the alarm of this version by them; studies/write.py puts it into docs/monitoring.md.
+`outcomes` judges the alarm of this version by them; studies/write.py puts it into monitoring.md.
 """
 
 import sys
@@ -240,4 +240,4 @@ def draw_misses(path: Path, columns: int = 4) -> int:
 if __name__ == "__main__":
     SIGNALS.parent.mkdir(parents=True, exist_ok=True)
     gather([Path(argument) for argument in sys.argv[1:]]).to_parquet(SIGNALS, compression="zstd")
-    print(SIGNALS, draw_misses(Path(__file__).parents[1] / "docs" / "monitoring-misses.png"), "misses drawn")
+    print(SIGNALS, draw_misses(Path(__file__).parent / "pictures" / "misses.png"), "misses drawn")

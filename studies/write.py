@@ -1,4 +1,4 @@
-"""Write docs/stability.md and docs/monitoring.md: their texts are in *.md.in, every number is taken from results/.
+"""Write stability.md, monitoring.md and docs/explanation/evidence.md: every number in *.md.in is taken from results/.
 
     python studies/write.py                    write them
     python studies/write.py STUDY RUNS         first take over the table, summary and curves that `mgrpo study` wrote
@@ -23,8 +23,13 @@ from mgrpo.study.tables import StudiedRun, best_signal, measures, signal_table, 
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-DOCS = HERE.parent / "docs"
-DOCUMENTS = ("stability.md", "monitoring.md")
+PICTURES = HERE / "pictures"
+DOCUMENTS = {
+    "stability.md": HERE,
+    "monitoring.md": HERE,
+    "evidence.md": HERE.parent / "docs" / "explanation",
+}
+"""The documents, and where they are."""
 COLOURS = 48
 KEPT = ("table.parquet", "summary.csv")
 
@@ -201,7 +206,7 @@ def take_over(study: str, runs: Path) -> None:
         if (runs / name).exists():
             shutil.copy(runs / name, directory / name)
     curves = Image.open(runs / "curves.png").convert("RGB").quantize(COLOURS)  # a third of the size
-    curves.save(DOCS / f"stability-{study}.png", optimize=True)
+    curves.save(PICTURES / f"{study}.png", optimize=True)
     environments = [json.loads(path.read_text()) for path in sorted(runs.glob("**/environment.json"))]
     kept = {name: value for name, value in environments[0].items() if name in ("python", "packages", "git_commit")}
     (directory / "environment.json").write_text(json.dumps(kept, indent=2) + "\n")
@@ -210,6 +215,6 @@ def take_over(study: str, runs: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         take_over(sys.argv[1], Path(sys.argv[2]))
-    for document in DOCUMENTS:
-        (DOCS / document).write_text(write(document), encoding="utf-8")
-        print(DOCS / document)
+    for document, directory in DOCUMENTS.items():
+        (directory / document).write_text(write(document), encoding="utf-8")
+        print(directory / document)

@@ -189,8 +189,8 @@ def _add_evaluate(commands: Any) -> None:
         help="measure a model, a checkpoint or a run on benchmarks",
         usage="mgrpo evaluate MODEL_OR_RUN --benchmarks NAME[,NAME ...] [--protocol NAME] [OPTION ...]",
         description="Measure a model on benchmarks, with confidence intervals. Samples are kept and never sampled "
-        "again: an interrupted evaluation resumes, and a larger k samples the difference. docs/evaluation.md lists "
-        f"the benchmarks and how each is scored. Protocols: {protocols}.",
+        "again: an interrupted evaluation resumes, and a larger k samples the difference. docs/how-to/evaluate.md "
+        f"lists the benchmarks and how each is scored. Protocols: {protocols}.",
         allow_abbrev=False,
     )
     add = evaluate.add_argument
@@ -317,7 +317,7 @@ def _add_studies(commands: Any) -> None:
         "study",
         help="run variants and seeds side by side, and summarize them in one table and one figure",
         description="Run a study: variants of recipes, each with several seeds. Finished runs are skipped and "
-        "interrupted ones resume. docs/studies.md says how to write one, and what it leaves.",
+        "interrupted ones resume. docs/how-to/study.md says how to write one, and what it leaves.",
         allow_abbrev=False,
     )
     study.add_argument("study", metavar="STUDY.yaml")

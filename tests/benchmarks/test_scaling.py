@@ -1,4 +1,4 @@
-"""docs/scaling.md says what the calculator says."""
+"""docs/how-to/scaling.md says what the calculator says."""
 
 import importlib.util
 from pathlib import Path

@@ -97,7 +97,7 @@ def test_each_extra_installs_what_it_is_named_for():
 
 def test_extras_that_are_named_to_the_user_exist():
     texts = [path.read_text() for suffix in ("py", "yaml") for path in SOURCE.rglob(f"*.{suffix}")]
-    texts += [path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
+    texts += [path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))]
     groups = [group for text in texts for group in re.findall(r"mgrpo\[([a-z0-9,]+)\]", text)]
     named = {name for group in groups for name in group.split(",")}
     assert named - {"dev"} and named <= PROJECT["optional-dependencies"].keys()

@@ -4,7 +4,6 @@ import json
 import random
 import time
 from functools import cache
-from pathlib import Path
 
 import pytest
 from datasets import Dataset
@@ -15,14 +14,12 @@ from mgrpo.errors import UserError
 from mgrpo.tasks import reasoning_gym as module
 from mgrpo.tasks import reasoning_gym_worker
 from mgrpo.tasks.reasoning_gym import GENERATORS, reasoning_gym, score
-from mgrpo.tasks.reasoning_gym_generators import table
 from mgrpo.tasks.reasoning_gym_worker import is_right
 from mgrpo.tasks.registry import load_task
 from mgrpo.tasks.split import split_of
 
 factory = pytest.importorskip("reasoning_gym.factory", reason="the extra [tasks] is not installed")
 
-DOCS = Path(__file__).parents[2] / "docs" / "reasoning-gym.md"
 NAMES = [name for name in GENERATORS if name != "composite"]
 VOTABLE = [name for name in NAMES if GENERATORS[name].votable]
 CHECKED = [name for name in NAMES if GENERATORS[name].is_checked]
@@ -47,14 +44,6 @@ def metadata_of(gold):
 
 def test_every_generator_has_a_form():
     assert sorted(GENERATORS) == sorted(factory.DATASETS)
-
-
-def test_docs_have_the_table():
-    command = (
-        'python -c "from pathlib import Path; from mgrpo.tasks.reasoning_gym_generators import table; '
-        "file = Path('docs/reasoning-gym.md'); file.write_text(file.read_text().partition('| name |')[0] + table())\""
-    )
-    assert DOCS.read_text().endswith("\n\n" + table()), f"write the table anew: {command}"
 
 
 # --- what is right ---

@@ -2,7 +2,7 @@
 
 Weights, gradients, optimizer, reference and momentum model, and the keys and values of sampling are counted; tests
 compare them with the bytes of live tensors. Activations, logits and what a sharding engine gathers are estimates, and
-vLLM takes what it is given. docs/scaling.md says how far the estimates are off.
+vLLM takes what it is given. docs/how-to/scaling.md says how far the estimates are off.
 """
 
 from collections.abc import Iterator

@@ -9,7 +9,7 @@ def list_tasks() -> None:
     from mgrpo.tasks.registry import SUMMARIES, installed_tasks
 
     installed = {name: f"of an installed package: {point.value}" for name, point in installed_tasks().items()}
-    print_table({**SUMMARIES, **installed, "module:function": "your own: docs/tasks.md"})
+    print_table({**SUMMARIES, **installed, "module:function": "your own: docs/how-to/own-task.md"})
     print("\n`mgrpo tasks show NAME --model_name_or_path MODEL` shows a task's prompts as that model will see them.")
 
 

@@ -1,8 +1,8 @@
 """Benchmarks by name. A name that is not in `BENCHMARKS` is a task's, as `mgrpo tasks` lists them.
 
 If lm-evaluation-harness has a benchmark, its data loading and scoring are used, and its prompt too unless the papers
-ask for a box (docs/evaluation.md has the table). `mgrpo.answers` judges answers, as in training; the library's own
-verdict is kept next to ours.
+ask for a box (docs/how-to/evaluate.md has the table). `mgrpo.answers` judges answers, as in training; the library's
+own verdict is kept next to ours.
 """
 
 from collections.abc import Callable, Sequence

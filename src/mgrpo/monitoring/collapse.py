@@ -3,7 +3,7 @@
 A run's metric rows go in one by one, an event comes out where the alarm begins or ends. Nothing is written here:
 `training/collapse_callback.py` acts on it, for any TRL trainer.
 
-Which signs, and where their limits lie, was calibrated on runs of four studies; docs/monitoring.md says how, and
+Which signs, and where their limits lie, was calibrated on runs of four studies; studies/monitoring.md says how, and
 how often the alarm comes in time, late, or for nothing.
 """
 

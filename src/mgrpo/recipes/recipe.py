@@ -53,7 +53,7 @@ class DataArguments:
     eval_dataset_split: str = option("test", "Split to evaluate on.")
     eval_dataset_size: int | None = option(None, "Number of held-out prompts.", AT_LEAST_ONE)
     eval_benchmarks: list[str] | None = option(
-        None, "Benchmarks (docs/evaluation.md) that measure both models during training, with greedy sampling."
+        None, "Benchmarks (docs/how-to/evaluate.md) that measure both models during training, with greedy sampling."
     )
     eval_benchmarks_steps: int = option(
         100, "Optimizer steps between measurements; the first and the last step are always measured.", AT_LEAST_ONE

@@ -1,7 +1,7 @@
 """Runs an untrusted Python program, such as a model's, where it can do no harm.
 
-Call `run_program`; `check_sandbox` tests beforehand whether this machine supports it. docs/sandbox.md describes the
-guarantees, `launcher.py` implements them. Without full isolation nothing is run; there is no weaker mode.
+Call `run_program`; `check_sandbox` tests beforehand whether this machine supports it. docs/how-to/generated-code.md
+describes the guarantees, `launcher.py` implements them. Without full isolation nothing is run; no mode is weaker.
 """
 
 import contextlib

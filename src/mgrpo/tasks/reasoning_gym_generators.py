@@ -154,14 +154,3 @@ GENERATORS: dict[str, Generator] = {
     "zebra_puzzles": Generator("words", "arnold"),
 }
 """The generators of reasoning-gym 0.1.25, by name."""
-
-
-def table() -> str:
-    """`GENERATORS` as the Markdown table of docs/reasoning-gym.md."""
-    lines = ["| name | compared as | vote | right is | example | note |", "|---|---|---|---|---|---|"]
-    for name, generator in GENERATORS.items():
-        right = "what a checker passes" if generator.is_checked else "the gold answer"
-        example = f"`{generator.example}`" if generator.example else ""
-        cells = (name, generator.equivalence, "yes" if generator.votable else "no", right, example, generator.note)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"

@@ -5,9 +5,9 @@ print, or set the precision of decimals, and `codeio` runs programs that come wi
 is fenced in, and comes out the same each time.
 
 Answers, because the checkers of reasoning-gym were not written for hostile text: nine evaluate it as Python, and some
-pass wrong answers (docs/reasoning-gym.md). Where only the gold answer can be right, none is called. Of the others five
-are replaced here, and five see nothing that an allow-list has not passed; among these are the two on integrals, which
-alone may evaluate it, since they have no other way to read an expression.
+pass wrong answers (docs/reference/puzzles.md). Where only the gold answer can be right, none is called. Of the others
+five are replaced here, and five see nothing that an allow-list has not passed; among these are the two on integrals,
+which alone may evaluate it, since they have no other way to read an expression.
 """
 
 import copy

@@ -124,8 +124,8 @@ class MGRPOConfig(GRPOConfig):
     )
     on_collapse: str = option(
         "warn",
-        "What the collapse alarm (docs/monitoring.md) does: 'warn'; 'stop', with a checkpoint; 'rollback' to the last "
-        "healthy checkpoint and continue from there.",
+        "What the collapse alarm (docs/how-to/watch-a-run.md) does: 'warn'; 'stop', with a checkpoint; 'rollback' to "
+        "the last healthy checkpoint and continue from there.",
         ON_COLLAPSE,
     )
     max_rollbacks: int = option(3, "Rollbacks in a run; the next alarm stops it.", Range(min=0))

@@ -2,8 +2,8 @@
 
 Before the first step the initial model answers some prompts several times; the completions that agree with its
 majority are kept. From then on their log-probability under the policy is measured at each logged step. Training that
-sharpens what the model knows leaves it about where it was; before a collapse it falls (docs/monitoring.md). No right
-answer is asked for, and nothing of it is trained on.
+sharpens what the model knows leaves it about where it was; before a collapse it falls (studies/monitoring.md). No
+right answer is asked for, and nothing of it is trained on.
 """
 
 import json

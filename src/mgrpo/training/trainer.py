@@ -12,9 +12,9 @@ Read `_generate_and_score_completions` first: the methods below it are in the or
 
 A checkpoint holds all that a resumed run needs to continue as if it had not stopped (`resumable_trainer.py`).
 
-Other methods are other settings of the same three: who labels, what is rewarded, what is masked (docs/methods.md). Two
-settings of the configuration touch TRL's numbers: `label_flip_patience` scales advantages, and `kl_anchor: momentum`
-takes the KL's reference from the momentum weights.
+Other methods are other settings of the same three: who labels, what is rewarded, what is masked
+(docs/reference/presets.md). Two settings of the configuration touch TRL's numbers: `label_flip_patience` scales
+advantages, and `kl_anchor: momentum` takes the KL's reference from the momentum weights.
 
 All private methods that mgrpo overrides are in these two files; `tests/contract` pins their signatures.
 """

@@ -21,7 +21,7 @@ def trained(tmp_path_factory, chain_data):
     generate = generation.llm.generate
 
     def sync_weights():
-        """As TRL's, which on a CPU finds packed weights that it cannot write to (docs/vllm.md)."""
+        """As TRL's, which on a CPU finds packed weights that it cannot write to (docs/how-to/vllm.md)."""
         events.append("sync")
         weights = [(name, weight.data) for name, weight in generation.model.named_parameters()]
         generation.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
