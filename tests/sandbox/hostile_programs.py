@@ -236,6 +236,9 @@ assert "etc" not in os.listdir() or os.listdir("etc") == ["ld.so.cache"], os.lis
 for pid in (1, {pid}, os.getpid()):
     refused(libc.ptrace, 16, pid, 0, 0)
     refused(libc.process_vm_readv, pid, 0, 0, 0, 0, 0)
+    refused(os.pidfd_open, pid)
+    for number in (424, 438, 440, 448):  # pidfd_send_signal, pidfd_getfd, process_madvise, process_mrelease
+        refused(libc.syscall, number, pid, 0, 0, 0, 0, 0)
 refused(libc.ptrace, 0, 0, 0, 0)
 """),
     "namespaces and mounts": attempts("""
@@ -247,6 +250,56 @@ refused(libc.setns, 0, 0)
 refused(os.setuid, 0)
 refused(os.setgid, 0)
 refused(libc.sethostname, b"x", 1)
+"""),
+    "limits and priorities of process 1": attempts("""
+import platform, resource, signal, time
+column = {"x86_64": 0, "aarch64": 1}[platform.machine()]
+for limit in (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE):
+    for pid in (1, {pid}, os.getpid()):
+        refused(resource.prlimit, pid, limit, (0, 0))
+        refused(resource.prlimit, pid, limit)
+for pid in (1, os.getpid()):
+    refused(os.setpriority, os.PRIO_PROCESS, pid, 19)
+    refused(os.sched_setaffinity, pid, {0})
+    refused(os.sched_setscheduler, pid, os.SCHED_BATCH, os.sched_param(0))
+    for numbers in ((251, 30), (256, 238), (279, 239), (274, 100)):  # ioprio_set, migrate_pages, ...
+        refused(libc.syscall, numbers[column], pid, 1, 0, 0, 0, 0)
+for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU, signal.SIGKILL):
+    try:
+        os.kill(1, number)
+    except OSError:
+        pass
+assert resource.prlimit(0, resource.RLIMIT_CPU) == resource.getrlimit(resource.RLIMIT_CPU)
+"""),
+    "watches, locks and flushes files of the machine": attempts("""
+import fcntl, platform, shutil, signal
+column = {"x86_64": 0, "aarch64": 1}[platform.machine()]
+refused(libc.inotify_init)
+refused(libc.inotify_init1, 0)
+refused(libc.inotify_add_watch, 0, b"/usr/lib", 0xFFF)
+refused(libc.fanotify_init, 0, 0)
+refused(libc.fanotify_mark, 0, 1, ctypes.c_uint64(0x20), -100, b"/usr/lib")
+refused(os.statvfs, "/usr/lib")
+refused(shutil.disk_usage, os.__file__)
+with open(os.__file__) as file:
+    for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_SH | fcntl.LOCK_NB):
+        refused(fcntl.flock, file, kind)
+    refused(fcntl.lockf, file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    for command in (5, 6, 7, 36, 37, 38):
+        refused(fcntl.fcntl, file, command, bytes(32))
+    refused(fcntl.fcntl, file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    refused(fcntl.fcntl, file, fcntl.F_NOTIFY, fcntl.DN_ACCESS)
+    refused(fcntl.fcntl, file, fcntl.F_SETOWN, 1)
+    refused(os.posix_fadvise, file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    refused(libc.syncfs, file.fileno())
+    for request in (0x5452, 0x80086601, 0xC020660B, 2):  # FIOASYNC, FS_IOC_GETFLAGS, FS_IOC_FIEMAP, FIGETBSZ
+        refused(fcntl.ioctl, file, request, bytearray(64))
+    refused(fcntl.ioctl, open("/dev/urandom"), 0x80045200, bytearray(8))  # how much entropy there is
+refused(libc.syscall, (162, 81)[column])  # sync, which cannot fail otherwise
+refused(libc.syscall, (27, 232)[column], 0, 0, 0)  # mincore
+refused(libc.socketpair, 30, 1, 0, (ctypes.c_int * 2)())  # AF_TIPC, which would load a module
+fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL))
+os.set_inheritable(0, True)
 """),
     "nice things": attempts("""
 refused(os.nice, -5)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -126,6 +127,18 @@ def test_programs_die_with_a_caller_that_is_killed():
     assert len(family) == 3  # launcher, init, program
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
+
+
+def test_the_end_of_its_first_process_is_the_programs_failure():
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(run_program, "import time; time.sleep(3600)", limits=Limits(3600))
+        program = None
+        while program is None and not future.done():
+            family = psutil.Process().children(recursive=True)
+            program = next((process for process in family if "/program.py" in process.cmdline()), None)
+        program.parent().kill()
+        outcome = future.result()
+    assert (outcome.exit_code, outcome.stopped, outcome.is_success) == (-signal.SIGKILL, None, False)
 
 
 def test_what_the_caller_ignores_changes_nothing():

@@ -105,6 +105,7 @@ def _init(spec: dict[str, Any], source: bytes, program_input: bytes) -> NoReturn
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         proc = os.open("/proc", os.O_PATH)
         _build_root(spec, source, program_input)
+        _report(spec, is_built=True)
         deadline = time.monotonic() + spec["wall_seconds"]
         program = os.fork()
         if program == 0:

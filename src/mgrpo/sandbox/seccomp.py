@@ -1,8 +1,10 @@
 """Refuses the system calls that a sandboxed program does not need, by a filter that the kernel runs.
 
 A second barrier behind the namespaces. It makes the memory limit cover everything, because a program can have threads
-but no child processes, and no memory outside its address space (System V and POSIX shared memory). It also closes the
-kernel interfaces that caused most holes in namespaces. Uses only the standard library.
+but no child processes, and no memory outside its address space (System V and POSIX shared memory). It refuses what acts
+on other processes, which process 1 of the sandbox is to a caller that is not root, and what observes, locks or flushes
+the machine's files that a program may read. It also closes the kernel interfaces that caused most holes in namespaces.
+Uses only the standard library.
 """
 
 import ctypes
@@ -17,6 +19,31 @@ _REFUSED: dict[str, tuple[int, int | None]] = {
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "kcmp": (312, 272),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    "get_robust_list": (274, 100),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setaffinity": (203, 122),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    # files of the machine: who else uses them, locks that others would wait for, the page cache, whole disks
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "fanotify_init": (300, 262),
+    "fanotify_mark": (301, 263),
+    "flock": (73, 32),
+    "mincore": (27, 232),
+    "fadvise64": (221, 223),
+    "readahead": (187, 213),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
+    "statfs": (137, 43),
+    "fstatfs": (138, 44),
+    "ustat": (136, None),
+    "quotactl": (179, 60),
     # sockets of any family: some (vsock) ignore network namespaces. asyncio needs socketpair, which is allowed
     "socket": (41, 198),
     # memory and objects that outlive or evade the address space
@@ -44,13 +71,19 @@ _REFUSED: dict[str, tuple[int, int | None]] = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
-    "fanotify_init": (300, 262),
     "io_setup": (206, 0),
     "io_submit": (209, 2),
     "personality": (135, 92),
     "modify_ldt": (154, None),
     "syslog": (103, 116),
-    "quotactl": (179, 60),
+}
+# name: its numbers, which argument decides (from 0), and the values with which it is allowed
+_ALLOWED_WITH: dict[str, tuple[tuple[int, int], int, tuple[int, ...]]] = {
+    "prlimit64": ((302, 261), 0, (0,)),  # its own limits
+    "socketpair": ((53, 199), 0, (1,)),  # AF_UNIX; others load modules into the kernel
+    "fcntl": ((72, 25), 1, (0, 1, 2, 3, 4, 1030)),  # descriptors and their flags: no locks, leases, notices, sizes
+    # is it a terminal, and its size; close on exec; non-blocking; how many bytes wait
+    "ioctl": ((16, 29), 1, (0x5401, 0x5413, 0x5450, 0x5451, 0x5421, 0x541B)),
 }
 _FORKS: dict[str, tuple[int, int | None]] = {"fork": (57, None), "vfork": (58, None)}
 _CLONE = (56, 220)
@@ -95,6 +128,12 @@ def build_filter(machine: str) -> bytes:
         for of_architectures in calls.values():
             if (refused := of_architectures[column]) is not None:
                 code += _if(_EQUAL, refused, _ERRNO | error)
+    for numbers, argument, values in _ALLOWED_WITH.values():
+        checks = [_instruction(_LOAD, _FIRST_ARGUMENT_AT + 8 * argument)]
+        for value in values:  # the kernel takes these arguments as 32 bits, too
+            checks += _if(_EQUAL, value, _ALLOW)
+        checks.append(_instruction(_RETURN, _ERRNO | errno.EPERM))
+        code += [_instruction(_EQUAL, numbers[column], jump_false=len(checks)), *checks]
     code += [
         _instruction(_EQUAL, _CLONE[column], jump_false=3),
         _instruction(_LOAD, _FIRST_ARGUMENT_AT),
