@@ -11,8 +11,9 @@ from mgrpo import __version__
 from mgrpo.commands.gpu_memory import SHARDINGS
 from mgrpo.commands.list_recipes import copy_recipe, list_recipes
 from mgrpo.commands.list_tasks import list_generators, list_tasks
-from mgrpo.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from mgrpo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
+from mgrpo.guard.streams import forgive_output
 from mgrpo.options import COMMAND_LINE, FIELD_WORD, absolute_path, options_of, read_value
 from mgrpo.recipes.files import PRESETS, RECIPES, find_recipe, read_command
 
@@ -22,7 +23,9 @@ CONFIG: dict[str, Any] = {"nargs": "+", "metavar": "RECIPE", "help": CONFIG_HELP
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command, by default this process's own; returns the exit code."""
+    if argv is None:
+        forgive_output()
     parser = _parser()
     words: list[str] = []
     for word in sys.argv[1:] if argv is None else argv:
@@ -34,15 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     # Deprecations inside transformers and TRL concern their developers, not the user of a command.
     warnings.simplefilter("ignore", FutureWarning)
     try:
-        code = arguments.run(arguments, rest) if arguments.takes_fields else arguments.run(arguments)
-        sys.stdout.flush()
-        return code or 0
+        return (arguments.run(arguments, rest) if arguments.takes_fields else arguments.run(arguments)) or 0
     except UserError as error:
         print(f"mgrpo: {str(error).rstrip('.?')}{'?' if str(error).endswith('?') else '.'}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except BrokenPipeError:  # `mgrpo tasks | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         print("mgrpo: interrupted; what was logged and saved so far is in the run's directory.", file=sys.stderr)
         return EXIT_INTERRUPTED

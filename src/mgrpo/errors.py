@@ -19,8 +19,6 @@ Not 138, as a shell reports a process that SIGUSR1 killed: that one had no time 
 """
 EXIT_INTERRUPTED = 130
 """SIGINT, Ctrl-C."""
-EXIT_BROKEN_PIPE = 141
-"""As a shell reports a program that wrote into a closed pipe."""
 EXIT_TERMINATED = 143
 """SIGTERM."""
 EXIT_HANGUP = 129

@@ -20,6 +20,7 @@ from typing import Any
 
 from mgrpo.errors import EXIT_USER_ERROR, UserError
 from mgrpo.guard.signals import SAME_WITHIN, StopSignals
+from mgrpo.guard.streams import forgive_output
 from mgrpo.study.definition import StudyRun
 
 PRELOADED = ["mgrpo.recipes.recipe", "mgrpo.commands.train"]
@@ -125,6 +126,7 @@ def train_in_process(fields: dict[str, Any], source: str, log: Path, gpu: str | 
     with log.open("a") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    forgive_output()
     for name in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):  # they reach every process; the study's own decides
         signal.signal(name, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
