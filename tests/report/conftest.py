@@ -1,9 +1,13 @@
 """Run directories as a run leaves them, written by what writes them there."""
 
+import asyncio
 import json
+import threading
+from contextlib import suppress
 
 import pytest
 
+from mgrpo.report.serve import LiveRuns, PageServer
 from mgrpo.runs.files import MetricsWriter, write_completions
 
 
@@ -23,6 +27,38 @@ def make_run(tmp_path):
         return directory
 
     return make
+
+
+@pytest.fixture
+def start_server():
+    """Serves runs on a free port in a thread; returns the server, and what ends it."""
+    ends = []
+
+    def start(*directories):
+        server = PageServer(LiveRuns(directories))
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(server.accept())
+
+        def run():
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+
+        def end():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
+                thread.join()
+                loop.close()
+                server.listener.close()
+
+        ends.append(end)
+        return server, end
+
+    yield start
+    for end in ends:
+        end()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from mgrpo.report.page import write_report
-from mgrpo.report.serve import LiveRuns, open_server
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import read_run, series, write_completions
 
@@ -592,26 +590,14 @@ def test_everything_is_reached_by_the_tab_key(report, open_page):
 
 
 @pytest.fixture
-def serve():
+def serve(start_server):
     """Serves the page of a run; returns its address and what ends it."""
-    ends = []
 
-    def start(directory):
-        server = open_server(LiveRuns([directory]))
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    def serve(directory):
+        server, end = start_server(directory)
+        return server.url, end
 
-        def end():
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        ends.append(end)
-        return f"http://127.0.0.1:{server.server_address[1]}/", end
-
-    yield start
-    for end in ends:
-        end()
+    return serve
 
 
 def log(directory, step, agreement):

@@ -8,24 +8,23 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
 from mgrpo.cli import main
-from mgrpo.report.serve import LiveRuns, open_server
+from mgrpo.report import serve as serve_module
+from mgrpo.report.serve import LiveRuns, PageServer
 from mgrpo.runs.files import MetricsWriter, write_completions
 
 
 @pytest.fixture
-def serve():
+def serve(start_server):
     """Serves runs on a free port; what it returns asks for a path and gives the response with its body."""
-    servers = []
 
     def serve(*directories):
-        server = open_server(LiveRuns(directories))
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        port = server.server_address[1]
+        server, _ = start_server(*directories)
+        port = server.listener.getsockname()[1]
 
         def ask(path, method="GET", host=f"127.0.0.1:{port}"):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -38,12 +37,10 @@ def serve():
             connection.close()
             return response, body
 
+        ask.port = port
         return ask
 
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return serve
 
 
 def data_of(answer):
@@ -107,7 +104,7 @@ def test_a_token_of_elsewhere_gets_everything(make_run, serve, have):
     assert data_of(serve(make_run())(f"/data.json?have={have}"))["runs"][0]["from"] == 0
 
 
-def test_a_run_that_has_not_begun(tmp_path, rows, serve):
+def test_a_run_that_has_not_begun(tmp_path, rows, serve, finish):
     (tmp_path / "config.yaml").write_text("task: gsm8k\n")
     ask = serve(tmp_path)
     (run,) = data_of(ask("/data.json"))["runs"]
@@ -121,7 +118,7 @@ def test_a_run_that_has_not_begun(tmp_path, rows, serve):
     write_completions(rows, tmp_path, step=10)
     (run,) = data_of(ask(f"/data.json?have={run['token']}"))["runs"]
     assert (run["state"], run["steps"], run["completions"]["flags"]) == ("unfinished", [10], [[9, 4]])
-    (tmp_path / "final").mkdir()
+    finish(tmp_path)
     assert data_of(ask("/data.json"))["runs"][0]["state"] == "finished"
 
 
@@ -198,9 +195,8 @@ def test_a_run_that_breaks_while_it_is_watched(make_run, serve):
 
 
 def test_only_this_machine_is_served(make_run):
-    server = open_server(LiveRuns([make_run()]))
-    assert server.server_address[0] == "127.0.0.1"
-    server.server_close()
+    with PageServer(LiveRuns([make_run()])) as server:
+        assert server.listener.getsockname()[0] == "127.0.0.1"
 
 
 def test_a_port_that_is_taken(make_run, capsys):
@@ -245,3 +241,59 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(make_run):
     finally:
         watching.kill()
         watching.wait()
+
+
+def test_requests_that_never_end_hold_no_threads_and_are_dropped(make_run, serve, monkeypatch):
+    ask = serve(make_run())
+    half = [socket.create_connection(("127.0.0.1", ask.port)) for _ in range(300)]
+    for connection in half:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127")
+    assert ask("/data.json")[0].status == 200
+    assert threading.active_count() < 50
+    monkeypatch.setattr(serve_module, "REQUEST_SECONDS", 0.05)
+    late = socket.create_connection(("127.0.0.1", ask.port), timeout=30)
+    late.sendall(b"GET /")
+    assert late.recv(1) == b""  # it was closed
+    for connection in (*half, late):
+        connection.close()
+
+
+def test_answers_that_nobody_takes_are_dropped(make_run, serve, monkeypatch):
+    monkeypatch.setattr(serve_module, "RESPONSE_SECONDS", 0.05)
+    monkeypatch.setattr(serve_module, "MAX_CONNECTIONS", 2)
+    ask = serve(make_run())
+    idle = []
+    for _ in range(4):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", ask.port))
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        idle.append(connection)
+    assert ask("/data.json")[0].status == 200
+    for connection in idle:
+        connection.close()
+
+
+HEADS = [b"\0" * 70_000, b"GET /" + b"x" * 70_000, b"\r\n\r\n", b"GET\r\n\r\n", b"\xff /\r\n\r\n"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_is_no_request_ends_nothing(make_run, serve, head):
+    ask = serve(make_run())
+    with socket.create_connection(("127.0.0.1", ask.port), timeout=30) as connection:
+        connection.sendall(head)
+        with suppress(ConnectionError):
+            while connection.recv(2**16):
+                pass
+    assert ask("/data.json")[0].status == 200
+
+
+@pytest.mark.slow
+def test_a_thousand_requests_at_once(make_run, serve):
+    ask = serve(make_run())
+    waiting = [socket.create_connection(("127.0.0.1", ask.port), timeout=120) for _ in range(400)]
+    for connection in waiting:
+        connection.sendall(b"GET /data.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert all(connection.recv(15).startswith(b"HTTP/1.0 200 OK") for connection in waiting)
+    for connection in waiting:
+        connection.close()

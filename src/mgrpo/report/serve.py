@@ -1,19 +1,22 @@
 """The live page of runs that train: served to this machine alone, and read-only."""
 
+import asyncio
+import io
 import re
 import secrets
+import socket
 import threading
 import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from mgrpo.errors import UserError
+from mgrpo.errors import UserError, reason_of
 from mgrpo.report.bundle import Data, bundle, to_json
 from mgrpo.report.completions import compress, read_groups, step_text, summarize_table, summarize_tables
 from mgrpo.report.page import content_security_policy, page, plotly_block
@@ -21,6 +24,14 @@ from mgrpo.report.read import FileCache, RunRecord, open_runs
 
 ADDRESS = "127.0.0.1"
 HOSTS = ("127.0.0.1", "localhost")
+BACKLOG = 2048
+"""Connections that wait in the kernel while so many are open:"""
+MAX_CONNECTIONS = 512
+"""more than half of the descriptors that a process usually has."""
+MAX_HEAD = 2**16
+"""Bytes of a request."""
+REQUEST_SECONDS, RESPONSE_SECONDS = 10.0, 60.0
+"""How long a request may take to arrive, and its answer to be taken."""
 COMPLETIONS_PATH = re.compile(r"/completions/([0-9]{1,4})/([0-9]{1,12})\.json")
 
 
@@ -37,13 +48,11 @@ def watch(run_directories: Sequence[Path], port: int = 0, open_browser: bool = F
     """
     live_runs = LiveRuns(run_directories)
     live_runs.data()
-    with open_server(live_runs, port) as server:
-        url = f"http://{ADDRESS}:{server.server_address[1]}/"
-        print(f"{url} (Ctrl-C ends it)", flush=True)
+    with PageServer(live_runs, port) as server, suppress(KeyboardInterrupt):
+        print(f"{server.url} (Ctrl-C ends it)", flush=True)
         if open_browser:
-            webbrowser.open(url)
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
+            webbrowser.open(server.url)
+        server.serve()
 
 
 class LiveRuns:
@@ -90,29 +99,89 @@ def _first_new(record: RunRecord, token: str) -> int:
     return max(num_known - 1, 0)
 
 
-def open_server(live_runs: LiveRuns, port: int = 0) -> ThreadingHTTPServer:
-    """A server of the page, which does not serve yet.
+class PageServer:
+    """A server of the page. One thread reads requests and sends answers, a few others make the answers.
+
+    So a request that never ends holds a descriptor for `REQUEST_SECONDS`, and no thread.
+
+    Args:
+        live_runs: what it shows.
+        port: of `ADDRESS`; 0: a free one.
 
     Raises:
         UserError: if the port is not available.
     """
 
-    class Handler(_Handler):
-        runs = live_runs
+    def __init__(self, live_runs: LiveRuns, port: int = 0) -> None:
+        self._runs = live_runs
+        try:
+            self.listener = socket.create_server((ADDRESS, port), backlog=BACKLOG)
+        except (OSError, OverflowError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else "not a port number"
+            raise UserError(f"port {port} of {ADDRESS} is not available ({reason}); give another --port.") from error
+        self.listener.setblocking(False)
+        self.url = f"http://{ADDRESS}:{self.listener.getsockname()[1]}/"
 
-    try:
-        return ThreadingHTTPServer((ADDRESS, port), Handler)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or "not a port number"
-        raise UserError(f"port {port} of {ADDRESS} is not available ({reason}); give another --port.") from error
+    def __enter__(self) -> "PageServer":
+        """Connections wait until `serve` is called."""
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Refuse further connections."""
+        self.listener.close()
+
+    def serve(self) -> None:
+        """Answer requests until an interruption."""
+        asyncio.run(self.accept())
+
+    async def accept(self) -> None:
+        """Answer requests for ever."""
+        loop, slots = asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONNECTIONS)
+        answering: set[asyncio.Task] = set()
+
+        def ended(task: asyncio.Task) -> None:
+            answering.discard(task)
+            slots.release()
+
+        while True:
+            await slots.acquire()
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(self.listener)
+                    break
+                except OSError:  # it has no descriptor left
+                    await asyncio.sleep(0.1)
+            task = loop.create_task(self._answer(connection))
+            answering.add(task)
+            task.add_done_callback(ended)
+
+    async def _answer(self, connection: socket.socket) -> None:
+        loop, head = asyncio.get_running_loop(), b""
+        with connection, suppress(OSError):  # it takes too long, or the page was closed meanwhile
+            async with asyncio.timeout(REQUEST_SECONDS):
+                while b"\r\n\r\n" not in head and len(head) <= MAX_HEAD:
+                    chunk = await loop.sock_recv(connection, MAX_HEAD)
+                    if not chunk:
+                        return
+                    head += chunk
+            answer = await loop.run_in_executor(None, _Handler, self._runs, head)
+            async with asyncio.timeout(RESPONSE_SECONDS):
+                await loop.sock_sendall(connection, answer.content.getvalue())
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers what the page asks, to the page alone; any other method than GET and HEAD is answered 501."""
+    """Answers what the page asks, to the page alone; any other method than GET and HEAD is answered 501.
 
-    runs: LiveRuns
+    The request comes from memory, and the answer is left in `content`.
+    """
+
     server_version = "mgrpo"
     sys_version = ""
+
+    def __init__(self, runs: LiveRuns, head: bytes) -> None:
+        self.runs, self.rfile = runs, io.BytesIO(head)
+        self.wfile = self.content = io.BytesIO()
+        self.handle_one_request()
 
     def do_GET(self) -> None:  # noqa: N802
         """Answer."""
@@ -167,12 +236,9 @@ class _Handler(BaseHTTPRequestHandler):
             "Referrer-Policy": "no-referrer",
             "Cross-Origin-Resource-Policy": "same-origin",
         }
-        try:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-        except ConnectionError:  # the page was closed meanwhile
-            self.close_connection = True
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
