@@ -49,6 +49,18 @@ def chain_data():
 
 
 @pytest.fixture
+def finish():
+    """Makes the directory of a run that of a finished one, as far as can be seen without loading its model."""
+
+    def finish(directory):
+        (directory / "final").mkdir(parents=True)
+        (directory / "final" / "config.json").write_text("{}")
+        (directory / "final" / "model.safetensors").write_bytes(b"weights")
+
+    return finish
+
+
+@pytest.fixture
 def embedded():
     """Loads the embedded model and its tokenizer, anew each time."""
     from mgrpo.models.load import load_model
@@ -264,7 +276,10 @@ def make_evaluation(make_results):
             (directory / benchmark).mkdir()
             (directory / benchmark / "settings.json").write_text(json.dumps({"benchmark": benchmark}))
             samples = [
-                {"question": question, "number": number, "is_right": bool(is_right), "completion": "..."}
+                {
+                    **{"question": question, "number": number, "prompt": "", "completion": "...", "num_tokens": 1},
+                    **{"is_finished": True, "answer": None, "is_right": bool(is_right), "harness_right": None},
+                }
                 for question, of_question in enumerate(of_questions)
                 for number, is_right in enumerate(of_question)
             ]

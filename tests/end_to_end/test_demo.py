@@ -52,7 +52,7 @@ def test_runs_side_by_side(tmp_path, capsys, small, with_filter):
     command = ["demo", "--max_steps", "2", "--output_dir", str(output_dir), *["--filter"][: int(with_filter)]]
     assert main(command) == 0
     labels = {"SRT": "srt", "M-GRPO": "m-grpo", **({"M-GRPO + filter": "m-grpo-filter"} if with_filter else {})}
-    assert {path.name for path in output_dir.iterdir()} == {*labels.values(), "curves.png", ".lock"}
+    assert {path.name for path in output_dir.iterdir()} == {*labels.values(), "curves.png"}
     assert all((output_dir / variant / "seed-0" / "metrics.jsonl").exists() for variant in labels.values())
     assert (output_dir / "curves.png").stat().st_size > 20_000
     said = capsys.readouterr().out

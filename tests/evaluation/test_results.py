@@ -90,9 +90,9 @@ def test_a_broken_file(make_results, tmp_path, broken, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"format": 1, "model"', "cannot be read as JSON .*delete it"),
-        ("", "cannot be read as JSON"),
-        ("[1, 2]", "has no `format`, .*`mgrpo evaluate`"),
+        ('{"format": 1, "model"', "cannot be read: it is no JSON .*delete it"),
+        ("", "cannot be read: it is no JSON"),
+        ("[1, 2]", "cannot be read: it is no JSON object.*`mgrpo evaluate`"),
         ('{"results": {"gsm8k": 0.5}}', "has no `format`"),
         ('{"format": 2}', "has format 2, .* format 1; install"),
     ],

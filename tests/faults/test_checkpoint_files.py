@@ -3,8 +3,10 @@
 import json
 import os
 import pickle
+import re
 import shutil
 
+import numpy
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
@@ -178,3 +180,37 @@ def test_the_manifest_is_plain(run_directory):
     manifest = json.loads((run_directory / "checkpoint-6" / "manifest.json").read_text())
     assert manifest["step"] == 6 == checkpoints.step_of(run_directory / "checkpoint-6")
     assert manifest["files"]["shards/0"][0] == 18
+
+
+def attack(path):
+    torch.save(Attack(path.with_name("attacked")), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "fault"),
+    [
+        ("optimizer.pt", attack, "asks for posix.mkdir, which no checkpoint needs"),
+        ("rng_state_0.pth", attack, "asks for posix.mkdir, which no checkpoint needs"),
+        ("pytorch_model.bin", attack, "asks for posix.mkdir, which no checkpoint needs"),
+        ("scheduler.pt", lambda path: path.write_bytes(pickle.dumps({})), r"cannot be read \(ValueError\)"),
+        ("optimizer.pt", lambda path: torch.save({"a": torch.ones(2)}, path), None),
+        ("rng_state.pth", lambda path: torch.save({"numpy": numpy.random.get_state()}, path), None),
+        ("training_args.bin", attack, None),  # which nothing reads
+    ],
+)
+def test_code_in_a_pickle_is_found_before_anything_is_loaded(tmp_path, name, make, fault):
+    make(checkpoints.begin(tmp_path) / name)
+    checkpoint = checkpoints.complete(tmp_path / checkpoints.UNFINISHED_DIRECTORY, 2)
+    found = checkpoints.fault_of(checkpoint)
+    assert found is None if fault is None else re.fullmatch(f"{name} {fault}", found)
+    assert not (checkpoint / "attacked").exists()
+
+
+@pytest.mark.parametrize("name", ["../outside", "/dev/zero", "a pipe"])
+def test_a_manifest_that_leads_elsewhere(tmp_path, name):
+    checkpoints.begin(tmp_path)
+    checkpoint = checkpoints.complete(tmp_path / checkpoints.UNFINISHED_DIRECTORY, 2)
+    (tmp_path / "outside").touch()
+    os.mkfifo(checkpoint / "a pipe")
+    (checkpoint / "manifest.json").write_text(json.dumps({"step": 2, "files": {name: [0, "0"]}}))
+    assert checkpoints.fault_of(checkpoint) == f"{name} is missing"

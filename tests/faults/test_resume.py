@@ -41,6 +41,8 @@ def checkpoint(directory, step):
 
 def finish(directory, **outcome):
     (directory / "final").mkdir()
+    (directory / "final" / "config.json").write_text("{}")
+    (directory / "final" / "model.safetensors").write_bytes(b"weights")
     write_outcome(directory / "final", Outcome(**outcome))
 
 
@@ -192,3 +194,14 @@ def test_another_model_in_the_same_place_is_refused_before_it_is_loaded(recipe, 
     monkeypatch.setattr(build_trainer, "load_model", None)
     with pytest.raises(UserError, match="is not the model that the run in .* began with: its weights differ"):
         build_trainer._load_policy(same, same.config, run_directory / "checkpoint-4")
+
+
+@pytest.mark.parametrize("files", [{}, {"config.json": b"{}"}, {"config.json": b"{}", "model.safetensors": b""}])
+def test_a_final_without_a_model_is_no_finished_run(recipe, run_directory, files):
+    (run_directory / "final").mkdir()
+    for name, content in files.items():
+        (run_directory / "final" / name).write_bytes(content)
+    start = find_start(recipe())
+    assert (start.checkpoint, start.outcome) == (run_directory / "checkpoint-4", None)
+    make_ready(start)
+    assert not (run_directory / "final").exists()

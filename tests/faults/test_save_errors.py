@@ -5,14 +5,16 @@ import os
 import pickle
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from mgrpo.cli import main
 from mgrpo.runs import checkpoints
 from mgrpo.runs.files import read_rows
+from mgrpo.training.callbacks import RunFiles
 
 SETTINGS = {"max_steps": 4, "save_strategy": "steps", "save_steps": 1}
 
@@ -115,6 +117,27 @@ def test_a_directory_that_becomes_read_only_and_comes_back(trained, disk):
     assert "step 2: the checkpoint could not be saved" in told[1] and "(Read-only file system)" in told[1]
     assert "there is no earlier one, and it is tried again" in told[1]
     assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_files_that_a_run_needs_to_be_resumed_are_written_again(tmp_path):
+    run, state = tmp_path / "run", TrainerState(is_world_process_zero=True)
+    arguments = SimpleNamespace(output_dir=str(run), completions_total_limit=None)
+    run.mkdir()
+    contents = {"config.yaml": "task: gsm8k\n", "environment.json": "{}", "probe.json": "[]"}
+    for name, content in contents.items():
+        (run / name).write_text(content)
+    files = RunFiles(print)
+    files.on_train_begin(arguments, state)
+    (run / "alarms.jsonl").write_text('{"step": 1}\n')
+    files.on_log(arguments, state, logs={"loss": 1.0})
+    shutil.rmtree(run)
+    files.on_log(arguments, state, logs={"loss": 2.0})
+    found = {path.name: path.read_text() for path in run.iterdir() if path.name != "metrics.jsonl"}
+    assert found == contents | {"alarms.jsonl": '{"step": 1}\n'}
+    (run / "config.yaml").unlink()
+    files.flush()  # before a checkpoint is complete
+    assert (run / "config.yaml").exists()
+    files.on_train_end()
 
 
 @pytest.mark.slow

@@ -139,3 +139,14 @@ def test_what_cannot_be_a_directory(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match="is a file, or in one; name a directory"), run_lock(path):
             pass
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_lock_that_leads_elsewhere(tmp_path, is_broken):
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK_FILE).symlink_to(tmp_path / ("new" if is_broken else "precious"))
+    with pytest.raises(UserError, match=r"run\.lock is a symbolic link, .*; remove it"), run_lock(tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "content"
+    assert not (tmp_path / "new").exists()

@@ -55,7 +55,7 @@ def test_a_file_next_to_a_mistyped_one_is_named(recipe):
         (b"a: [1,\nb: }", "no valid YAML"),
         (b"- a\n- b\n", "flat mapping"),
         (b"", "flat mapping"),
-        (b"a: \xff", "not UTF-8 text (byte 3)"),
+        (b"a: \xff", "byte 3 is not UTF-8"),
     ],
 )
 def test_broken_files(recipe, content, part):
@@ -95,7 +95,7 @@ def test_merge_keys_may_be_overridden(recipe):
 
 @pytest.mark.parametrize("text", ["a: 2026-02-31", "[" * 5000])
 def test_yaml_that_no_value_can_be_made_of(recipe, text):
-    with pytest.raises(UserError, match="mine.yaml is no valid YAML: "):
+    with pytest.raises(UserError, match="mine.yaml cannot be read: it is no valid YAML: "):
         read_recipe_file(recipe(text))
 
 

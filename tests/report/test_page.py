@@ -41,9 +41,9 @@ def refused(tmp_path, capsys):
     return report
 
 
-def test_one_run(make_run, report):
+def test_one_run(make_run, report, finish):
     directory = make_run(**{"eval_gold/accuracy": 0.5, "step_time": 2.0, "time/sample_policy": 0.5})
-    (directory / "final").mkdir()
+    finish(directory)
     text, blocks = report(directory)
     assert blocks.keys() == {"data", "plotly", "completions-0-0"}
     assert "Plotly" in blocks["plotly"]
@@ -175,11 +175,11 @@ def test_what_a_model_wrote_is_data_alone(make_run, report, rows):
     assert json.loads(blocks["completions-0-0"])[1]["groups"][0]["text"] == [hostile] * 3
 
 
-def test_the_same_runs_give_the_same_file(make_run, report):
+def test_the_same_runs_give_the_same_file(make_run, report, finish):
     directory = make_run()
     first, _ = report(directory)
     assert report(directory)[0] == first
-    (directory / "final").mkdir()
+    finish(directory)
     assert report(directory)[0] != first
 
 

@@ -12,9 +12,9 @@ def read(directory):
     return RunReader(directory, "run").read()
 
 
-def test_a_finished_run(make_run):
+def test_a_finished_run(make_run, finish):
     directory = make_run(recipe="task: gsm8k\nseed: 1\n\n# defaults of this version\nbeta: 0.005\n")
-    (directory / "final").mkdir()
+    finish(directory)
     event = {"step": 20, "kind": "alarm", "signals": ["vote/agreement"], "message": "It collapses."}
     (directory / "alarms.jsonl").write_text(json.dumps(event) + "\n")
     record = read(directory)
@@ -31,9 +31,10 @@ def test_a_finished_run(make_run):
 
 def test_alarms_have_the_fields_that_the_page_needs(make_run):
     directory = make_run()
-    events = [{"step": 10, "kind": "alarm"}, {"step": 20, "message": "x" * 20_000, "signals": None}, {"kind": "alarm"}]
+    events = [{"step": 10, "kind": "alarm"}, {"step": 20, "kind": "stop", "message": "x" * 20_000, "signals": None}]
+    events += [{"kind": "alarm"}, {"step": 20, "kind": "none"}, {"step": 20, "kind": "alarm", "message": {}}, [1], 2]
     (directory / "alarms.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    first, second = read(directory).alarms  # an event without a step has no place
+    first, second = read(directory).alarms  # an event without a step has no place, and what is none is left out
     assert first == {"step": 10, "kind": "alarm", "message": "", "signals": []}
     assert second["signals"] == []
     assert len(second["message"]) < 1100 and second["message"].endswith("x …")
@@ -78,9 +79,9 @@ def test_no_run(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"loss": 1}\n', "metrics.jsonl is no file of metrics: line 1 has no step; name a run"),
+        (b'{"loss": 1}\n', "metrics.jsonl is no file of a run: line 1 has no step; name a run"),
         (b'{"step": 1}\n[2]\n', "line 2 has no step"),
-        (b"\xff\xfe", "metrics.jsonl is no file of metrics: byte 0 is not UTF-8; name a run"),
+        (b'{"step": 2}\n{"step": 1}\n', "line 2 is not after the one before"),
     ],
 )
 def test_another_programs_metrics(tmp_path, content, message):

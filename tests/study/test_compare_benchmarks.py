@@ -12,12 +12,12 @@ BASE = "Qwen/Qwen3-4B-Base"
 
 
 @pytest.fixture
-def measure_run(tmp_path, make_evaluation):
+def measure_run(tmp_path, make_evaluation, finish):
     """Makes a run whose models have so many of 40 questions right, by label; both samples of each."""
 
     def make(name, seed=0, **num_right):
         directory = tmp_path / name
-        (directory / "final").mkdir(parents=True)
+        finish(directory)
         config = {"model_name_or_path": BASE, "seed": seed, "beta": name.split("/")[-2]}
         (directory / "config.yaml").write_text(yaml.safe_dump(config))
         (directory / "metrics.jsonl").write_text(json.dumps({"step": 10, "eval_gold/accuracy": 0.5}) + "\n")
@@ -120,7 +120,7 @@ def test_a_run_that_was_not_measured(measure_run, capsys):
 def test_broken_results(measure_run, tmp_path):
     run = measure_run("runs/srt/seed-0", final=30)
     (run / "evaluation" / "final" / "results.json").write_text("{")
-    with pytest.raises(UserError, match="results.json cannot be read as JSON"):
+    with pytest.raises(UserError, match="results.json cannot be read: it is no JSON"):
         compare_runs([run], None, None)
 
 

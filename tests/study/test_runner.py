@@ -230,7 +230,7 @@ def test_one_study_at_a_time_in_a_directory(tmp_path):
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process is running a study in .*out; wait for it"):
+        with pytest.raises(UserError, match="out is in use by another study .*; wait for it"):
             run(write_study(tmp_path), tmp_path / "out")
 
 

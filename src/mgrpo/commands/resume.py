@@ -3,14 +3,11 @@
 The main process decides for all, before a model is loaded; what a killed process left half written is cleared away.
 """
 
-import json
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from mgrpo.errors import UserError
 from mgrpo.guard.across_processes import decided_by_main
@@ -20,8 +17,17 @@ from mgrpo.recipes.paths import AUTO, FORCE, PATHS
 from mgrpo.recipes.recipe import Recipe, load_fields
 from mgrpo.report.read import SECRET, SECRET_NAMES
 from mgrpo.runs import checkpoints
-from mgrpo.runs.files import CONFIG_FILE, ENVIRONMENT_FILE, FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED
+from mgrpo.runs.files import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    FINAL_DIRECTORY,
+    METRICS_FILE,
+    NOT_COMPARED,
+    is_finished,
+    read_config,
+)
 from mgrpo.runs.outcome import Outcome, read_outcome
+from mgrpo.runs.reading import read_json_object
 
 MODEL = "model_name_or_path"
 SUPERSEDED = ".superseded"
@@ -65,7 +71,7 @@ def _find_start(recipe: Recipe) -> StartPoint:
     is_named = resume not in (AUTO, FORCE)
     if not _holds_run(run_directory):
         return StartPoint(checkpoint=_named_checkpoint(resume) if is_named else None)
-    stored = _stored_recipe(run_directory / CONFIG_FILE)
+    stored = read_config(run_directory)
     changed = differing_fields(recipe, run_directory, stored)
     is_newly_named = is_named and absolute_path(str(stored.get("resume"))) != resume
     # one that an earlier start named, and that was moved or deleted since, is needed no more
@@ -79,7 +85,7 @@ def _find_start(recipe: Recipe) -> StartPoint:
     renames: tuple[tuple[Path, Path], ...] = ()
     is_newly_named = named is not None and stored.get("resume") != resume
     if (run_directory / FINAL_DIRECTORY).exists():
-        if not changed and not is_newly_named:
+        if is_finished(run_directory) and not changed and not is_newly_named:
             return StartPoint(outcome=read_outcome(run_directory))
         renames = ((run_directory / FINAL_DIRECTORY, _free_name_of_final(run_directory)),)
     checkpoints.clear_leftovers(run_directory)
@@ -153,16 +159,16 @@ def without_secrets(changed: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any,
 def record_start(run_directory: Path, start: StartPoint) -> list[dict[str, Any]]:
     """The starts of a run so far, this one included, as its environment.json lists them."""
     try:
-        earlier = json.loads((run_directory / ENVIRONMENT_FILE).read_text(encoding="utf-8"))["starts"]
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier = []
+        earlier = read_json_object(run_directory / ENVIRONMENT_FILE).get("starts")
+    except (FileNotFoundError, UserError):
+        earlier = None
     now: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds")}
     checkpoint = start.checkpoint
     is_own = checkpoint is not None and checkpoint.parent == run_directory
     now["checkpoint"] = None if checkpoint is None else checkpoint.name if is_own else str(checkpoint)
     if start.changed:
         now["changed"] = {name: list(pair) for name, pair in without_secrets(start.changed).items()}
-    return [*earlier, now]
+    return [*(earlier if isinstance(earlier, list) else ()), now]
 
 
 def say(start: StartPoint, *, is_quiet: bool) -> None:
@@ -177,19 +183,6 @@ def say(start: StartPoint, *, is_quiet: bool) -> None:
 def _holds_run(run_directory: Path) -> bool:
     has_files = any((run_directory / name).exists() for name in (CONFIG_FILE, METRICS_FILE))
     return has_files or bool(checkpoints.checkpoints(run_directory))
-
-
-def _stored_recipe(config_file: Path) -> dict[str, Any]:
-    try:
-        stored = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        stored = None
-    if not isinstance(stored, dict):
-        raise UserError(
-            f"output_dir {config_file.parent} holds another run, but no {CONFIG_FILE} that says what it is; give "
-            "another --output_dir."
-        )
-    return stored
 
 
 def _named_checkpoint(resume: str) -> Path:

@@ -11,7 +11,7 @@ from mgrpo.models.source import find_model
 from mgrpo.recipes.files import read_recipe_file
 from mgrpo.runs.checkpoints import PREFIX_CHECKPOINT_DIR
 from mgrpo.runs.checkpoints import checkpoints as checkpoints_of
-from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, read_rows
+from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY, METRICS_FILE, is_finished, read_metrics
 from mgrpo.runs.outcome import read_outcome
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def _models_of_run(run: Path) -> dict[str, dict[str, Model]]:
     for step, checkpoint in sorted(checkpoints_of(run)):
         add(str(step), checkpoint, checkpoint if any(checkpoint.glob(f"{MOMENTUM}*")) else None, step)
     final, momentum = run / FINAL_DIRECTORY, run / FINAL_DIRECTORY / MOMENTUM
-    if final.is_dir():
-        rows = read_rows(run / METRICS_FILE)
+    if is_finished(run):
+        rows = read_metrics(run / METRICS_FILE)
         last = read_outcome(run).step or (rows[-1]["step"] if rows else None)
         add(FINAL_DIRECTORY, final, momentum if momentum.is_dir() else None, last)
     return found

@@ -27,7 +27,7 @@ import mgrpo
 from mgrpo.commands import resume
 from mgrpo.commands.build_trainer import build_trainer, load_training_data, loaded_from
 from mgrpo.commands.progress_callback import TrainingProgress
-from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, reason_of
+from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, first_line, reason_of
 from mgrpo.evaluation.benchmark import installed_version
 from mgrpo.guard.across_processes import check_processes_agree, decided_by_main
 from mgrpo.guard.guard import RunGuard
@@ -103,6 +103,13 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Outcome:
         guard.follow(trainer, progress.show_event)
         try:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except Exception as error:
+            if checkpoint is None or guard.has_begun or isinstance(error, UserError) or guard.explained(error):
+                raise
+            raise UserError(
+                f"{checkpoint} cannot be resumed from ({type(error).__name__}: {first_line(error)}); delete it to "
+                "resume from the one before, or give another --output_dir."
+            ) from error
         finally:
             progress.close()
         if trainer.collapse_watch.stop_event is None or trainer.collapse_watch.on_collapse != "rollback":

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import math
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +10,7 @@ from typing import Any, Literal
 from mgrpo.errors import UserError
 from mgrpo.evaluation.statistics import Estimate
 from mgrpo.runs.files import write_whole
+from mgrpo.runs.reading import UnreadableError, WrongTypeError, read_as, read_json_object
 
 RESULTS_FILE = "results.json"
 EVALUATION_DIRECTORY = "evaluation"
@@ -147,64 +146,24 @@ def read_results(directory: Path) -> Results:
     if not path.exists():
         raise UserError(f"{directory} holds no {RESULTS_FILE}; run `mgrpo evaluate`, which writes it.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}){again}.") from None
-    if not isinstance(content, dict) or "format" not in content:
+        content = read_json_object(path)
+    except UnreadableError as error:
+        raise UserError(f"{path} cannot be read: {error.reason}{again}.") from None
+    if "format" not in content:
         raise UserError(f"{path} has no `format`, so `mgrpo evaluate` did not write it; name one that it wrote.")
     if content["format"] != RESULTS_FORMAT:
         raise UserError(
-            f"{path} has format {content['format']!r}, and this version of mgrpo reads format {RESULTS_FORMAT}; "
+            f"{path} has format {content['format']!r:.40}, and this version of mgrpo reads format {RESULTS_FORMAT}; "
             "install the version that wrote it, or a newer one."
         )
     try:
-        results: Results = _read(Results, content, "")
+        results: Results = read_as(Results, content)
         for name, of_benchmark in results.benchmarks.items():
             if f"avg@{of_benchmark.k}" not in of_benchmark.metrics:
-                raise _BrokenError(f"`benchmarks.{name}.metrics` has no `avg@{of_benchmark.k}`")
-    except _BrokenError as error:
+                raise WrongTypeError(f"`benchmarks.{name}.metrics` has no `avg@{of_benchmark.k}`")
+    except WrongTypeError as error:
         raise UserError(f"{path} is broken: {error}{again}.") from None
     return results
-
-
-class _BrokenError(ValueError):
-    """What is wrong with a file, and where in it."""
-
-
-_SCALARS: dict[Any, tuple[Any, str]] = {
-    str: (str, "a text"),
-    int: (int, "a whole number"),
-    float: ((int, float), "a number"),
-    bool: (bool, "true or false"),
-}
-
-
-def _read(wanted: Any, value: Any, place: str) -> Any:
-    """Convert a JSON value to a field's type; unknown fields, of later versions, are ignored."""
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if wanted is float and value is None and place.endswith((".low", ".high")):
-        return math.nan
-    if origin is types.UnionType and value is not None:  # always with None
-        return _read(arguments[0], value, place)
-    if wanted is Any or origin is types.UnionType:
-        return value
-    if origin is Literal:
-        if value not in arguments:
-            raise _BrokenError(f"`{place[1:]}` is {value!r}, not one of {', '.join(arguments)}")
-        return value
-    json_type, its_name = _SCALARS.get(wanted, (dict, "an object"))
-    if not isinstance(value, json_type) or (isinstance(value, bool) and wanted is not bool):
-        raise _BrokenError(f"`{place[1:]}` is {value!r:.60}, not {its_name}")
-    if origin is dict:
-        return {name: _read(arguments[1], entry, f"{place}.{name}") for name, entry in value.items()}
-    if dataclasses.is_dataclass(wanted):
-        hints = typing.get_type_hints(wanted)
-        for name in hints:
-            if name not in value:
-                raise _BrokenError(f"`{f'{place}.{name}'[1:]}` is missing")
-        values = {name: _read(hint, value[name], f"{place}.{name}") for name, hint in hints.items()}
-        return typing.cast(Any, wanted)(**values)
-    return float(value) if wanted is float else value
 
 
 def _without_nan(value: Any) -> Any:

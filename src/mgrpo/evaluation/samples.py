@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -20,6 +20,7 @@ from mgrpo.evaluation.results import BenchmarkResult, Model
 from mgrpo.evaluation.statistics import estimate
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import METRICS_FILE, SAMPLES_FILE, MetricsWriter, write_completions, write_whole
+from mgrpo.runs.reading import WrongTypeError, read_as, read_json_lines, read_json_object
 
 SETTINGS_FILE = "settings.json"
 UNFINISHED_RATE = "unfinished_rate"
@@ -98,24 +99,27 @@ class SampleStore:
                 )
 
     def _read_samples(self) -> None:
-        for line in (self.directory / SAMPLES_FILE).read_bytes().splitlines(keepends=True):
-            try:
-                sample = Sample(**json.loads(line))
-            except (ValueError, TypeError):
-                break
-            if not line.endswith(b"\n"):
-                break
+        for num_bytes, sample in read_samples(self.directory):
             self.samples[sample.question, sample.number] = sample
-            self._length += len(line)
+            self._length += num_bytes
 
 
 def read_settings(directory: Path) -> dict[str, Any] | None:
     """What the samples of a directory depend on; None if that cannot be read."""
     try:
-        settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json_object(directory / SETTINGS_FILE)
+    except (FileNotFoundError, UserError):
         return None
-    return settings if isinstance(settings, dict) else None
+
+
+def read_samples(directory: Path) -> Iterator[tuple[int, Sample]]:
+    """Read the samples of a directory, each with its length in bytes, up to a line that is none or half one."""
+    for line, row in read_json_lines(directory / SAMPLES_FILE):
+        try:
+            sample = read_as(Sample, row)
+        except WrongTypeError:
+            return
+        yield len(line), sample
 
 
 def measure_samples(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mgrpo.errors import UserError
 from mgrpo.evaluation.results import MOMENTUM_SUFFIX, RESULTS_FILE, BenchmarkResult, Results, read_results
-from mgrpo.evaluation.samples import SETTINGS_FILE, read_settings
+from mgrpo.evaluation.samples import SETTINGS_FILE, read_samples, read_settings
 from mgrpo.evaluation.statistics import Estimate, Floats, PairedDifference, estimate, estimate_mean, paired_difference
-from mgrpo.runs.files import SAMPLES_FILE, read_rows
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def _question_scores(directory: Path, result: BenchmarkResult) -> dict[int, floa
     """The share of right samples by question; None if the samples are not those that the result was computed from."""
     by_question: dict[int, dict[int, bool]] = {}
     try:
-        for sample in read_rows(directory / SAMPLES_FILE):
-            if sample["number"] < result.k:
-                by_question.setdefault(sample["question"], {})[sample["number"]] = sample["is_right"]
-    except (OSError, ValueError, KeyError, TypeError):
+        for _, sample in read_samples(directory):
+            if sample.number < result.k:
+                by_question.setdefault(sample.question, {})[sample.number] = sample.is_right
+    except (FileNotFoundError, UserError):
         return None
     complete = sorted(question for question, verdicts in by_question.items() if len(verdicts) == result.k)
     complete = complete[: result.num_questions]

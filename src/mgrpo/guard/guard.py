@@ -38,22 +38,23 @@ class StopWhenAsked(TrainerCallback):
     Attributes:
         stopped_by: the signal that ended training, on all processes alike, or None.
         is_between_batches: whether a checkpoint can be saved now.
+        has_begun: whether there was a first step.
     """
 
     def __init__(self, signals: StopSignals) -> None:
         self.stopped_by: signal.Signals | None = None
         self.is_between_batches: Callable[[], bool] = lambda: True
         self._signals = signals
-        self._has_begun = False
+        self.has_begun = False
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """From the first step on there is something to finish."""
-        self._has_begun = True
+        self.has_begun = True
         self._signals.finish_first("the step under way is finished and saved first")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save and stop, if that is asked for."""
-        if self._has_begun and self._is_asked(args):
+        if self.has_begun and self._is_asked(args):
             control.should_save = control.should_training_stop = True
 
     on_evaluate = on_step_end  # the signal may come while the step is evaluated
@@ -127,6 +128,11 @@ class RunGuard(ExitStack):
             return None
         step = state.global_step
         return Outcome(step, f"{by.name} after step {step}; {self._resume_hint()}", EXIT_CODES[by])
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step of training has begun, in this session."""
+        return self._stop_when_asked.has_begun
 
     def explained(self, error: Exception) -> Outcome | None:
         """What a run ends with where memory ran out; None: the error needs its traceback."""

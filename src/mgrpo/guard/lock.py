@@ -14,13 +14,14 @@ from pathlib import Path
 from filelock import FileLock, SoftFileLock, Timeout
 
 from mgrpo.errors import UserError, reason_of
+from mgrpo.runs.reading import read_text
 
 LOCK_FILE = "run.lock"
 
 
 @contextmanager
-def run_lock(directory: Path) -> Iterator[None]:
-    """Within the block no other run is in the directory.
+def run_lock(directory: Path, name: str = LOCK_FILE, owner: str = "run") -> Iterator[None]:
+    """Within the block no other run, or another kind of `owner` with a lock of that name, is in the directory.
 
     It is made if need be, and removed again if nothing was written into it.
 
@@ -28,20 +29,22 @@ def run_lock(directory: Path) -> Iterator[None]:
         UserError: if another run is there, with its process, its machine and since when; or if it cannot be locked.
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
-    lock = FileLock(directory / LOCK_FILE, blocking=False)
+    file = directory / name
+    lock = FileLock(file, blocking=False)
     with ExitStack() as afterwards:
         afterwards.callback(_remove_empty, made)
         afterwards.callback(_release, lock)
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            if file.is_symlink():  # the lock's record would be written to wherever it leads
+                raise UserError(f"{file} is a symbolic link, and no {owner} makes one; remove it.")
             lock.acquire()
             if not isinstance(lock, SoftFileLock):  # without flock, which has a record of its own
                 since = time.strftime("%Y-%m-%d %H:%M:%S %z")
-                owner = f"process {os.getpid()} on {socket.gethostname()}, since {since}\n"
-                (directory / LOCK_FILE).write_text(owner, encoding="utf-8")
+                file.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}\n", encoding="utf-8")
         except Timeout:
             raise UserError(
-                f"output_dir {directory} is in use by another run ({_owner(directory / LOCK_FILE)}); wait for it, "
+                f"output_dir {directory} is in use by another {owner} ({_owner(file)}); wait for it, "
                 "stop it, or name another --output_dir."
             ) from None
         except (FileExistsError, NotADirectoryError):
@@ -56,8 +59,8 @@ def run_lock(directory: Path) -> Iterator[None]:
 
 def _owner(path: Path) -> str:
     try:
-        return " ".join(path.read_text(encoding="utf-8", errors="replace").split()) or "another process"
-    except OSError:
+        return " ".join(read_text(path).split()) or "another process"
+    except (FileNotFoundError, UserError):
         return "another process"
 
 

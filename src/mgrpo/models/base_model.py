@@ -5,11 +5,11 @@ A run's adapters store where their base was, from the root of the file system. W
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from mgrpo.runs.files import ENVIRONMENT_FILE
+from mgrpo.runs.reading import read_as, read_json_object
 
 BASE_MODEL = "base_model"
 """In environment.json."""
@@ -44,9 +44,8 @@ def base_model_record(name: str, location: str, commit: str | None, run_director
 def read_base_model(run_directory: Path) -> dict[str, Any]:
     """What `base_model_record` gave when a run began; empty for a run of an earlier version, or no run."""
     try:
-        recorded = json.loads((run_directory / ENVIRONMENT_FILE).read_text(encoding="utf-8"))[BASE_MODEL]
-        return recorded if isinstance(recorded, dict) else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_as(dict[str, str | None], read_json_object(run_directory / ENVIRONMENT_FILE)[BASE_MODEL])
+    except (FileNotFoundError, ValueError, KeyError):
         return {}
 
 

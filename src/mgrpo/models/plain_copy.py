@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mgrpo.errors import UserError
 from mgrpo.models.source import ModelSource
 from mgrpo.runs.files import put_in_place
+from mgrpo.runs.reading import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,8 +32,8 @@ def origin_of(source: ModelSource, dtype: str) -> dict[str, Any]:
 def is_copy_of(directory: Path, origin: dict[str, Any]) -> bool:
     """Whether a directory holds a complete copy made from these files."""
     try:
-        return json.loads((directory / MARKER).read_text()) == origin
-    except (OSError, ValueError):
+        return read_json(directory / MARKER) == origin
+    except (FileNotFoundError, UserError):
         return False
 
 

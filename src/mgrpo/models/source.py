@@ -1,6 +1,5 @@
 """What a model's name stands for: a shipped model, a GGUF file, an adapter, a directory or a name on the Hub."""
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from mgrpo.errors import UserError
 from mgrpo.models.base_model import COPY_DIRECTORY, digest_of_weights, read_base_model
 from mgrpo.options import absolute_path
 from mgrpo.runs.files import ENVIRONMENT_FILE
+from mgrpo.runs.reading import read_json_object
 
 SMOLLM2 = "smollm2"
 
@@ -88,9 +88,9 @@ def _find_adapter(path: Path, given: str | None) -> ModelSource:
     """An adapter with its base, which is compared with the one that it was trained on."""
     file = path / "adapter_config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json_object(file)
         name = str(config["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, UserError, KeyError) as error:
         raise UserError(f"{file} does not name the adapter's base model; write it again") from error
     runs = list(path.parents)[:2]  # of final/ and checkpoint-3/, or of final/momentum/
     run, recorded = next(((run, found) for run in runs if (found := read_base_model(run))), (path, {}))

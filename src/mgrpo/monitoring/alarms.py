@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mgrpo.monitoring.collapse import Event
+from mgrpo.monitoring.collapse import Event, read_events
 from mgrpo.runs.checkpoints import checkpoints, remove
 from mgrpo.runs.files import (
     ALARMS_FILE,
@@ -62,17 +62,17 @@ def roll_back(run_directory: Path, event: Event, settings: dict[str, Any]) -> Pa
 def append_event(event: Event, run_directory: Path) -> None:
     """Add a line to a run's `alarms.jsonl`, whole or not at all."""
     path = run_directory / ALARMS_FILE
-    write_rows(path, [*read_rows(path), event.as_row()])
+    write_rows(path, [*read_events(path), event.as_row()])
 
 
 def rollbacks(run_directory: Path) -> list[Row]:
     """The rollbacks that a run has had, as logged."""
-    return [row for row in read_rows(run_directory / ALARMS_FILE) if row["kind"] == "rollback"]
+    return [row for row in read_events(run_directory / ALARMS_FILE) if row["kind"] == "rollback"]
 
 
 def drop_events_after(run_directory: Path, step: int) -> None:
     """Drop what came after the step that a run resumes from, and will come again; not what came before a rollback."""
     path = run_directory / ALARMS_FILE
-    if rows := read_rows(path):
+    if rows := read_events(path):
         last = max((i for i, row in enumerate(rows) if row["kind"] == "rollback"), default=-1)
         write_rows(path, [row for i, row in enumerate(rows) if i <= last or row["step"] <= step])

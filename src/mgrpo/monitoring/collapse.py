@@ -9,14 +9,19 @@ how often the alarm comes in time, late, or for nothing.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from mgrpo.errors import UserError
 from mgrpo.runs import metrics as names
+from mgrpo.runs.reading import WrongTypeError, read_as, read_json_lines
 
 ON_COLLAPSE = ("warn", "stop", "rollback")
 """What a run does when the alarm goes off."""
+MAX_MESSAGE = 1000
+"""Characters of an event's message that are read; the alarm's own have some hundred."""
 EARLY_ROWS = 5
 """The first rows of a run, whose median is what relative limits are multiples of."""
 
@@ -71,11 +76,28 @@ class Event:
     signals: list[str]
     message: str
     healthy_step: int | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, float] = field(default_factory=dict)
 
     def as_row(self) -> dict[str, Any]:
         """The event as a JSON object, without what it has not."""
         return {name: value for name, value in asdict(self).items() if value not in (None, {})}
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """Read an `alarms.jsonl`: its events as rows; what is none, or has fields of other types, is left out."""
+    events = []
+    try:
+        for _, row in read_json_lines(path):
+            try:
+                fields = {name: value for name, value in dict(row).items() if value is not None}
+                event = read_as(Event, {"message": "", "signals": [], **fields})
+            except (WrongTypeError, TypeError, ValueError):  # the latter two where it is no object
+                continue
+            cut = f"{event.message[:MAX_MESSAGE]} …" if len(event.message) > MAX_MESSAGE else event.message
+            events.append(replace(event, message=cut).as_row())
+    except (FileNotFoundError, UserError):
+        pass
+    return events
 
 
 class _Watch:

@@ -11,7 +11,8 @@ from mgrpo.errors import UserError
 from mgrpo.options import COMMAND_LINE, absolute_path, read_words
 from mgrpo.recipes.names import check_names
 from mgrpo.runs.files import CONFIG_FILE, ENVIRONMENT_FILE
-from mgrpo.yaml_text import read_flow, read_yaml
+from mgrpo.runs.reading import UnreadableError, read_yaml_file
+from mgrpo.yaml_text import read_flow
 
 RECIPES = Path(__file__).parent
 PRESETS = RECIPES / "presets"
@@ -26,15 +27,11 @@ def read_recipe_file(name: str) -> dict[str, Any]:
     """
     path = find_recipe(name)
     try:
-        fields = read_yaml(path.read_text(encoding="utf-8"))
-    except UserError as error:
-        raise UserError(f"{name} {error}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
-    except OSError as error:
-        raise UserError(f"{name} cannot be read ({error.strerror}); name a file that can.") from error
-    except ValueError as error:
-        raise UserError(f"{name} is no valid YAML: {error}.") from error
+        fields = read_yaml_file(path)
+    except UnreadableError as error:
+        raise UserError(f"{name} cannot be read: {error.reason}; correct it, or name another file.") from error
+    except UserError as error:  # with the path of a built-in recipe
+        raise UserError(str(error).replace(str(path), name, 1)) from error
     if not isinstance(fields, dict):
         raise UserError(f"{name} must be a flat mapping of fields, one `field: value` a line.")
     if path.name == CONFIG_FILE and path.with_name(ENVIRONMENT_FILE).exists():

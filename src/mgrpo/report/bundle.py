@@ -141,10 +141,10 @@ def verdict_of(record: RunRecord) -> str:
 
 
 def _notes(records: Sequence[RunRecord]) -> list[str]:
-    tasks = dict.fromkeys(record.recipe.fields.get("task") for record in records if record.recipe)
+    tasks = dict.fromkeys(str(record.recipe.fields.get("task")) for record in records if record.recipe)
     if len(tasks) < 2:
         return []
-    return [f"The runs are of different tasks ({', '.join(map(str, tasks))}): their accuracies are not comparable."]
+    return [f"The runs are of different tasks ({', '.join(tasks)}): their accuracies are not comparable."]
 
 
 def _differences(records: Sequence[RunRecord]) -> list[Data]:

@@ -9,6 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mgrpo.errors import UserError
+from mgrpo.runs.reading import read_table
+
+TYPES = {
+    **dict.fromkeys(("prompt", "completion", "answer", "pseudo_label", "model", "right_answer"), "string"),
+    **dict.fromkeys(("group", "answer_id", "num_tokens"), "int64"),
+    **dict.fromkeys(("entropy", "fence", "reward", "advantage"), "float64"),
+    **dict.fromkeys(("kept", "is_match", "is_tie", "is_right"), "bool"),
+}
+"""Of a table's columns; it may have others."""
 WRONG_LABEL, UNLABELLED, TIE, DROPPED = 1, 2, 4, 8
 """What the page filters groups by, as bits."""
 COLUMNS = ("model", "answer", "num_tokens", "entropy", "kept", "reward", "advantage", "is_right")
@@ -55,13 +65,9 @@ class Embedded:
 
 def read_groups(path: Path) -> list[Group] | None:
     """Read the groups of a table; None if it is not whole, or no table of completions."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read().to_pydict()
-    except (pa.ArrowException, OSError, ValueError):  # ValueError: a text that is not UTF-8
+        table = read_table(path, TYPES)
+    except (FileNotFoundError, UserError):
         return None
     if not table.get("prompt") or "completion" not in table:
         return None
@@ -87,9 +93,9 @@ def _group(table: dict[str, list[Any]], position: int, start: int, end: int) -> 
     part = {name: column[start:end] for name, column in table.items()}
     label = part["pseudo_label"][0] if "pseudo_label" in part else None
     answers = part.get("answer") or [None] * (end - start)
-    group = {
+    group: Group = {
         "index": part["group"][0] if "group" in part else position,
-        "prompt": part["prompt"][0],
+        "prompt": part["prompt"][0] or "",
         "label": label,
         "text": [text or "" for text in part["completion"]],
         "answer_id": part.get("answer_id") or _number(answers),

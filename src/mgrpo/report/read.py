@@ -1,6 +1,5 @@
 """A run's directory as the report needs it: finished, running, killed, or written by an older version."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -9,28 +8,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mgrpo.errors import UserError
+from mgrpo.monitoring.collapse import read_events
 from mgrpo.runs.files import (
     ALARMS_FILE,
     COMPLETIONS_DIRECTORY,
     CONFIG_FILE,
     DEFAULTS_HEADING,
     ENVIRONMENT_FILE,
-    FINAL_DIRECTORY,
     METRICS_FILE,
     RUN_FORMAT,
     SAMPLES_FILE,
     Row,
-    read_rows,
+    is_finished,
+    read_metrics,
 )
+from mgrpo.runs.reading import MAX_YAML_BYTES, open_regular, read_json_object, read_text
+from mgrpo.yaml_text import read_yaml
 
 SECRET_NAMES = re.compile(r"(?<!pad_)token$|secret|password|api_?key", re.IGNORECASE)
 """Of fields and environment variables whose values are shown to nobody."""
 SECRET = "(left out)"
 LEAST_SECRET = 4
 """Characters: a shorter value would be struck out of every other word."""
-
-MAX_MESSAGE = 1000
-"""Characters of an alarm's message; the alarm's own have some hundred."""
 
 Content = TypeVar("Content")
 
@@ -135,11 +134,11 @@ class RunReader:
             directory,
             self.label,
             rows,
-            files.if_exists(directory / ALARMS_FILE, _read_alarms) or [],
+            files.if_exists(directory / ALARMS_FILE, read_events) or [],
             recipe and RecipeFile(**_without(vars(recipe), secrets)),
             _without(environment, secrets),
             _tables(directory, {row["step"] for row in rows}),
-            is_evaluation or (directory / FINAL_DIRECTORY).exists(),
+            is_evaluation or is_finished(directory),
             status and status.st_mtime,
             status.st_ino if status else 0,
             notes,
@@ -149,56 +148,32 @@ class RunReader:
 
 def _read_metrics(path: Path) -> tuple[list[Row], int]:
     """The rows of a metrics file, and how many whole lines follow a broken one."""
-    try:
-        rows = read_rows(path)
-        num_lines = path.read_bytes().count(b"\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no file of metrics: byte {error.start} is not UTF-8; name a run.") from error
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            raise UserError(f"{path} is no file of metrics: line {number} has no step; name a run.")
+    rows = read_metrics(path)
+    with open_regular(path) as file:
+        num_lines = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
     return rows, max(num_lines - len(rows), 0)
-
-
-def _read_alarms(path: Path) -> list[Row]:
-    """The alarm's events with the fields that the page needs, whatever was written."""
-    try:
-        rows = [row for row in read_rows(path) if isinstance(row, dict) and isinstance(row.get("step"), int)]
-    except UnicodeDecodeError:
-        return []
-    events = []
-    for row in rows:
-        message, signals = str(row.get("message", "")), row.get("signals")
-        message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} …"
-        signals = [str(signal) for signal in signals] if isinstance(signals, list) else []
-        events.append({**row, "kind": str(row.get("kind")), "message": message, "signals": signals})
-    return events
 
 
 def _read_environment(path: Path) -> dict[str, Any] | None:
     try:
-        environment = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # neither JSON nor UTF-8: a run that starts is still writing it
-        return None
-    if not isinstance(environment, dict):
+        environment = read_json_object(path)
+    except UserError:  # a run that starts is still writing it
         return None
     run_format = environment.get("run_format", 1)
     if run_format != RUN_FORMAT:
         raise UserError(
-            f"{path.parent} was written in run format {run_format} (mgrpo {environment.get('mgrpo')}), and this "
-            f"version reads format {RUN_FORMAT}; install the newer one."
+            f"{path.parent} was written in run format {run_format!r:.40} (mgrpo {environment.get('mgrpo')!s:.40}), "
+            f"and this version reads format {RUN_FORMAT}; install the newer one."
         )
     return environment
 
 
 def _read_recipe(path: Path) -> RecipeFile | None:
-    import yaml
-
     try:
-        given, _, defaults = path.read_text(encoding="utf-8").partition(DEFAULTS_HEADING)
-        given_fields, default_fields = (yaml.safe_load(text) or {} for text in (given, defaults))
+        given, _, defaults = read_text(path, MAX_YAML_BYTES).partition(DEFAULTS_HEADING)
+        given_fields, default_fields = (read_yaml(text) or {} for text in (given, defaults))
         return RecipeFile(given, defaults, default_fields | given_fields, frozenset(given_fields))
-    except (yaml.YAMLError, ValueError, TypeError):
+    except (ValueError, TypeError):
         return None
 
 
@@ -206,7 +181,8 @@ def _secrets(recipe: RecipeFile | None) -> list[str]:
     """The values of a recipe that must not be shared with its report."""
     if recipe is None:
         return []
-    fields = recipe.fields | (recipe.fields.get("env") or {})
+    env = recipe.fields.get("env")
+    fields = recipe.fields | (env if isinstance(env, dict) else {})
     values = [str(value) for name, value in fields.items() if value and SECRET_NAMES.search(str(name))]
     return [value for value in values if len(value) >= LEAST_SECRET]
 
@@ -230,7 +206,7 @@ def _tables(directory: Path, logged: set[int]) -> dict[int, Path]:
     """The tables of the logged steps; one of another step was left when the run was resumed before it."""
     names = ((path.stem.removeprefix("step-"), path) for path in (directory / COMPLETIONS_DIRECTORY).glob("*.parquet"))
     tables = {int(step): path for step, path in names if step.isdecimal()}
-    return {step: tables[step] for step in sorted(tables) if step in logged}
+    return {step: tables[step] for step in sorted(tables) if step in logged and tables[step].is_file()}
 
 
 def open_runs(directories: Sequence[Path]) -> list[RunReader]:

@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mgrpo.runs.files import FINAL_DIRECTORY, flush_tree, put_in_place, unfinished_path
+from mgrpo.runs.reading import read_json_object
 
 ON_SAVE_ERROR = ("continue", "stop")
 """What a run does when a checkpoint cannot be saved."""
@@ -34,6 +35,10 @@ MANIFEST_FILE = "manifest.json"
 UNFINISHED_DIRECTORY = f"{PREFIX_CHECKPOINT_DIR}.unfinished"
 """In a run's directory: the checkpoint that is being written."""
 BROKEN, DELETED, REPLACED = ".broken", ".deleted", ".replaced"
+UNREAD_FILE = "training_args.bin"
+"""A pickle that transformers writes, and nothing reads."""
+PICKLES = (".pt", ".pth", ".bin")
+"""Endings of files that torch and transformers load as pickles, with weights only."""
 METADATA_FILE = ".metadata"
 METADATA_MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.planner")
 """The metadata of shards consists of classes that are defined in these modules,"""
@@ -124,21 +129,20 @@ def fault_of(checkpoint: Path, *, with_checksums: bool = True) -> str | None:
         with_checksums: whether to read all of it; otherwise only names and sizes are compared.
     """
     try:
-        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = read_json_object(checkpoint / MANIFEST_FILE)
         entries = {str(name): (int(size), str(checksum)) for name, (size, checksum) in manifest["files"].items()}
         int(manifest["step"])
     except FileNotFoundError:
         return f"{MANIFEST_FILE} is missing"
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return f"{MANIFEST_FILE} cannot be read"
+    existing = files_in(checkpoint)
     for name, (size, _) in entries.items():
-        try:
-            size_now = (checkpoint / name).stat().st_size
-        except OSError:
+        if name not in existing:  # or it leads out of the directory, or is a pipe
             return f"{name} is missing"
-        if size_now != size:
+        if (size_now := (checkpoint / name).stat().st_size) != size:
             return f"{name} has {size_now:,} bytes, and had {size:,}"
-    stray = sorted(files_in(checkpoint) - entries.keys() - {MANIFEST_FILE})
+    stray = sorted(existing - entries.keys() - {MANIFEST_FILE})
     if stray:
         return f"{stray[0]} was not written with it"
     return _fault_of_content(checkpoint, entries) if with_checksums else None
@@ -154,14 +158,20 @@ def _fault_of_content(checkpoint: Path, entries: dict[str, tuple[int, str]]) -> 
         if now != entry:
             return f"{name} has other bytes than were written"
     for name in entries:
-        if Path(name).name == METADATA_FILE and (fault := _pickle_fault((checkpoint / name).parent)):
+        if Path(name).name == METADATA_FILE:
+            fault = _fault_of_shards((checkpoint / name).parent)
+        elif "/" not in name and name.endswith(PICKLES) and name != UNREAD_FILE:
+            fault = _fault_of_pickle(checkpoint / name)
+        else:
+            continue
+        if fault:
             return f"{name} {fault}"
     return None
 
 
 def step_of(checkpoint: Path) -> int:
     """The optimizer step of a checkpoint that has no fault."""
-    return int(json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))["step"])
+    return int(read_json_object(checkpoint / MANIFEST_FILE)["step"])
 
 
 def name_aside(checkpoint: Path, ending: str) -> Path:
@@ -224,7 +234,19 @@ class _MetadataUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"asks for {module}.{name}, which no checkpoint needs")
 
 
-def _pickle_fault(sharded: Path) -> str | None:
+def _fault_of_pickle(path: Path) -> str | None:
+    """What torch would refuse to load from a file with weights only, in words, or None; no tensor is read."""
+    from transformers.trainer_pt_utils import safe_globals
+
+    try:
+        with safe_globals():  # numpy's, which random states need
+            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception as error:  # a broken file can fail in any way
+        return f"cannot be read ({type(error).__name__})"
+    return f"asks for {sorted(unsafe)[0]}, which no checkpoint needs" if unsafe else None
+
+
+def _fault_of_shards(sharded: Path) -> str | None:
     """What does not belong into the pickles of a sharded directory, in words, or None."""
     try:
         with (sharded / METADATA_FILE).open("rb") as file:

@@ -4,11 +4,13 @@ import contextlib
 import json
 import math
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
 from mgrpo.runs import metrics as names
+from mgrpo.runs.reading import UnreadableError, read_json_lines, read_yaml_file
 
 CONFIG_FILE = "config.yaml"
 DEFAULTS_HEADING = "\n# defaults of this version\n"
@@ -23,7 +25,7 @@ COMPLETIONS_DIRECTORY = "completions"
 SAMPLES_FILE = "samples.jsonl"
 """What an evaluation sampled, a line a sample."""
 FINAL_DIRECTORY = "final"
-"""It is made when a run is complete."""
+"""The policy of a run that is complete."""
 RUN_FORMAT = 1
 """Of the files in a run's directory, as written into its environment.json; raised when older readers would fail."""
 
@@ -166,34 +168,85 @@ def flush_tree(path: Path) -> None:
     flush(path)
 
 
+def is_finished(run_directory: Path) -> bool:
+    """Whether a run is complete: its `final/` holds a model, or an adapter, and weights that are not empty."""
+    final = run_directory / FINAL_DIRECTORY
+    has_config = any((final / name).is_file() for name in ("config.json", "adapter_config.json"))
+    weights = (path for kind in ("safetensors", "bin") for path in final.glob(f"*model*.{kind}"))
+    return has_config and any(path.is_file() and path.stat().st_size for path in weights)
+
+
 def write_rows(path: Path, rows: list[Row]) -> None:
     """Write a file of rows, as `write_whole` does."""
     write_whole(path, _lines(rows).decode())
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read rows, none where there is no file; a line that is still being written is left out."""
+    """Read rows, none where there is no file, up to a line that is not whole: it may be being written.
+
+    Raises:
+        UserError: if the file cannot be read, or a line is no object with a `step`, from 0 and below 2^31.
+    """
     rows: list[Row] = []
     if not path.exists():
         return rows
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    for number, (_, row) in enumerate(read_json_lines(path), start=1):
+        step = row.get("step") if isinstance(row, dict) else None
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**31:
+            raise UserError(f"{path} is no file of a run: line {number} has no step; name a run.")
+        rows.append(row)
     return rows
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Read metric rows, as `read_rows` does; what is no finite number becomes None.
+
+    Raises:
+        UserError: as `read_rows`; or if a step is not above the one before.
+    """
+    rows: list[Row] = [
+        {name: value if _is_finite(value) else None for name, value in row.items()} for row in read_rows(path)
+    ]
+    for number, (before, row) in enumerate(pairwise(rows), start=2):
+        if row["step"] <= before["step"]:
+            raise UserError(f"{path} is no file of a run: line {number} is not after the one before; name a run.")
+    return rows
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_run(run_directory: Path) -> list[Row]:
     """Read the metric rows of a run.
 
     Raises:
-        UserError: if the directory holds no run.
+        UserError: if the directory holds no run, or one that `read_metrics` cannot read.
     """
     path = run_directory / METRICS_FILE
     if not path.exists():
         raise UserError(f"{run_directory} holds no run: there is no {METRICS_FILE} in it; name a run's output_dir.")
-    return read_rows(path)
+    return read_metrics(path)
+
+
+def read_config(run_directory: Path) -> dict[str, Any]:
+    """Read the recipe of a run.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    path = run_directory / CONFIG_FILE
+    try:
+        config = read_yaml_file(path)
+        if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
+            raise UnreadableError(path, "it is no mapping of fields")
+    except (FileNotFoundError, UserError) as error:
+        reason = error.reason if isinstance(error, UnreadableError) else "there is none"
+        raise UserError(
+            f"{path} cannot be read ({reason}), so it is not known what {run_directory} was run with; leave that run "
+            "out, or give another --output_dir."
+        ) from error
+    return config
 
 
 def series(rows: list[Row], name: str) -> tuple[list[int], list[float]]:
@@ -230,7 +283,7 @@ def _encodable(value: Any) -> Any:
 def completion_tables(run_directory: Path, after: int = -1) -> list[Path]:
     """The tables of a run's completions behind a step, the oldest first."""
     paths = (run_directory / COMPLETIONS_DIRECTORY).glob("step-*.parquet")
-    tables = sorted((int(path.stem.removeprefix("step-")), path) for path in paths)
+    tables = sorted((int(step), path) for path in paths if (step := path.stem.removeprefix("step-")).isdecimal())
     return [path for step, path in tables if step > after]
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mgrpo.runs.files import FINAL_DIRECTORY
+from mgrpo.runs.reading import read_as, read_json_object
 
 OUTCOME_FILE = "outcome.json"
 """In `final/`."""
@@ -33,6 +34,7 @@ def write_outcome(directory: Path, outcome: Outcome) -> None:
 def read_outcome(run_directory: Path) -> Outcome:
     """How a finished run ended."""
     try:
-        return Outcome(**json.loads((run_directory / FINAL_DIRECTORY / OUTCOME_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # an older version's
+        outcome: Outcome = read_as(Outcome, read_json_object(run_directory / FINAL_DIRECTORY / OUTCOME_FILE))
+        return outcome
+    except (FileNotFoundError, ValueError):  # an older version's
         return Outcome()

@@ -216,7 +216,9 @@ def _outcome(outputs: list[bytearray], stopped: Stopped | None, limits: Limits) 
     exit_code = status.get("exit_code")
     if status and exit_code is None and stopped is None:
         exit_code = -signal.SIGKILL  # process 1 of a sandbox that existed has ended, and everything in it
-    elif exit_code == -signal.SIGXCPU or (exit_code == -signal.SIGKILL and status["cpu_seconds"] >= limits.cpu_seconds):
+    elif exit_code == -signal.SIGXCPU or (
+        exit_code == -signal.SIGKILL and status["cpu_seconds"] >= limits.cpu_seconds
+    ):
         stopped, exit_code = "timeout", None
     elif exit_code and stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
         stopped = "memory"

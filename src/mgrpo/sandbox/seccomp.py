@@ -1,10 +1,10 @@
 """Refuses the system calls that a sandboxed program does not need, by a filter that the kernel runs.
 
 A second barrier behind the namespaces. It makes the memory limit cover everything, because a program can have threads
-but no child processes, and no memory outside its address space (System V and POSIX shared memory). It refuses what acts
-on other processes, which process 1 of the sandbox is to a caller that is not root, and what observes, locks or flushes
-the machine's files that a program may read. It also closes the kernel interfaces that caused most holes in namespaces.
-Uses only the standard library.
+but no child processes, and no memory outside its address space (System V and POSIX shared memory). It refuses what
+acts on other processes (where the caller is not root, process 1 of the sandbox has the program's own user), and what
+watches, locks or flushes the machine's files. It also closes the kernel interfaces that caused most holes in
+namespaces. Uses only the standard library.
 """
 
 import ctypes

@@ -3,7 +3,6 @@
 What `mgrpo evaluate` measured has the shape of the paper's table: base, best and final checkpoints.
 """
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence, Set
@@ -17,9 +16,9 @@ from mgrpo.evaluation.results import EVALUATION_DIRECTORY, INITIAL, MOMENTUM_SUF
 from mgrpo.evaluation.samples import SETTINGS_FILE
 from mgrpo.evaluation.table_rows import Line, Measured, read_measured
 from mgrpo.evaluation.tables import Grid, benchmark_grid, difference_grid
-from mgrpo.runs.files import FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED
+from mgrpo.runs.files import FINAL_DIRECTORY, METRICS_FILE, NOT_COMPARED, is_finished, read_config
 from mgrpo.study.report import show_summary, write_report
-from mgrpo.study.tables import read_config, read_studied_run, summarize
+from mgrpo.study.tables import read_studied_run, summarize
 
 SEEDS = ("seed", "dataset_seed")
 """Runs of one variant may differ in these."""
@@ -46,7 +45,7 @@ def compare_runs(directories: Sequence[Path], output_directory: Path | None, bas
         raise UserError(
             f"--baseline is {baseline}{did_you_mean(baseline, variants)}, which is no variant of these runs; {known}."
         )
-    unfinished = [str(run) for run in found if not (run / FINAL_DIRECTORY).exists()]
+    unfinished = [str(run) for run in found if not is_finished(run)]
     if unfinished:
         print(f"mgrpo: unfinished, and counted as far as they have run: {', '.join(unfinished)}", file=sys.stderr)
     base_models = {str(configs[run].get("model_name_or_path")) for run in found}
@@ -92,8 +91,10 @@ def _variants(configs: Mapping[Path, dict[str, Any]]) -> dict[str, dict[int, Pat
     by_settings: dict[str, dict[int, Path]] = {}
     for directory, config in configs.items():
         settings = {name: value for name, value in config.items() if name not in (*NOT_COMPARED, *SEEDS)}
-        of_seeds = by_settings.setdefault(json.dumps(settings, sort_keys=True, default=str), {})
+        of_seeds = by_settings.setdefault(repr(sorted(settings.items())), {})
         seed = config.get("seed", 0)
+        if not isinstance(seed, int) or not 0 <= seed < 2**31:
+            raise UserError(f"{directory} has the seed {seed!r:.40}, which is no whole number; leave that run out.")
         if seed in of_seeds:
             raise UserError(
                 f"{of_seeds[seed]} and {directory} are seed {seed} of the same settings; leave one of them out."

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED
+from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError
 from mgrpo.monitoring.display import summary_line, visible
 from mgrpo.runs.files import METRICS_FILE, Row
+from mgrpo.runs.reading import open_regular
 from mgrpo.study.definition import StudyRun
 
 POLL_SECONDS = 1.0
@@ -128,11 +129,11 @@ class StudyProgress:
 def _latest(directory: Path) -> Row:
     """The last step that a run wrote (0 before there is one), and each metric's latest value."""
     try:
-        with (directory / METRICS_FILE).open("rb") as file:
+        with open_regular(directory / METRICS_FILE) as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - TAIL_BYTES))
             lines = file.read().splitlines(keepends=True)
-    except OSError:
+    except (FileNotFoundError, UserError):
         lines = []
     latest: Row = {"step": 0}
     for line in lines:

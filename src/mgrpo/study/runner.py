@@ -7,17 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from mgrpo.errors import EXIT_TERMINATED, UserError
+from mgrpo.guard.lock import run_lock
 from mgrpo.guard.signals import StopSignals
 from mgrpo.monitoring.plot import require_matplotlib
-from mgrpo.runs.files import CONFIG_FILE, FINAL_DIRECTORY
+from mgrpo.runs.files import CONFIG_FILE, is_finished, read_config
 from mgrpo.study.definition import Study, StudyRun, read_study
 from mgrpo.study.processes import Pool, make_pool
 from mgrpo.study.progress import POLL_SECONDS, StudyProgress
 from mgrpo.study.report import write_report
-from mgrpo.study.tables import read_config, read_studied_run
+from mgrpo.study.tables import read_studied_run
 
 if TYPE_CHECKING:
     from mgrpo.recipes.recipe import Recipe
@@ -47,7 +46,7 @@ def run_study(name: str, output_directory: Path | None, *, workers: int | None, 
     if not tables_only:
         code = run_all(study, output_directory, workers, resume_hint="the same command resumes what is unfinished")
     runs = sorted(study.runs(output_directory), key=lambda run: list(study.variants).index(run.variant))
-    finished = [run for run in runs if (run.directory / FINAL_DIRECTORY).exists()]
+    finished = [run for run in runs if is_finished(run.directory)]
     if finished:
         studied = [read_studied_run(run.variant, run.seed, run.directory, run.fields) for run in finished]
         write_report(studied, output_directory, study.baseline)
@@ -64,14 +63,7 @@ def run_all(study: Study, output_directory: Path, workers: int | None, *, resume
     Raises:
         UserError: for a mistake in a recipe, a run with other settings, or another process that runs a study there.
     """
-    output_directory.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(output_directory / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"another process is running a study in {output_directory}; wait for it, or give another --output_dir."
-        ) from None
-    with lock:
+    with run_lock(output_directory, ".lock", "study"):
         return _run_all(study, output_directory, workers, resume_hint)
 
 
@@ -150,7 +142,7 @@ def find_step(run: StudyRun, recipe: "Recipe") -> int | None:
                 f"{run.directory} holds a run with other settings than the study's ({described(changed)}); give "
                 "another --output_dir, or remove that run."
             )
-    if (run.directory / FINAL_DIRECTORY).exists():
+    if is_finished(run.directory):
         return None
     complete = (step for step, path in checkpoints(run.directory) if fault_of(path, with_checksums=False) is None)
     return next(complete, 0)

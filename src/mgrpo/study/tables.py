@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from mgrpo.errors import UserError
 from mgrpo.evaluation.statistics import Estimate, estimate, holm, sign_flip_p
 from mgrpo.monitoring.stability import WINDOW, stability
 from mgrpo.runs import metrics as names
-from mgrpo.runs.files import CONFIG_FILE, Row, read_run, series
+from mgrpo.runs.files import Row, read_run, series
 from mgrpo.runs.metrics import HELD_OUT_ACCURACY
 
 TABLE_COLUMNS = ["variant", "seed", "step", "metric", "value"]
@@ -54,24 +52,6 @@ class StudiedRun:
 def read_studied_run(variant: str, seed: int, directory: Path, fields: Mapping[str, Any]) -> StudiedRun:
     """Read a run; `fields` is its recipe."""
     return StudiedRun(variant, seed, at_evaluations(read_run(directory)), fields.get("label_source") == "gold")
-
-
-def read_config(directory: Path) -> dict[str, Any]:
-    """Read a run's recipe.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    path = directory / CONFIG_FILE
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        config = None
-    if not isinstance(config, dict):
-        raise UserError(
-            f"{path} cannot be read, so it is not known what {directory} was run with; leave that run out."
-        )
-    return config
 
 
 def at_evaluations(rows: Sequence[Row]) -> list[Row]:

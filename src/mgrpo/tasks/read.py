@@ -117,11 +117,15 @@ def read_file(name: str) -> Columns:
             raise UserError(f"the file {name} does not exist, nor does its directory {path.parent}; correct the path")
         files = [entry.name for entry in path.parent.iterdir() if data_suffix(entry.name)]
         raise UserError(f"the file {name} does not exist; correct the path{did_you_mean(path.name, files)}")
+    if not path.is_file():
+        raise UserError(f"{name} is no regular file; save what it gives in one")
     try:
         return READERS[suffix](path)
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except (OSError, EOFError, zlib.error) as error:  # the latter two of a broken .gz file
+    except UserError:
+        raise
+    except (OSError, EOFError, zlib.error, RecursionError, ValueError) as error:  # .gz, levels, digits of a number
         raise UserError(f"{name} cannot be read ({first_line(error)}); check that it is whole and readable") from error
 
 

@@ -16,7 +16,18 @@ from mgrpo.errors import UserError, reason_of
 from mgrpo.models.finite import broken_weight
 from mgrpo.runs import metrics as names
 from mgrpo.runs.checkpoints import checkpoints
-from mgrpo.runs.files import METRICS_FILE, MetricsWriter, Row, drop_completions_after, write_completions
+from mgrpo.runs.files import (
+    ALARMS_FILE,
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    METRICS_FILE,
+    MetricsWriter,
+    Row,
+    drop_completions_after,
+    write_completions,
+    write_whole,
+)
+from mgrpo.training.probe import FILE_NAME as PROBE_FILE
 from mgrpo.training.probe import Probe
 from mgrpo.training.sampling.momentum_model import MomentumModel
 
@@ -25,6 +36,8 @@ MAX_WAITING_TABLES = 20
 """Tables of completions that are kept while the disk takes none; the oldest go."""
 MAX_SKIPPED_BY_SCALER = 20
 """The same under fp16, whose loss scaler begins at 2^16 and halves it at each: at 2^-4 the scale is not to blame."""
+KEPT_FILES = (CONFIG_FILE, ENVIRONMENT_FILE, ALARMS_FILE, PROBE_FILE)
+"""Files that a run needs to be resumed: they are written again where its directory was deleted while it trains."""
 ROWS_IN_STATE = 100
 """Logged rows that transformers' `state.log_history` keeps, in memory and in each checkpoint; all are in the file."""
 
@@ -185,7 +198,7 @@ class MomentumUpdate(TrainerCallback):
 class RunFiles(TrainerCallback):
     """Writes each logged step to `metrics.jsonl`, and its completions to `completions/` where they are kept.
 
-    What cannot be written is kept and tried again at the next row.
+    What cannot be written is kept and tried again at the next row, as is what `KEPT_FILES` names.
 
     Args:
         tell: takes a sentence for the user.
@@ -203,6 +216,7 @@ class RunFiles(TrainerCallback):
         self._directory, self._tables_limit = Path(), None
         self._tables: deque[tuple[int, list[dict]]] = deque(maxlen=MAX_WAITING_TABLES)
         self._is_failing = False
+        self._kept: dict[str, str] = {}
 
     @property
     def last_row(self) -> Row:
@@ -216,6 +230,7 @@ class RunFiles(TrainerCallback):
         self._directory, self._tables_limit = Path(args.output_dir), args.completions_total_limit
         self._writer = MetricsWriter(self._directory / METRICS_FILE, state.global_step, self.resumed_row)
         drop_completions_after(self._directory, state.global_step)
+        self._keep_files()
 
     def on_log(self, _: Any, state: TrainerState, *__: Any, logs: dict[str, Any], **___: Any) -> None:
         """Write what was logged."""
@@ -227,6 +242,7 @@ class RunFiles(TrainerCallback):
             self.completion_rows = []
         try:
             self._writer.write({"step": state.global_step, **logs})
+            self._keep_files()
             self._write_tables()
             self._is_failing = False
         except OSError as error:
@@ -236,6 +252,13 @@ class RunFiles(TrainerCallback):
                     f"({reason_of(error)}); it is kept, and tried again at the next row."
                 )
             self._is_failing = True
+
+    def _keep_files(self) -> None:
+        for path in (self._directory / name for name in KEPT_FILES):
+            if path.exists():
+                self._kept[path.name] = path.read_text(encoding="utf-8")
+            elif path.name in self._kept:
+                write_whole(path, self._kept[path.name])
 
     def _write_tables(self) -> None:
         while self._tables:
@@ -250,6 +273,7 @@ class RunFiles(TrainerCallback):
             OSError: if it cannot be written.
         """
         if self._writer is not None:
+            self._keep_files()
             self._write_tables()
             self._writer.flush()
 

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mgrpo.errors import reason_of
 from mgrpo.monitoring.alarms import append_event, drop_events_after, healthy_checkpoint
 from mgrpo.monitoring.collapse import ON_COLLAPSE, CollapseAlarm, Event
-from mgrpo.runs.files import ALARMS_FILE, METRICS_FILE, read_rows
+from mgrpo.runs.files import ALARMS_FILE, METRICS_FILE, read_metrics
 
 
 class CollapseWatch(TrainerCallback):
@@ -44,7 +44,7 @@ class CollapseWatch(TrainerCallback):
         directory = Path(args.output_dir)
         if not state.is_world_process_zero:
             return
-        for row in read_rows(directory / METRICS_FILE) if state.global_step else ():
+        for row in read_metrics(directory / METRICS_FILE) if state.global_step else ():
             if row["step"] <= state.global_step:
                 self.alarm.update(row)
         drop_events_after(directory, state.global_step)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 
 from mgrpo.answers.equivalence import number_answers
 from mgrpo.errors import UserError
+from mgrpo.runs.reading import read_as, read_json_object
 
 FILE_NAME = "labels.json"
 """The memory in a checkpoint: an object of prompt keys, each with the fields of its `PromptHistory`."""
@@ -82,9 +83,10 @@ class LabelMemory:
         """
         path = directory / FILE_NAME
         try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-            self._seen = {key: PromptHistory(*row) for key, row in rows.items()}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            names = [field.name for field in fields(PromptHistory)]
+            rows = {key: dict(zip(names, row, strict=True)) for key, row in read_json_object(path).items()}
+            self._seen = read_as(dict[str, PromptHistory], rows)
+        except (FileNotFoundError, ValueError, TypeError) as error:
             raise UserError(
                 f"{path} cannot be read ({type(error).__name__}), so labels of earlier epochs are lost; resume from "
                 "another checkpoint."

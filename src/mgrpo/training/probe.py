@@ -22,6 +22,7 @@ from mgrpo.algorithm import trajectory_mean
 from mgrpo.answers.extract import Extractor
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import write_whole
+from mgrpo.runs.reading import read_as, read_json
 from mgrpo.training.labelling import label
 from mgrpo.training.sampling.sampler import Rollouts
 
@@ -156,7 +157,6 @@ def save_rows(rows: list[ProbeRow], run_directory: Path) -> None:
 def load_rows(run_directory: Path) -> list[ProbeRow] | None:
     """Read them from a run's directory; None if they are not there, or broken."""
     try:
-        rows = json.loads((run_directory / FILE_NAME).read_text(encoding="utf-8"))
-        return [ProbeRow(**row) for row in rows]
-    except (OSError, ValueError, TypeError):
+        return read_as(list[ProbeRow], read_json(run_directory / FILE_NAME))
+    except (FileNotFoundError, ValueError):
         return None

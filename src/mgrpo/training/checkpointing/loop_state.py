@@ -7,7 +7,7 @@ process, as with random states. `SaveBetweenBatches` sees to it that no sampled 
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from mgrpo.errors import UserError
 from mgrpo.monitoring.collapse import Event
+from mgrpo.runs.reading import read_as, read_json_object
 
 
 @dataclass
@@ -113,15 +114,17 @@ def read(directory: Path, rank: int) -> LoopState | None:
     if not path.exists():
         path = directory / file_name(0)
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = read_json_object(path)
         has_batch = saved.pop("buffer", None) is not None  # up to version 0.1
-        state = LoopState(**saved)
+        if unknown := saved.keys() - {field.name for field in fields(LoopState)}:
+            raise ValueError(f"it has {min(unknown)}")
+        state: LoopState = read_as(LoopState, saved)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
+        reason = getattr(error, "reason", error)
         raise UserError(
-            f"{path} cannot be read ({type(error).__name__}), so the run cannot be resumed; resume from "
-            "another checkpoint."
+            f"{path} cannot be read ({reason}), so the run cannot be resumed; resume from another checkpoint."
         ) from error
     if has_batch:
         raise UserError(
