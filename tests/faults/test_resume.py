@@ -1,9 +1,13 @@
 """Where a run begins, decided before anything is loaded."""
 
 import json
+import re
+import shutil
 
 import pytest
+import torch
 
+from mgrpo.cli import main
 from mgrpo.commands import build_trainer
 from mgrpo.commands.resume import StartPoint, find_start, make_ready, record_start
 from mgrpo.errors import UserError
@@ -205,3 +209,35 @@ def test_a_final_without_a_model_is_no_finished_run(recipe, run_directory, files
     assert (start.checkpoint, start.outcome) == (run_directory / "checkpoint-4", None)
     make_ready(start)
     assert not (run_directory / "final").exists()
+
+
+def test_a_recipe_that_sets_a_field_twice(recipe, run_directory):
+    with (run_directory / "config.yaml").open("a") as file:
+        file.write("seed: 1\nseed: 2\n")
+    with pytest.raises(UserError, match="sets seed twice, on lines .*, so it is not known what .* was run with"):
+        find_start(recipe())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("optimizer.pt", None, "cannot be resumed from .KeyError"),
+        ("trainer_state.json", b"[]", "cannot be resumed from .TypeError"),
+        ("model.safetensors", b"x", "cannot be resumed from .SafetensorError"),
+        ("loop_state_0.json", b'{"metrics": 5}', "loop_state_0.json cannot be read .`metrics` is 5"),
+    ],
+)
+def test_a_checkpoint_that_only_looks_whole(tmp_path, capsys, name, content, reason):
+    settings = ["--max_steps", "1", "--save_steps", "1", "--probe_prompts", "0", "--eval_strategy", "no"]
+    command = ["train", "--config", "embedded", *settings, "--output_dir", str(tmp_path / "run")]
+    assert main(command) == 0
+    shutil.rmtree(tmp_path / "run" / "final")
+    path = tmp_path / "run" / "checkpoint-1" / name
+    torch.save({}, path) if content is None else path.write_bytes(content)
+    path.with_name("manifest.json").unlink()
+    path.parent.rename(tmp_path / "run" / checkpoints.UNFINISHED_DIRECTORY)
+    checkpoints.complete(tmp_path / "run" / checkpoints.UNFINISHED_DIRECTORY, 1)
+    capsys.readouterr()
+    assert main(command) == 2
+    assert re.search(reason, capsys.readouterr().err)

@@ -289,7 +289,7 @@ def test_what_is_no_request_ends_nothing(make_run, serve, head):
 
 
 @pytest.mark.slow
-def test_a_thousand_requests_at_once(make_run, serve):
+def test_hundreds_of_requests_at_once(make_run, serve):
     ask = serve(make_run())
     waiting = [socket.create_connection(("127.0.0.1", ask.port), timeout=120) for _ in range(400)]
     for connection in waiting:

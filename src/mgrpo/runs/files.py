@@ -241,7 +241,7 @@ def read_config(run_directory: Path) -> dict[str, Any]:
         if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
             raise UnreadableError(path, "it is no mapping of fields")
     except (FileNotFoundError, UserError) as error:
-        reason = error.reason if isinstance(error, UnreadableError) else "there is none"
+        reason = "there is none" if isinstance(error, OSError) else getattr(error, "reason", str(error).rstrip("."))
         raise UserError(
             f"{path} cannot be read ({reason}), so it is not known what {run_directory} was run with; leave that run "
             "out, or give another --output_dir."
