@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 from mgrpo.errors import UserError, reason_of
 from mgrpo.yaml_text import MAX_DEPTH, read_yaml
 
-MAX_DIGITS = 18
-"""Of a whole number, which is then below 2^63."""
+MAX_DIGITS = 19
+"""Of a whole number; nanoseconds since 1970 have so many."""
 MAX_YAML_BYTES = 2**18
 MAX_JSON_BYTES = 2**28
 MAX_LINE_BYTES = 2**24
