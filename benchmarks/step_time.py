@@ -245,8 +245,6 @@ def load(args: argparse.Namespace, directory: str, *, is_full_length: bool) -> R
         "logging_steps": 1,
         "disable_tqdm": True,
     }
-    if args.lora:
-        overrides["share_prompts"] = False
     overrides |= dict(args.set)
     return load_recipe(read_recipe_files(names), names[0], overrides)
 

@@ -92,6 +92,7 @@ def make_config(tmp_path):
             "report_to": "none",
             "disable_tqdm": True,
             "use_cpu": True,
+            "share_prompts": False,
             "bf16": False,
             "gradient_checkpointing": False,
             "seed": 0,

@@ -30,6 +30,8 @@ OPTIONS = options_of(*RECIPE_TYPES)
         ("gradient_checkpointing", "false", False),  # on by default
         ("gradient_checkpointing", "true", True),
         ("bf16", True, True),  # bool | None, as `--bf16` alone gives it
+        ("share_prompts", "false", "false"),
+        ("share_prompts", True, "true"),  # as YAML gives it
         ("conversational", "yes", True),
         ("use_cpu", 1, True),
         ("eval_strategy", False, "no"),  # YAML 1.1 reads no as false

@@ -227,7 +227,9 @@ def _converted(value: Any, expected: Option) -> Any:
         values = value if isinstance(value, list) else [value]
         return [_scalar(item, get_args(expected.list_type) or (str,)) for item in values]
     if isinstance(expected.choices, tuple) and not isinstance(value, dict):
-        return "no" if value is False and "no" in expected.choices else str(value)  # YAML 1.1 reads no as false
+        if value is False and "no" in expected.choices:  # YAML 1.1 reads no as false
+            return "no"
+        return str(value).lower() if isinstance(value, bool) else str(value)
     return _scalar(value, expected.types)
 
 

@@ -71,7 +71,6 @@ def test_main_is_no_revision(given, expected):
         ({"load_in_4bit": True}, ["load_in_4bit is on", "set it to false"]),
         ({"model_init_kwargs": {"a": 1}}, ["model_init_kwargs is set", "remove it"]),
         ({"lora_r": 8}, ["lora_r is set, but use_peft is not", "add use_peft: true"]),
-        ({"share_prompts": True, "gradient_checkpointing": False, "use_peft": True}, ["share_prompts", "to false"]),
         ({"warmup_steps": -1}, ["mine.yaml: ", "warmup_steps = -1", ">= 0"]),  # transformers' own check
     ],
 )

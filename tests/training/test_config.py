@@ -71,7 +71,7 @@ def test_defaults_are_the_paper_s():
             "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'top_20'",
         ),
         ({"use_transformers_continuous_batching": True}, "use_transformers_continuous_batching is on.*to false"),
-        ({"share_prompts": True}, "share_prompts and gradient_checkpointing are both on.*set one of them to false"),
+        ({"share_prompts": "often"}, "share_prompts is .often.; it must be one of auto, true, false"),
         (
             {"share_prompts": True, "gradient_checkpointing": False, "cache_implementation": "static"},
             "cache_implementation is static.*set it to null, or share_prompts to false",

@@ -111,17 +111,18 @@ def test_completions_are_kept_as_tables(make_trainer):
 
 
 @pytest.mark.parametrize(
-    ("accumulation", "with_lora"),
+    ("accumulation", "with_lora", "precision"),
     [
-        (1, False),
-        (2, True),
-        pytest.param(1, True, marks=pytest.mark.slow),
-        pytest.param(2, False, marks=pytest.mark.slow),
+        (1, False, "float32"),
+        (2, True, "float32"),
+        (2, False, "bfloat16"),
+        pytest.param(1, True, "bfloat16", marks=pytest.mark.slow),
     ],
 )
-def test_resumes_to_the_same_bits(make_trainer, weights_of, tmp_path, with_lora, accumulation):
+def test_resumes_to_the_same_bits(make_trainer, weights_of, tmp_path, with_lora, accumulation, precision):
     peft = {"peft_config": LoraConfig(**LORA)} if with_lora else {}
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "iqr_multiplier": 0.75}
+    settings |= {"cpu_precision": precision, "share_prompts": "auto" if precision == "bfloat16" else False}
     if accumulation == 2:
         settings |= {"per_device_train_batch_size": 12, "gradient_accumulation_steps": 2}
 

@@ -209,8 +209,6 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
             f"reward_weights has {len(config.reward_weights)} numbers, but there are {num_rewards} rewards: the "
             "vote's, then those of reward_funcs; give one number for each."
         )
-    if config.share_prompts and model.use_peft:
-        raise UserError("share_prompts is on, but the policy is an adapter (use_peft); set share_prompts to false.")
     check_sharding(config, is_adapter=model.use_peft)
     for name in ("load_in_4bit", "load_in_8bit"):
         if getattr(model, name):

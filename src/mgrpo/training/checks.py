@@ -71,6 +71,11 @@ def shards_weights(config: MGRPOConfig) -> bool:
     return uses_fsdp(config) or (plugin is not None and plugin.zero_stage == 3)
 
 
+def may_shard(config: MGRPOConfig) -> bool:
+    """Whether FSDP or DeepSpeed trains: the model's parts then work within the whole alone."""
+    return uses_fsdp(config) or config.deepspeed_plugin is not None
+
+
 def check_sharding(config: MGRPOConfig, *, is_adapter: bool) -> None:
     """Refuse settings that need what FSDP or DeepSpeed splits over the processes.
 
@@ -81,8 +86,8 @@ def check_sharding(config: MGRPOConfig, *, is_adapter: bool) -> None:
     Raises:
         UserError: for the first of them.
     """
-    if config.share_prompts and (uses_fsdp(config) or config.deepspeed_plugin is not None):
-        raise UserError("share_prompts is on, but FSDP or DeepSpeed may shard the parameters; set it to false.")
+    if config.share_prompts == "true" and may_shard(config):
+        raise UserError("share_prompts is on, but FSDP or DeepSpeed may shard the parameters; set it to auto.")
     if not shards_weights(config):
         return
     if config.momentum_cpu_offload:

@@ -16,6 +16,7 @@ from mgrpo.runs.checkpoints import ON_SAVE_ERROR
 
 ENTROPY_SOURCES = ("exact", "sampled", "top_20")
 AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")
+CPU_PRECISIONS = ("float32", "bfloat16", "auto")
 SHARE = Range(min=0, max=1)
 KL_ANCHORS = ("initial", "momentum")
 """The model that the KL term keeps the policy close to: the one before training (the paper), or the momentum model."""
@@ -153,17 +154,25 @@ class MGRPOConfig(GRPOConfig):
         ENTROPY_SOURCES,
     )
     vllm_server_log: str | None = option(None, "The vLLM server's log file; its end is shown if the server fails.")
-    share_prompts: bool = option(
-        False,
+    share_prompts: str = option(
+        "auto",
         "Compute a prompt that is in many rows only once, in sampling and in log-probabilities. The numbers are the "
-        "same up to rounding; it is faster unless prompts are much shorter than completions. Needs "
-        "gradient_checkpointing: false, and no adapter.",
+        "same up to rounding. 'auto': where it is possible and less work: prompts not much shorter than completions, "
+        "and in log-probabilities completions of at most 128 tokens. true: longer ones too, unless "
+        "gradient_checkpointing is on. false: never.",
+        ("auto", "true", "false"),
     )
     skip_zero_advantage: bool | None = option(
         None,
         "Leave rows with advantage 0 out of the forward and backward passes. none: only where the loss stays the "
         "same, which is all of them where beta is 0, else the rows that are not trained on. true: always, without "
         "their KL. false: never.",
+    )
+    cpu_precision: str = option(
+        "float32",
+        "How a CPU multiplies: in 'float32'; in 'bfloat16', which rounds the factors of products alone (weights and "
+        "activations stay float32); 'auto': in bfloat16 where this CPU has AMX or AVX512_BF16.",
+        CPU_PRECISIONS,
     )
     watchdog_minutes: float | None = option(
         60.0,
@@ -204,6 +213,8 @@ class MGRPOConfig(GRPOConfig):
         """Check the settings that M-GRPO adds, before TRL and any model see them."""
         if isinstance(self.scale_rewards, bool):  # as TRL does
             self.scale_rewards = "group" if self.scale_rewards else "none"
+        if isinstance(self.share_prompts, bool):
+            self.share_prompts = str(self.share_prompts).lower()
         check_choices(self)
         for name, reason in REFUSED.items():
             if getattr(self, name):
@@ -220,15 +231,6 @@ class MGRPOConfig(GRPOConfig):
 def has_momentum_model(config: MGRPOConfig) -> bool:
     """Whether anything needs a momentum model: voters, or the KL."""
     return config.num_momentum_generations > 0 or config.kl_anchor == "momentum"
-
-
-def skips_zero_advantage(config: MGRPOConfig) -> bool:
-    """Whether rows with advantage 0 are left out: as set, else where no other term of the loss includes them."""
-    if config.skip_zero_advantage is not None:
-        return config.skip_zero_advantage
-    has_entropy_term = config.entropy_coef != 0 or config.use_adaptive_entropy or config.top_entropy_quantile < 1
-    # bnpo divides by the tokens of a pass, theirs included; the others by those of the batch, counted before
-    return config.beta == 0 and config.loss_type != "bnpo" and not has_entropy_term
 
 
 def check_enough_prompts(num_prompts: int, config: MGRPOConfig) -> None:
@@ -294,12 +296,7 @@ def _check_sampling(config: MGRPOConfig) -> None:
             "reward is self_certainty, which needs the full logits; set use_vllm to false and entropy_source to "
             "'exact'."
         )
-    if config.share_prompts and config.gradient_checkpointing:
-        raise UserError(
-            "share_prompts and gradient_checkpointing are both on, but prompts that are computed again cannot be "
-            "shared; set one of them to false."
-        )
-    if config.share_prompts and config.cache_implementation is not None:
+    if config.share_prompts == "true" and config.cache_implementation is not None:
         raise UserError(
             f"cache_implementation is {config.cache_implementation}, but share_prompts needs the default cache; set "
             "it to null, or share_prompts to false."

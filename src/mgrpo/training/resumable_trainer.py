@@ -1,17 +1,19 @@
 """A trainer whose runs can be resumed as if they had not stopped: what transformers' checkpoints leave out.
 
-`MGRPOTrainer` is the method; this is what it is built on. The files are described in `checkpointing/`.
+`MGRPOTrainer` is the method; this is what it is built on. The files are described in `checkpointing/`. The
+precision of a step is here too: weights that are rounded are spread before the first one (`models/precision.py`).
 """
 
 import json
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import is_peft_model
-from torch import nn
+from torch import Tensor, nn
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
@@ -19,16 +21,18 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.trainer import utils as trl_utils
 
-from mgrpo.errors import UserError
+from mgrpo.errors import WHILE_EVALUATING, UserError, noted
+from mgrpo.models.precision import spread_within_rounding_, uses_bfloat16
 from mgrpo.models.source import absolute_name
 from mgrpo.runs import checkpoints
 from mgrpo.training.callbacks import FiniteGradients, RunFiles
 from mgrpo.training.checkpointing import loop_state
 from mgrpo.training.checkpointing.save import Part, save_checkpoint
-from mgrpo.training.checks import rounding_warning
+from mgrpo.training.checks import rounding_warning, shards_weights
 from mgrpo.training.collapse_callback import CollapseWatch
 from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.model_card import CARD_FILE, model_card
+from mgrpo.training.patches import bfloat16_products, own_random_state, replaced
 from mgrpo.training.sampling.momentum_model import MomentumModel
 
 ENTROPY_CONTROL_FILE = "entropy_ctrl_state.json"
@@ -51,6 +55,7 @@ class ResumableTrainer(GRPOTrainer):
         save_stop_reason: why training was stopped where a checkpoint could not be saved.
         best_step: the optimizer step of the models where the best ones were loaded at the end, or None.
         base_model: what the model card calls the model that training began with; None: as its configuration does.
+        in_bfloat16: whether products are rounded to bfloat16 on a CPU.
         task: what the model card calls the task; None: a data set of the caller's.
         tell: says on the main process what a person should know.
     """
@@ -60,6 +65,7 @@ class ResumableTrainer(GRPOTrainer):
     gradient_guard: FiniteGradients
     run_files: RunFiles
     collapse_watch: CollapseWatch
+    _eval_set = ""  # the name of the set that is evaluated, where there are several
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.saves = loop_state.SaveBetweenBatches(lambda: self.is_between_batches)
@@ -77,6 +83,10 @@ class ResumableTrainer(GRPOTrainer):
             self.tell(warning)
         for adapter in getattr(self.model, "peft_config", {}).values():  # saved in each adapter_config.json
             adapter.base_model_name_or_path = absolute_name(adapter.base_model_name_or_path or "")
+        self.in_bfloat16 = self.args.device.type == "cpu" and uses_bfloat16(self.args.cpu_precision)
+        if (self.in_bfloat16 or self.args.bf16) and not (is_peft_model(self.model) or shards_weights(self.args)):
+            for model in filter(None, (self.model, self.ref_model)):
+                spread_within_rounding_(model)
 
     @property
     def is_between_batches(self) -> bool:
@@ -233,6 +243,27 @@ class ResumableTrainer(GRPOTrainer):
             is_adapter = is_peft_model(self.model)
             text = model_card(self.args, model_name or path.parent.name, base, self.task, is_adapter=is_adapter)
             path.write_text(text, encoding="utf-8")
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Sample where a batch is due, and train on a part of it, in the precision that is asked for."""
+        with bfloat16_products(is_on=self.in_bfloat16):
+            return super().training_step(*args, **kwargs)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Evaluate as TRL does, without a trace in training: the random state is put back afterwards."""
+        random_state = own_random_state(self.args.seed + self.args.process_index, self.accelerator.device)
+        of_set = replaced(self, "_eval_set", metric_key_prefix.removeprefix("eval"))
+        with random_state, bfloat16_products(is_on=self.in_bfloat16), noted(WHILE_EVALUATING), of_set:
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as TRL does; each of several evaluation sets under its own name, as transformers logs its loss."""
+        if self._eval_set and not self.model.training:
+            measured, prefix = self._metrics["eval"], self._eval_set.removeprefix("_")
+            self._metrics["eval"] = defaultdict(list, {f"{prefix}_{name}": v for name, v in measured.items()})
+        super().log(logs, start_time)
 
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:

@@ -12,6 +12,8 @@ import torch
 from accelerate.utils import gather
 from torch import Tensor
 
+from mgrpo.training.config import MGRPOConfig
+
 
 def rows_to_compute(batch: dict[str, Any]) -> Tensor:
     """Indices of the rows that go through the model, in the batch's order.
@@ -29,3 +31,12 @@ def take_rows(batch: dict[str, Any], rows: Tensor) -> dict[str, Any]:
     return {
         name: value[rows] if isinstance(value, Tensor) and value.ndim > 0 else value for name, value in batch.items()
     }
+
+
+def skips_zero_advantage(config: MGRPOConfig) -> bool:
+    """Whether rows with advantage 0 are left out: as set, else where no other term of the loss includes them."""
+    if config.skip_zero_advantage is not None:
+        return config.skip_zero_advantage
+    has_entropy_term = config.entropy_coef != 0 or config.use_adaptive_entropy or config.top_entropy_quantile < 1
+    # bnpo divides by the tokens of a pass, theirs included; the others by those of the batch, counted before
+    return config.beta == 0 and config.loss_type != "bnpo" and not has_entropy_term

@@ -21,7 +21,6 @@ All private methods that mgrpo overrides are in these two files; `tests/contract
 
 import inspect
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sized
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather, gather_object
+from accelerate.utils import gather, gather_object, is_peft_model
 from torch import Tensor, nn
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -39,8 +38,9 @@ from trl.trainer import utils as trl_utils
 from mgrpo.algorithm import KNOWN_LABEL_SOURCES
 from mgrpo.answers import get_equivalence
 from mgrpo.answers.span import answer_tokens
-from mgrpo.errors import WHILE_EVALUATING, WHILE_SAMPLING, noted
+from mgrpo.errors import WHILE_SAMPLING, noted
 from mgrpo.models.finite import check_rewards
+from mgrpo.models.precision import describe_precision
 from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, equivalent_to_gold
 from mgrpo.training.batch import Batch
@@ -48,21 +48,22 @@ from mgrpo.training.batch_log import batch_metrics, completion_rows, gold_verdic
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.checks import check_trainer
 from mgrpo.training.collapse_callback import CollapseWatch
-from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model, skips_zero_advantage
+from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
 from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.labelling import METHOD_FIELDS, FixedLabels, flip_weights, label, mask
 from mgrpo.training.number_callback import NumberWatch
+from mgrpo.training.packed_rows import score_once
 from mgrpo.training.patches import fitted_fused_head, own_random_state, replaced
 from mgrpo.training.probe import Probe, load_rows, mean_log_probs, sample_probe, save_rows
 from mgrpo.training.resumable_trainer import ResumableTrainer
 from mgrpo.training.sampling.entropy import EntropyRecorder
 from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.sampling.sampler import PromptRows, Rollouts, Sampler, TransformersSampler, decoded
-from mgrpo.training.sampling.shared_prompts import check_prompts_can_be_shared, score_with_shared_prompts
+from mgrpo.training.sampling.shared_prompts import keeps_prompts, samples_with_shared_prompts
 from mgrpo.training.sampling.two_adapters import TwoAdapterSampler, paired_layers
 from mgrpo.training.sampling.vllm import VLLMSampler, engines_for
 from mgrpo.training.sampling.vllm_server import clear_server_errors
-from mgrpo.training.skipped_rows import rows_to_compute, take_rows
+from mgrpo.training.skipped_rows import rows_to_compute, skips_zero_advantage, take_rows
 
 
 class MGRPOTrainer(ResumableTrainer):
@@ -89,7 +90,6 @@ class MGRPOTrainer(ResumableTrainer):
     """
 
     _tag_names = ["trl", "mgrpo"]
-    _eval_set = ""  # the name of the set that is evaluated, where there are several
 
     def __init__(
         self,
@@ -124,8 +124,7 @@ class MGRPOTrainer(ResumableTrainer):
                 around.enter_context(clear_server_errors(config))
             super().__init__(**given)
         self.beta = config.beta
-        if config.share_prompts:
-            check_prompts_can_be_shared(self.accelerator.unwrap_model(self.model), is_vlm=self._is_vlm)
+        self.keeps_prompts = keeps_prompts(config, self._model_with_logits(self.model))
         if isinstance(self.train_dataset, Sized):
             check_enough_prompts(len(self.train_dataset), config)
         self.log_completions = False  # TRL's own table has no momentum completions, votes or entropies
@@ -313,10 +312,12 @@ class MGRPOTrainer(ResumableTrainer):
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Score as TRL does, each distinct prompt once where that is asked for."""
-        bare_model = self.accelerator.unwrap_model(model)
-        if self.args.share_prompts and not kwargs.get("compute_aux_loss"):
-            model = score_with_shared_prompts(model, bare_model, logits_to_keep)
-        with fitted_fused_head(bare_model.config.get_text_config().vocab_size):
+        bare_model = self._model_with_logits(model)
+        if self.args.share_prompts != "false" and not (self._is_vlm or kwargs.get("compute_aux_loss")):
+            shape = (input_ids.shape[1] - logits_to_keep, logits_to_keep)
+            model = score_once(model, bare_model, *shape, keeps_prompts=self.keeps_prompts)
+        vocabulary = bare_model.config.get_text_config().vocab_size
+        with fitted_fused_head(vocabulary, len(input_ids) * logits_to_keep, input_ids.device):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
@@ -332,18 +333,19 @@ class MGRPOTrainer(ResumableTrainer):
         if self.use_vllm:
             forget_weights = partial(setattr, self, "_last_loaded_step", -1)
             return VLLMSampler(*common, self.vllm_generation, config, forget_weights)
-        model = self._model_with_logits()
+        model = self._model_with_logits(self.model)
         needs_certainty = config.reward == "self_certainty"
         recorder = EntropyRecorder(self.temperature, config.entropy_source, with_self_certainty=needs_certainty)
-        transformers = (*common, model, recorder, self.generation_config, self.generation_kwargs, config.share_prompts)
+        transformers = (*common, model, recorder, self.generation_config, self.generation_kwargs)
         pair = None if self._is_vlm or config.label_source == "frozen" else self.momentum_model
+        shares = samples_with_shared_prompts(config, model) and not self._is_vlm
         if pair is not None and (layers := paired_layers(model, pair)):
-            return TwoAdapterSampler(*transformers, layers)
-        return TransformersSampler(*transformers)
+            return TwoAdapterSampler(*transformers, shares, layers)
+        return TransformersSampler(*transformers, shares)
 
-    def _model_with_logits(self) -> nn.Module:
-        model = self.accelerator.unwrap_model(self.model)
-        return model.get_base_model() if hasattr(model, "peft_config") else model
+    def _model_with_logits(self, model: Any) -> Any:
+        model = self.accelerator.unwrap_model(model)
+        return model.get_base_model() if is_peft_model(model) else model
 
     def _tokenized(self, prompts: list, num_per_prompt: int) -> PromptRows:
         repeated = [prompt for prompt in prompts for _ in range(num_per_prompt)]
@@ -354,6 +356,8 @@ class MGRPOTrainer(ResumableTrainer):
         return decoded(rollouts, self.processing_class, is_chat=isinstance(prompt, list))
 
     def _start_run(self) -> None:
+        if self.args.cpu_precision != "float32" and self.args.device.type == "cpu":
+            self.tell(describe_precision(self.args.cpu_precision))
         self.start_momentum_model()
         self.start_probe()
         self.restore_loop()
@@ -393,19 +397,3 @@ class MGRPOTrainer(ResumableTrainer):
     def _sample_policy(self, prompts: list, num_per_prompt: int) -> Rollouts:
         rollouts, _ = self.sampler.sample(self._tokenized(prompts, num_per_prompt))
         return self._decoded(rollouts, prompts[0])
-
-    def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """Evaluate as TRL does, without a trace in training: the random state is put back afterwards."""
-        seed = self.args.seed + self.args.process_index
-        of_set = replaced(self, "_eval_set", metric_key_prefix.removeprefix("eval"))
-        with own_random_state(seed, self.accelerator.device), noted(WHILE_EVALUATING), of_set:
-            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as TRL does; each of several evaluation sets under its own name, as transformers logs its loss."""
-        if self._eval_set and not self.model.training:
-            measured, prefix = self._metrics["eval"], self._eval_set.removeprefix("_")
-            self._metrics["eval"] = defaultdict(list, {f"{prefix}_{name}": v for name, v in measured.items()})
-        super().log(logs, start_time)

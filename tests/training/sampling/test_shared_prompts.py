@@ -1,13 +1,22 @@
 """Prompts that go through the model once, against rows that each go through it whole."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from peft import LoraConfig
 from transformers import GenerationConfig, MistralConfig, MistralForCausalLM
 
 from mgrpo.errors import UserError
-from mgrpo.training.sampling.shared_prompts import can_share_prompts, generate_with_shared_prompts, prefill
+from mgrpo.training.sampling.shared_prompts import (
+    can_share_prompts,
+    generate_with_shared_prompts,
+    keeps_prompts,
+    prefill,
+)
 
+TINY = {"vocab_size": 20, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+TINY |= {"num_attention_heads": 2, "num_key_value_heads": 2}
 PROMPTS = ["47+8*3-5=", "12+3=", "99-9+2-1+5-4="]
 
 
@@ -57,30 +66,47 @@ def test_samples_are_those_of_generate(embedded, prompts):
     assert "generate" not in vars(model)
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.1])
-def test_loss_and_gradient_are_trls(make_trainer, chain_data, beta):
-    def step(**settings):
-        trainer = make_trainer(beta=beta, gradient_checkpointing=False, **settings)
-        with torch.no_grad():  # a policy away from the reference
-            for p in trainer.model.parameters():
-                p.add_(0.005 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
-        trainer.start_momentum_model()
-        trainer.model.train()
-        torch.manual_seed(1)
-        output = trainer._prepare_inputs([row for row in chain_data(4) for _ in range(6)])
-        trainer.current_gradient_accumulation_steps = 1
-        loss = trainer.compute_loss(trainer.model, output)
-        loss.backward()
-        metrics = {name: values[-1] for name, values in trainer._metrics["train"].items() if "time" not in name}
-        gradient = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
-        return output["completion_ids"], gradient, metrics
-
-    their_ids, theirs, their_metrics = step()
-    our_ids, ours, our_metrics = step(share_prompts=True)
+@pytest.mark.parametrize(
+    ("settings", "with_lora"),
+    [
+        ({"share_prompts": True, "beta": 0.0}, False),
+        ({"share_prompts": True, "beta": 0.1}, False),
+        ({"share_prompts": True, "beta": 0.1}, True),
+        ({"share_prompts": "auto", "beta": 0.1}, False),
+        ({"share_prompts": "auto", "beta": 0.1}, True),
+        ({"share_prompts": "auto", "beta": 0.1, "gradient_checkpointing": True}, False),
+        ({"share_prompts": "auto", "beta": 0.1, "gradient_checkpointing": True}, True),
+        ({"share_prompts": True, "gradient_checkpointing": True}, False),
+    ],
+)
+def test_loss_and_gradient_are_trls(make_trainer, chain_data, settings, with_lora):
+    whole_rows = {**settings, "share_prompts": False}
+    their_ids, theirs, their_metrics = step(make_trainer, chain_data, with_lora, **whole_rows)
+    our_ids, ours, our_metrics = step(make_trainer, chain_data, with_lora, **settings)
     assert torch.equal(our_ids, their_ids)
     assert theirs.norm() > 1e-2
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
     assert our_metrics == pytest.approx(their_metrics, abs=1e-5)
+
+
+def step(make_trainer, chain_data, with_lora, **settings):
+    """Completions, gradient and metrics of a batch, whose rows TRL shuffles."""
+    peft = {"peft_config": LoraConfig(r=4, target_modules="all-linear")} if with_lora else {}
+    trainer = make_trainer(peft, **settings)
+    with torch.no_grad():  # a policy away from the reference
+        for p in trainer.model.parameters():
+            if p.requires_grad:
+                p.add_(0.005 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    trainer.start_momentum_model()
+    trainer.model.train()
+    torch.manual_seed(1)
+    output = trainer._prepare_inputs([row for row in chain_data(4) for _ in range(6)])
+    trainer.current_gradient_accumulation_steps = 1
+    loss = trainer.compute_loss(trainer.model, output)
+    loss.backward()
+    metrics = {name: values[-1] for name, values in trainer._metrics["train"].items() if "time" not in name}
+    gradient = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.requires_grad])
+    return output["completion_ids"], gradient, metrics
 
 
 def test_same_seed_same_bits(make_trainer, weights_of):
@@ -94,15 +120,14 @@ def test_same_seed_same_bits(make_trainer, weights_of):
 
 
 def test_layers_that_forget_are_not_shared():
-    window = MistralConfig(
-        vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, sliding_window=4,
-    )  # fmt: skip
+    window = MistralConfig(**TINY, sliding_window=4)
     assert not can_share_prompts(MistralForCausalLM(window))
     window.sliding_window = None
     assert can_share_prompts(MistralForCausalLM(window))
 
 
-def test_adapters_are_refused(make_trainer):
-    with pytest.raises(UserError, match="share_prompts is on, but the policy is an adapter; set share_prompts to fal"):
-        make_trainer({"peft_config": LoraConfig(target_modules="all-linear")}, share_prompts=True)
+def test_a_model_that_forgets_is_refused():
+    window = MistralForCausalLM(MistralConfig(**TINY, sliding_window=4))
+    config = SimpleNamespace(share_prompts="true", gradient_checkpointing=False)
+    with pytest.raises(UserError, match="mistral models keep more of a prompt .*; set share_prompts to auto"):
+        keeps_prompts(config, window)

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from trl.chat_template_utils import parse_response
 
 from mgrpo.answers.completions import Completion
-from mgrpo.training.patches import replaced
+from mgrpo.training.patches import fast_draws, replaced, weights_cast_once
 from mgrpo.training.sampling.entropy import EntropyRecorder
 from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.sampling.shared_prompts import generate_with_shared_prompts
@@ -169,7 +169,7 @@ class TransformersSampler(Sampler):
         sharing = generate_with_shared_prompts(self.model) if self.share_prompts else nullcontext()
         # the model's own would shape the distribution where TRL's says nothing (no_repeat_ngram_size)
         plain = replaced(self.model, "generation_config", GenerationConfig())
-        with self.recorder.watch(self.model), sharing, plain:
+        with self.recorder.watch(self.model), fast_draws(), weights_cast_once(), sharing, plain:
             ids, log_probs = self.generate(rows)
         return Rollouts(
             ids,

@@ -1,4 +1,4 @@
-"""A prompt of many rows of a batch goes through the model once: in sampling, and in log-probabilities.
+"""A prompt of many rows of a batch goes through the model once: in sampling, and by its cache in log-probabilities.
 
 A batch of groups holds each prompt M times. Here the keys and values of each distinct prompt are computed once, every
 row continues from those of its prompt, and gradients flow back into them. The numbers are those of whole rows, up to
@@ -15,6 +15,8 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from mgrpo.errors import UserError
+from mgrpo.training.checks import may_shard
+from mgrpo.training.config import MGRPOConfig
 from mgrpo.training.patches import replaced
 
 
@@ -25,19 +27,28 @@ def can_share_prompts(model: PreTrainedModel) -> bool:
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
 
 
-def check_prompts_can_be_shared(model: PreTrainedModel, *, is_vlm: bool) -> None:
-    """Refuse `share_prompts` where it cannot work.
+def samples_with_shared_prompts(config: MGRPOConfig, model: PreTrainedModel) -> bool:
+    """Whether prompts go through the model once in sampling: as set, or with `auto` where that works."""
+    if config.share_prompts != "auto":
+        return config.share_prompts == "true"
+    return can_share_prompts(model) and not (may_shard(config) or config.cache_implementation)
+
+
+def keeps_prompts(config: MGRPOConfig, model: PreTrainedModel) -> bool:
+    """Whether log-probabilities are computed from the keys and values of prompts, whatever the completions' length.
 
     Raises:
-        UserError: for an adapter, or a model that keeps more of a prompt than keys and values.
+        UserError: if `share_prompts` is true and the model keeps more of a prompt than keys and values.
     """
-    reason = None
-    if hasattr(model, "peft_config"):
-        reason = "the policy is an adapter"
-    elif is_vlm or not can_share_prompts(model):
-        reason = f"{model.config.model_type} models keep more of a prompt than its keys and values"
-    if reason is not None:
-        raise UserError(f"share_prompts is on, but {reason}; set share_prompts to false.")
+    if config.share_prompts != "true":
+        return False
+    if not can_share_prompts(model):
+        raise UserError(
+            f"share_prompts is on, but {model.config.model_type} models keep more of a prompt than its keys and "
+            "values; set share_prompts to auto or false."
+        )
+    # layers that are computed again have no cache
+    return not config.gradient_checkpointing
 
 
 def generate_with_shared_prompts(model: PreTrainedModel) -> AbstractContextManager:

@@ -39,7 +39,8 @@ class TwoAdapterSampler(TransformersSampler):
         scale = self.generation_config.temperature / self.momentum_temperature
         sizes = len(policy.ids), len(momentum.ids)
         both = both_adapters(self.model, self.layers, self.momentum_model, *sizes, scale)
-        return self.sample_together(policy, momentum, both)
+        with replaced(self, "share_prompts", False):  # a pass has the rows that the masks are made for
+            return self.sample_together(policy, momentum, both)
 
 
 def paired_layers(model: nn.Module, momentum_model: MomentumModel) -> list[Linear]:
