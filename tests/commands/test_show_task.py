@@ -178,7 +178,7 @@ def test_whether_a_vote_means_something(show, generator, vote):
         ),
         ("file:data.jsonl --task_options 3", "task_options.*'3'.*mapping"),
         ("file:data.jsonl --model_name_or_path embedded --conversational true", "no chat template.*conversational"),
-        ("file:data.jsonl --model_name_or_path ./nowhere", "'./nowhere' does not exist"),
+        ("file:data.jsonl --model_name_or_path ./nowhere", "nowhere' does not exist"),
         ("file:mine.yaml", "file ending in .jsonl, .json, .parquet, .csv"),
         ('mine:scored --model_name_or_path embedded --task_options {"last":"x"}', "cannot encode the prompt in row 1"),
         ("--config nowhere", "there is no recipe nowhere"),

@@ -101,7 +101,7 @@ def test_tokenizer_of_no_model(directory, tmp_path):
         load_tokenizer("./nowhere")
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="tiny cannot be loaded from"):
+    with pytest.raises(UserError, match="tiny cannot be loaded"):
         load_tokenizer(str(tmp_path / "tiny"))
 
 
@@ -163,14 +163,14 @@ def test_truncated_gguf_file(gguf_file):
 def test_directory_without_weights(directory, tmp_path):
     name = directory(eos_token="<end>", pad_token="<pad>")
     (tmp_path / "tiny" / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="cannot be loaded from .*save_pretrained"):
+    with pytest.raises(UserError, match="cannot be loaded .*save_pretrained"):
         load_model(name)
 
 
 def test_broken_weights(directory, tmp_path):
     name = directory(eos_token="<end>", pad_token="<pad>")
     (tmp_path / "tiny" / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(UserError, match="cannot be loaded from"):
+    with pytest.raises(UserError, match="cannot be loaded"):
         load_model(name)
 
 

@@ -186,8 +186,9 @@ def _user_errors(name: str, source: ModelSource) -> Iterator[None]:
                 f"the model {name!r} is neither a directory here nor loadable from the Hub ({reason}); correct the "
                 "name, download it first where there is a network, or give a local directory"
             ) from error
+        place = "" if source.location == name else f" from {source.location}"
         raise UserError(
-            f"the model {name} cannot be loaded from {source.location} ({reason}); "
+            f"the model {name} cannot be loaded{place} ({reason}); "
             "give a causal language model with its tokenizer, as save_pretrained writes them"
         ) from error
 
