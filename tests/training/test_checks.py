@@ -155,6 +155,7 @@ def test_trained_weights_of_16_bits_are_warned_of(make_config, dtype):
     assert rounding_warning(model, config) is None
     warning = rounding_warning(model.to(dtype), config)
     assert str(dtype)[6:] in warning and "1e-06" in warning and "dtype to float32, and bf16 to true" in warning
+    assert ("0.20%" if dtype == torch.bfloat16 else "0.02%") in warning  # 2^-7 / 4 and 2^-10 / 4
     for parameter in model.parameters():  # the base of an adapter
         parameter.requires_grad_(False)
     assert rounding_warning(model, config) is None

@@ -52,11 +52,12 @@ def rounding_warning(model: nn.Module, config: MGRPOConfig) -> str | None:
     coarse = {p.dtype for p in model.parameters() if p.requires_grad} & {torch.bfloat16, torch.float16}
     if not coarse or config.deepspeed_plugin is not None:  # DeepSpeed steps in float32 copies
         return None
-    name = str(coarse.pop()).removeprefix("torch.")
+    dtype = coarse.pop()
+    # between two neighbouring numbers lie eps / 2 to eps of them; half of that is rounded away
     return (
-        f"the weights that are trained are {name}, which rounds most changes of a step with learning_rate "
-        f"{config.learning_rate:g} away, so that they hardly learn; set dtype to float32, and bf16 to true to compute "
-        "in bfloat16 with float32 weights."
+        f"the weights that are trained are {str(dtype).removeprefix('torch.')}, in which a change of less than "
+        f"{torch.finfo(dtype).eps / 4:.2%} of a weight is rounded away: most of what a step with a small learning_rate "
+        f"changes (it is {config.learning_rate:g}). Set dtype to float32, and bf16 to true to compute in bfloat16."
     )
 
 
