@@ -163,4 +163,4 @@ def test_trained_weights_of_16_bits_are_warned_of(make_config, dtype):
 
 def test_the_trainer_warns(make_trainer, capsys):
     make_trainer({"model": load_model("embedded", dtype="bfloat16")[0]})
-    assert "the weights that are trained are bfloat16" in capsys.readouterr().err
+    assert "the trained weights are bfloat16" in capsys.readouterr().err

@@ -55,8 +55,8 @@ def rounding_warning(model: nn.Module, config: MGRPOConfig) -> str | None:
     dtype = coarse.pop()
     # between two neighbouring numbers lie eps / 2 to eps of them; half of that is rounded away
     return (
-        f"the weights that are trained are {str(dtype).removeprefix('torch.')}, in which a change of less than "
-        f"{torch.finfo(dtype).eps / 4:.2%} of a weight is rounded away: most of what a step with a small learning_rate "
+        f"the trained weights are {str(dtype).removeprefix('torch.')}, in which a change of a weight by less than "
+        f"{torch.finfo(dtype).eps / 4:.2%} of it is rounded away: much of what a step with a small learning_rate "
         f"changes (it is {config.learning_rate:g}). Set dtype to float32, and bf16 to true to compute in bfloat16."
     )
 
