@@ -111,10 +111,10 @@ class MGRPOConfig(GRPOConfig):
         "are multiplied by patience / flips. Needs several epochs. none: off.",
         Range(min=1),
     )
-    probe_prompts: int = option(
-        64,
-        "Training prompts that the initial model answers 8 times before the first step. The probability that the "
-        "policy still gives its most frequent answers is logged; it is the earliest sign of a collapse. 0: off.",
+    probe_prompts: int | None = option(
+        None,
+        "Training prompts that the initial model answers 8 times before the first step; none: 64, or what two steps "
+        "sample if less. 0: off. Forgetting these answers is the earliest sign of a collapse (studies/monitoring.md).",
         Range(min=0),
     )
     completions_total_limit: int | None = option(
@@ -311,10 +311,10 @@ def _check_recovery(config: MGRPOConfig) -> None:
         )
     if config.on_collapse != "rollback":
         return
-    if config.save_strategy == "no":
+    if config.save_strategy == "no" or (config.save_strategy == "steps" and config.save_steps >= config.max_steps > 0):
         raise UserError(
-            "on_collapse is rollback, but save_strategy is no, so there is no checkpoint to go back to; set "
-            "save_strategy to steps, or on_collapse to stop."
+            f"on_collapse is rollback, but save_strategy is {config.save_strategy}, save_steps {config.save_steps:g}: "
+            "there is no checkpoint to go back to; save every few steps, or set on_collapse to stop."
         )
     if config.save_total_limit is not None and config.save_total_limit < 3:
         raise UserError(
