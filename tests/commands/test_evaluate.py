@@ -67,9 +67,9 @@ def test_a_second_benchmark_joins_the_first_and_another_protocol_does_not(tmp_pa
 def trained_on_a_file(runs, tmp_path):
     """The run as if it had been trained on a file with a prompt template and an extractor of its own."""
     run = tmp_path / "run"
-    shutil.copytree(runs["full"], run)
+    shutil.copytree(runs["full"], run, ignore=shutil.ignore_patterns("evaluation"))
     recipe = yaml.safe_load((run / "config.yaml").read_text())
-    recipe |= {"task": "file:train.jsonl", "prompt_template": "1+{prompt}"}
+    recipe |= {"task": "file:train.jsonl", "eval_task": None, "prompt_template": "1+{prompt}"}
     recipe |= {"answer_extractor": "mgrpo.embedded.task:extract_answer", "answer_equivalence": "text"}
     (run / "config.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "mine.jsonl").write_text('{"prompt": "12+3=", "answer": "16"}\n{"prompt": "2+2=", "answer": "5"}\n')
