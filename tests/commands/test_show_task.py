@@ -113,6 +113,13 @@ def test_a_recipe_that_need_not_be_whole(show):
     )
 
 
+def test_the_held_out_task_is_shown_too(show):
+    shown = show("embedded:chains", "--dataset_size", "3", "--eval_task", "embedded:swaps", "--eval_dataset_size", "2")
+    train, held_out = shown.split("=== held out\n")
+    assert "embedded:chains, train split" in train and "prompts      3" in train
+    assert "embedded:swaps, test split" in held_out and "prompts      2" in held_out
+
+
 def test_where_no_prompt_is_left_they_are_shown_and_the_command_fails(workplace, capsys):
     limit = ["--model_name_or_path", "embedded", "--max_prompt_length", "2"]
     assert main(["tasks", "show", "file:data.jsonl", *limit]) == 2

@@ -25,6 +25,8 @@ SHAREGPT = [{"from": "system", "value": "Think."}, {"from": "human", "value": "1
         [{**m, "role": None, "content": None} for m in SHAREGPT],  # a Parquet file has every key in every row
         json.dumps(CHAT),
         f" {json.dumps(SHAREGPT, indent=1)}\n",
+        json.dumps({"id": 1, "messages": CHAT}),
+        json.dumps({"conversations": SHAREGPT}, indent=1),
         {
             "role": ["system", "user"],
             "content": ["Think.", "1 + 1?"],
@@ -39,7 +41,8 @@ def test_forms_of_one_chat(value):
 
 
 @pytest.mark.parametrize(
-    "value", ["1 + 1?", "[1, 2] has which sum?", '[{"value": 3}] holds?', "", None, 7, float("nan")]
+    "value",
+    ["1 + 1?", '{"messages": 3} holds?', "[1, 2] has which sum?", '[{"value": 3}] holds?', "", None, 7, float("nan")],
 )
 def test_what_is_no_chat(value):
     assert as_messages(value, "row 0") is None
@@ -56,6 +59,8 @@ def test_what_is_no_chat(value):
         ([{"role": "user", "content": [{"type": "text"}]}], "row 3 of own holds a dict"),
         ([{"role": "user", "content": 7}], "row 3 of own holds a int"),
         ([{"role": "assistant", "content": "", "tool_calls": [{}]}, CHAT[1]], "row 3 of own calls tools"),
+        (str({"messages": CHAT}), "row 3 of own looks like a chat, but is not JSON"),
+        (json.dumps({"messages": [{"role": "user"}]}), "message 0 .*row 3 of own has the keys role"),
         (str(CHAT), "row 3 of own looks like a chat, but is not JSON"),
         ('[{"role": "user", "content": "a",}]', "row 3 of own looks like a chat, but is not JSON"),
         ({"messages": CHAT, "id": 1}, "row 3 of own is a dict with the keys messages, id.*prompt_column"),

@@ -29,7 +29,6 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
     data = part_of(DataArguments, fields, source)
     if not data.task:
         raise UserError(f"{source} does not set task; add it there, or pass --task NAME")
-    task, dataset = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
     tokenizer = None
     if fields["model_name_or_path"]:
         tokenizer = load_tokenizer(
@@ -37,7 +36,25 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
             revision=revision_of(fields),
             trust_remote_code=fields["trust_remote_code"],
         )
-    seen = _as_seen(list(dataset["prompt"]), tokenizer, fields["chat_template_kwargs"])
+    _show(data, tokenizer, fields["chat_template_kwargs"], is_held_out=False)
+    if data.eval_task:
+        print("\n=== held out")
+        _show(data, tokenizer, fields["chat_template_kwargs"], is_held_out=True)
+
+
+def _show(
+    data: DataArguments,
+    tokenizer: "PreTrainedTokenizerBase | None",
+    template: dict[str, Any] | None,
+    *,
+    is_held_out: bool,
+) -> None:
+    name, split, size = data.task, data.dataset_train_split, data.dataset_size
+    if is_held_out:
+        name, split, size = data.eval_task, data.eval_dataset_split, data.eval_dataset_size
+    assert name is not None
+    task, dataset = load_data(data, name, split, size, is_held_out=is_held_out)
+    seen = _as_seen(list(dataset["prompt"]), tokenizer, template)
     unit, limit = ("characters", None) if tokenizer is None else ("tokens", data.max_prompt_length)
     filled = {row: prompt for row, prompt in enumerate(seen) if prompt is not None}
     kept = {row: prompt for row, prompt in filled.items() if limit is None or prompt[1] <= limit}
@@ -48,11 +65,11 @@ def show_task(given: dict[str, Any], source: str, overrides: dict[str, Any]) -> 
     num_known = sum(map(is_known, answers))
     scored = "scored by the task" if task.score else f"compared by {task.equivalence}"
     lines = [
-        f"task         {data.task}, {data.dataset_train_split} split",
+        f"task         {name}, {split} split",
         f"asked        {_way_of_asking(task, tokenizer)}",
         f"extractor    {task.extractor}",
         f"equivalence  {task.equivalence}",
-        *_votable(data.task),
+        *_votable(name),
         f"gold         {f'{num_known} answers, {scored}; for measuring only' if num_known else 'none'}",
         f"prompts      {len(seen)}{longest}",
         f"dropped      {len(seen) - len(filled)} empty, {too_long}",

@@ -12,6 +12,7 @@ Message = dict[str, str]
 ROLES = {"human": "user"} | dict.fromkeys(["gpt", "chatgpt", "ai", "bot", "model", "function_call"], "assistant")
 """Other names of roles."""
 CHAT_TEXT = re.compile(r"""\s*\[\s*\{\s*["'](role|from|content|value)["']\s*:.*["'].*\]\s*""", re.DOTALL)
+OUTER_KEY = re.compile(r"""\s*\{.*?["'](messages|conversations?)["']\s*:\s*\[\s*\{""", re.DOTALL)
 ROLE_KEY = re.compile(r"""["'](role|from)["']\s*:""")
 
 
@@ -19,8 +20,8 @@ def as_messages(value: Any, place: str) -> list[Message] | None:
     """A chat's messages, each with a role (`user`, `assistant`, `system`, ...) and a text.
 
     Args:
-        value: a list of `{role, content}` or, as ShareGPT has them, of `{from, value}`; the same as JSON text, or as a
-            dictionary of lists. Contents are text or parts of type text.
+        value: a list of `{role, content}` or, as ShareGPT has them, of `{from, value}`; the same as JSON text, also
+            under a key such as `messages`, or as a dictionary of lists. Contents are text or parts of type text.
         place: what messages call the row.
 
     Returns:
@@ -30,10 +31,12 @@ def as_messages(value: Any, place: str) -> list[Message] | None:
         UserError: if it is a chat that cannot be read, or neither chat nor text.
     """
     if isinstance(value, str):
-        if not CHAT_TEXT.fullmatch(value) or not ROLE_KEY.search(value):
+        outer = OUTER_KEY.match(value)
+        if not (outer or CHAT_TEXT.fullmatch(value)) or not ROLE_KEY.search(value):
             return None
         try:
             value = json.loads(value)
+            value = value.get(outer[1], value) if outer else value
         except (ValueError, RecursionError) as error:
             raise UserError(f"{place} looks like a chat, but is not JSON ({error}); write it as JSON") from error
     if value is None or isinstance(value, int | float):
