@@ -168,7 +168,7 @@ def test_words_of_a_command_line():
     ("limits", "inside", "outside", "words"),
     [
         ({"min": 0}, [0, 1e9], [-1e-9, math.nan], "0 or more"),
-        ({"above": 0}, [1e-9, math.inf], [0, math.nan], "above 0"),
+        ({"above": 0}, [1e-9, 1e300], [0, math.inf, math.nan], "above 0"),
         ({"min": 0, "max": 1}, [0, 1], [-0.1, 1.1, math.nan], "from 0 to 1"),
         ({"min": 0, "below": 1}, [0, 0.99], [1, math.nan], "0 or more and below 1"),
         ({"above": 0, "max": 1}, [0.1, 1], [0, 1.1], "above 0 and at most 1"),

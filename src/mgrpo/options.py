@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
 from functools import cache
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -30,7 +32,7 @@ BOOLEANS = dict.fromkeys(["yes", "true", "t", "y", "1"], True) | dict.fromkeys([
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers an option accepts; nan is in no range.
+    """The numbers an option accepts; nan and the infinities are in no range.
 
     It is given as `choices`, because argparse (and so TrlParser on our dataclasses) accepts there whatever knows `in`.
     """
@@ -43,7 +45,8 @@ class Range:
     def __contains__(self, value: float) -> bool:
         """Whether a number is allowed."""
         return (
-            (self.min is None or value >= self.min)
+            math.isfinite(value)
+            and (self.min is None or value >= self.min)
             and (self.max is None or value <= self.max)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
@@ -71,6 +74,12 @@ def option(default: Any, help: str, choices: Range | Sequence[str] | None = None
     """
     metadata = {"help": help} if choices is None else {"help": help, "choices": choices}
     return field(default=default, metadata=metadata)
+
+
+def inherited(from_: type, name: str, choices: Range | Sequence[str] | None = None) -> Any:
+    """A field of another dataclass with its default and help, and values that its library checks late or never."""
+    of = next(of for of in fields(from_) if of.name == name)
+    return option(of.default, of.metadata.get("help", ""), choices)
 
 
 @dataclass(frozen=True)
@@ -253,16 +262,31 @@ def _scalar(value: Any, types: tuple[Any, ...]) -> Any:
 
 
 def check_choices(settings: Any) -> None:
-    """Refuse values outside their options' choices, in a dataclass that may have been made without `read_value`.
+    """Refuse values of another type or outside their options' choices, in a dataclass made without `read_value`.
 
     Raises:
         UserError: for the first such value.
     """
-    options = options_of(settings.__class__)
-    for name in (f.name for f in fields(settings) if "choices" in f.metadata):
-        value, expected = getattr(settings, name), options[name]
-        if not (expected.is_optional if value is None else _is_allowed(value, expected.choices)):
+    for name, expected in options_of(settings.__class__).items():
+        value = plain(getattr(settings, name))
+        choices = expected.choices
+        if value is None:
+            is_right = expected.is_optional or choices is None
+        else:
+            is_right = _is_of_type(value, expected) and (choices is None or _is_allowed(value, choices))
+        if not is_right:
             raise UserError(f"{name} is {value!r}; {_must_be(expected)}")
+
+
+def _is_of_type(value: Any, expected: Option) -> bool:
+    """Whether a value has the type of its option; always, where that is more than numbers, texts and lists of them."""
+    if expected.list_type is not None and isinstance(value, list | tuple):
+        return True
+    types = set(expected.types) - {expected.list_type}
+    if types - {bool, int, float, str} or isinstance(value, str) and isinstance(expected.choices, tuple):
+        return True
+    kinds = {int: Integral, float: Real, str: str | PathLike}
+    return type(value) in types or type(value) is not bool and any(isinstance(value, kinds.get(t, t)) for t in types)
 
 
 def plain(value: Any) -> Any:

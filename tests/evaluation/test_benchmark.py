@@ -80,14 +80,13 @@ def tokenizer():
     return load_tokenizer("embedded")
 
 
-def benchmark(task=ASKED, harness=None, **settings):
+def benchmark(task=ASKED, harness=None):
     source = Source("lm-eval", "0.4.13", "a", None, None, None, "0" * 64)
-    asked = SamplingSettings(**{"max_tokens": 10, **settings})
-    return Benchmark("mine", task, answer_judge(task), harness, source, None, "number, math", asked)
+    return Benchmark("mine", task, answer_judge(task), harness, source, None, "number, math")
 
 
 def encode(tokenizer, context=None, **settings):
-    return encode_questions(benchmark(**settings), tokenizer, context)
+    return encode_questions(benchmark(), tokenizer, SamplingSettings(**{"max_tokens": 10, **settings}), context)
 
 
 def test_questions_without_text_or_right_answer_are_no_rows(tokenizer):

@@ -67,11 +67,12 @@ def test_main_is_no_revision(given, expected):
         ({"resume_from_checkpoint": "last"}, ["mine.yaml sets resume_from_checkpoint to 'last'", "set resume"]),
         ({"eval_strategy": "epoch", "num_generations_eval": 8}, ["eval_strategy", "nothing", "set eval_task"]),
         ({"reward_weights": [1, 1]}, ["reward_weights has 2 numbers", "1 rewards"]),
-        ({"deepspeed": "ds.json"}, ["deepspeed is set", "pip install deepspeed"]),
+        ({"deepspeed": "nowhere.json"}, ["deepspeed is ", "nowhere.json, a file that does not exist"]),
+        ({"deepspeed": {"zero_optimization": {"stage": 2}}}, ["deepspeed is set", "pip install deepspeed"]),
         ({"load_in_4bit": True}, ["load_in_4bit is on", "set it to false"]),
         ({"model_init_kwargs": {"a": 1}}, ["model_init_kwargs is set", "remove it"]),
         ({"lora_r": 8}, ["lora_r is set, but use_peft is not", "add use_peft: true"]),
-        ({"warmup_steps": -1}, ["mine.yaml: ", "warmup_steps = -1", ">= 0"]),  # transformers' own check
+        ({"torch_empty_cache_steps": 0}, ["mine.yaml: ", "torch_empty_cache_steps", "got 0"]),  # its own
     ],
 )
 def test_mistakes(fields, parts):
@@ -109,7 +110,7 @@ def test_a_message_names_the_command_line():
     ("fields", "package"), [({"use_vllm": True, "iqr_multiplier": None}, "vllm"), ({"report_to": "wandb"}, "wandb")]
 )
 def test_packages_that_are_missing(monkeypatch, fields, package):
-    monkeypatch.setattr("mgrpo.recipes.recipe.find_spec", lambda name: None)
+    monkeypatch.setattr("mgrpo.training.library_checks.find_spec", lambda name: None)
     monkeypatch.setattr("mgrpo.training.checks.is_vllm_available", lambda: False)
     with pytest.raises(UserError, match=rf"{package}.* not installed: pip install '?(mgrpo\[)?{package}"):
         load(**fields)

@@ -442,6 +442,40 @@ def test_refuses(make_trainer, trainer_kwargs, settings, message):
         make_trainer(trainer_kwargs, **settings)
 
 
+@pytest.mark.parametrize(
+    ("trainer_kwargs", "settings", "message"),
+    [
+        ({"answer_fn": "boxed"}, {}, r"answer_fn is 'boxed'.*get_extractor\('boxed'\)"),
+        ({"model": "embedded"}, {}, r"model is 'embedded'.*load_model\('embedded'\)"),
+        ({"model": "no/such/model"}, {}, "'no/such/model' does not exist"),
+        ({"train_dataset": [{"prompt": "1+1="}]}, {}, "train_dataset is a list; pass a datasets.Dataset"),
+        ({"train_dataset": None}, {}, "train_dataset is a NoneType"),
+        ({"train_dataset": {"question": ["1+1="]}}, {}, "no column 'prompt', only question.*rename_column"),
+        ({"train_dataset": {"prompt": ["1+1=", "", None]}}, {}, r"row 1 \(counted from 0\).* is empty, and 2 are"),
+        ({"train_dataset": {"prompt": [[{"role": "user", "content": " "}]] * 8}}, {}, "row 0 .* is empty"),
+        ({"eval_dataset": {"test": ["1+1="]}}, {}, "eval_dataset.* is a list"),
+        ({"train_dataset": {"prompt": ["1+1="] * 8}}, {"label_source": "gold"}, "no right answers in .*'answer'"),
+        ({}, {"max_completion_length": 64}, "max_completion_length is 64, but the model's context has 64 tokens"),
+        ({"reward_funcs": lambda completions, answer: []}, {}, "asks for answer"),
+        ({"reward_funcs": "rewards:mine"}, {}, "pass the function itself"),
+        ({}, {"optim": "adamw_8bit"}, "optim is adamw_8bit"),
+        ({}, {"temperature": "1.1"}, "temperature is '1.1'; it must be a number, above 0"),
+        ({}, {"reward_weights": "1"}, "reward_weights is '1'; it must be a list"),
+        ({}, {"generation_kwargs": "top_k"}, "generation_kwargs is 'top_k'; it must be a mapping"),
+    ],
+)
+def test_mistakes_are_named_as_the_arguments_are(make_trainer, trainer_kwargs, settings, message):
+    from datasets import Dataset
+
+    data = trainer_kwargs.get("train_dataset")
+    if isinstance(data, dict):
+        trainer_kwargs = {**trainer_kwargs, "train_dataset": Dataset.from_dict(data)}
+    if settings.get("label_source") == "gold":
+        settings = {**settings, "num_momentum_generations": 0}
+    with pytest.raises(UserError, match=message):
+        make_trainer(trainer_kwargs, **settings)
+
+
 def test_refuses_trls_config_for_the_vote(make_config, embedded, chain_data):
     from trl import GRPOConfig
 

@@ -25,17 +25,20 @@ from trl import get_peft_config
 
 from mgrpo.answers import get_extractor, import_function
 from mgrpo.commands.benchmark_callback import BenchmarkEvaluation, BenchmarkPlan, plan_benchmarks
+from mgrpo.commands.model_shape import check_adapter
+from mgrpo.embedded.starts import is_embedded
 from mgrpo.errors import UserError
 from mgrpo.models.base_model import COPY_DIRECTORY, base_model_record, read_base_model
 from mgrpo.models.cpu_allocator import keep_freed_memory
-from mgrpo.models.load import load_model, room_for_prompt
+from mgrpo.models.load import load_config, load_model, room_for_prompt
 from mgrpo.models.source import ModelSource, find_model
 from mgrpo.recipes.paths import FORCE
 from mgrpo.recipes.recipe import Recipe, load_data, revision_of
 from mgrpo.tasks.check import check_prompts
-from mgrpo.tasks.task import Task, equivalent_to_gold, is_known
-from mgrpo.training.checks import uses_fsdp
+from mgrpo.tasks.task import Task, equivalent_to_gold
+from mgrpo.training.checks import has_answers, uses_fsdp
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
+from mgrpo.training.rewards import check_reward
 from mgrpo.training.trainer import MGRPOTrainer
 
 
@@ -58,13 +61,12 @@ def load_training_data(recipe: Recipe) -> TrainingData:
         UserError: for what cannot work.
     """
     config, data = recipe.config, recipe.data
-    reward_funcs = [import_function(name, "reward_funcs") for name in data.reward_funcs or []]
-    check_launch(config, find_model(recipe.model.model_name_or_path))
+    reward_funcs = check_before_data(recipe)
     assert data.task is not None
     task, train = load_data(data, data.task, data.dataset_train_split, data.dataset_size)
     check_enough_prompts(len(train), config)
     if config.label_source == "gold":
-        if not _has_answers(train):
+        if not has_answers(train):
             raise UserError(
                 f"label_source is gold, but task {data.task} has no right answers; set answer_column to a column that "
                 "has, or choose another label_source."
@@ -83,7 +85,7 @@ def load_training_data(recipe: Recipe) -> TrainingData:
 
 def _warn_of_held_out(train: Dataset, held_out: Dataset, name: str) -> None:
     """Report what makes held-out prompts a poor measure: no right answers, or prompts that are trained on."""
-    if not _has_answers(held_out):
+    if not has_answers(held_out):
         print(
             f"the held-out prompts of {name} have no right answers, so that their accuracy is not measured; where the "
             "data hold them, set eval_answer_column to their column.",
@@ -99,8 +101,35 @@ def _warn_of_held_out(train: Dataset, held_out: Dataset, name: str) -> None:
         )
 
 
-def _has_answers(dataset: Dataset) -> bool:
-    return any(map(is_known, dataset["answer"] if "answer" in dataset.column_names else []))
+def check_before_data(recipe: Recipe) -> list[Callable]:
+    """Refuse what can be known without data and without the model, of which no more than its configuration is read.
+
+    Returns:
+        The reward functions.
+
+    Raises:
+        UserError: if a reward function cannot be called, or the model is not there, has too short a context, cannot be
+            launched so, or has no such layers to adapt.
+    """
+    model = recipe.model
+    reward_funcs = [import_function(name, "reward_funcs") for name in recipe.data.reward_funcs or []]
+    for reward in reward_funcs:
+        check_reward(reward)
+    source = find_model(model.model_name_or_path)
+    check_launch(recipe.config, source)
+    is_unbuilt = is_embedded(model.model_name_or_path) and not Path(source.location).exists()
+    if source.kind == "gguf" or is_unbuilt:  # whose configuration takes as long as the whole model
+        return reward_funcs
+    config = load_config(
+        model.model_name_or_path,
+        revision=revision_of(recipe.resolved),
+        trust_remote_code=recipe.config.trust_remote_code,
+        needs_measures=False,
+    )
+    room_for_prompt(config, recipe.config.max_completion_length)
+    if model.use_peft and not recipe.config.trust_remote_code:  # whose code would have to run
+        check_adapter(config, model)
+    return reward_funcs
 
 
 def check_launch(config: MGRPOConfig, source: ModelSource) -> None:

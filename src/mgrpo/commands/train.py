@@ -26,6 +26,7 @@ import torch
 import mgrpo
 from mgrpo.commands import resume
 from mgrpo.commands.build_trainer import build_trainer, load_training_data, loaded_from
+from mgrpo.commands.library_errors import library_refusal
 from mgrpo.commands.progress_callback import TrainingProgress
 from mgrpo.errors import EXIT_COLLAPSED, EXIT_STOPPED, UserError, first_line, reason_of
 from mgrpo.evaluation.benchmark import installed_version
@@ -64,15 +65,17 @@ def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None
             return _train(recipe, guard, is_quiet=is_quiet)
         except Exception as error:
             outcome = guard.explained(error)
-            if outcome is None:
+            if outcome is not None:
+                return outcome
+            refusal = None if guard.has_stepped else library_refusal(error, recipe)
+            if refusal is None:
                 raise
-            return outcome
+            raise refusal from error
 
 
 def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Outcome:
     run_directory, is_main = Path(recipe.config.output_dir), recipe.config.process_index == 0
     check_processes_agree({**recipe.resolved, "env": recipe.env})
-    progress = TrainingProgress(is_main=is_main, is_quiet=is_quiet)  # and its clock starts
     start = resume.find_start(recipe)
     if start.outcome is not None:
         if is_main:
@@ -87,7 +90,7 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Outcome:
     if is_main:
         resume.make_ready(start)
     starts = resume.record_start(run_directory, start) if is_main else []
-    recipe.config.disable_tqdm = recipe.config.disable_tqdm or is_quiet
+    progress = TrainingProgress(is_main=is_main, is_quiet=is_quiet)
     checkpoint = start.checkpoint
     while True:
         guard.starting()

@@ -39,11 +39,13 @@ class StopWhenAsked(TrainerCallback):
         stopped_by: the signal that ended training, on all processes alike, or None.
         is_between_batches: whether a checkpoint can be saved now.
         has_begun: whether there was a first step.
+        has_stepped: whether an optimizer step has been finished.
     """
 
     def __init__(self, signals: StopSignals) -> None:
         self.stopped_by: signal.Signals | None = None
         self.is_between_batches: Callable[[], bool] = lambda: True
+        self.has_stepped = False
         self._signals = signals
         self.has_begun = False
 
@@ -54,10 +56,13 @@ class StopWhenAsked(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save and stop, if that is asked for."""
+        self.has_stepped = True
+        self.on_evaluate(args, state, control)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The same, if the signal came while the step was evaluated."""
         if self.has_begun and self._is_asked(args):
             control.should_save = control.should_training_stop = True
-
-    on_evaluate = on_step_end  # the signal may come while the step is evaluated
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stop, if the signal came while the step was saved anyway."""
@@ -133,6 +138,11 @@ class RunGuard(ExitStack):
     def has_begun(self) -> bool:
         """Whether a step of training has begun, in this session."""
         return self._stop_when_asked.has_begun
+
+    @property
+    def has_stepped(self) -> bool:
+        """Whether an optimizer step has been finished, in this session."""
+        return self._stop_when_asked.has_stepped
 
     def explained(self, error: Exception) -> Outcome | None:
         """What a run ends with where memory ran out; None: the error needs its traceback."""

@@ -88,12 +88,17 @@ def load_tokenizer(
 
 
 def load_config(
-    name: str, *, revision: str | None = None, trust_remote_code: bool = False, base_model: str | None = None
+    name: str,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    base_model: str | None = None,
+    needs_measures: bool = True,
 ) -> "PreTrainedConfig":
-    """Load a model's configuration alone, an adapter's base's; the arguments are `load_model`'s.
+    """Load a model's configuration alone, an adapter's base's; the other arguments are `load_model`'s.
 
     Raises:
-        UserError: If it cannot be found or read, or does not give the model's size.
+        UserError: If it cannot be found or read or, with `needs_measures`, does not give the model's size.
     """
     from transformers import AutoConfig
 
@@ -101,7 +106,7 @@ def load_config(
     with _user_errors(name, source):
         location, gguf = source.arguments(source.base)
         config = AutoConfig.from_pretrained(location, **gguf, **options)
-        if source.kind == "gguf":
+        if source.kind == "gguf" or not needs_measures:
             return config
         given, _ = config.get_config_dict(location, **options)
     measured = config.get_text_config()

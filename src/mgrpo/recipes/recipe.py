@@ -17,7 +17,17 @@ from trl import ModelConfig, get_peft_config
 
 from mgrpo.answers import get_equivalence, get_extractor
 from mgrpo.errors import UserError
-from mgrpo.options import COMMAND_LINE, NONE_WORDS, Range, check_choices, option, options_of, plain, read_value
+from mgrpo.options import (
+    COMMAND_LINE,
+    NONE_WORDS,
+    Range,
+    check_choices,
+    inherited,
+    option,
+    options_of,
+    plain,
+    read_value,
+)
 from mgrpo.recipes.names import check_names
 from mgrpo.recipes.paths import with_absolute_paths
 from mgrpo.runs.files import CONFIG_FILE, DEFAULTS_HEADING, write_whole
@@ -26,10 +36,8 @@ from mgrpo.tasks.read import NoColumnError
 from mgrpo.tasks.task import Task
 from mgrpo.training.checks import check_sharding, check_vllm
 from mgrpo.training.config import MGRPOConfig
+from mgrpo.training.library_checks import check_libraries
 
-_NAMED_AS_PACKAGE = "clearml codecarbon comet_ml dagshub dvclive mlflow neptune swanlab tensorboard trackio wandb"
-REPORTERS = {name: name for name in _NAMED_AS_PACKAGE.split()} | {"azure_ml": "azureml", "flyte": "flytekit"}
-"""The package that a value of `report_to` needs."""
 AT_LEAST_ONE = Range(min=1)
 TEXTS = ("prompt_template", "system_prompt")
 """Fields whose "none" means that there is no such text."""
@@ -99,7 +107,22 @@ class DataArguments:
         check_choices(self)
 
 
-RECIPE_TYPES = (DataArguments, MGRPOConfig, ModelConfig)
+@dataclass
+class ModelArguments(ModelConfig):
+    """TRL's, with the limits that PEFT checks once the model is loaded, or never."""
+
+    lora_r: int = inherited(ModelConfig, "lora_r", AT_LEAST_ONE)
+    lora_alpha: int = inherited(ModelConfig, "lora_alpha", AT_LEAST_ONE)
+    lora_dropout: float = inherited(ModelConfig, "lora_dropout", Range(min=0, below=1))
+    lora_task_type: str = inherited(ModelConfig, "lora_task_type", ("CAUSAL_LM",))
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_choices(self)
+        super().__post_init__()
+
+
+RECIPE_TYPES = (DataArguments, MGRPOConfig, ModelArguments)
 Part = TypeVar("Part")
 
 
@@ -134,15 +157,17 @@ def load_recipe(given: dict[str, Any], source: str, overrides: dict[str, Any] | 
     for name in ("output_dir", "model_name_or_path", "task"):
         if not resolved.get(name):
             raise UserError(f"{source} does not set {name}; add it there, or pass --{name} VALUE.")
+    if isinstance(resolved["deepspeed"], str) and not Path(resolved["deepspeed"]).is_file():
+        raise UserError(f"deepspeed is {resolved['deepspeed']}, a file that does not exist; correct the path.")
     if resolved["deepspeed"] and find_spec("deepspeed") is None:
         raise UserError("deepspeed is set, but the package is not installed: pip install deepspeed, or remove it.")
     data = part_of(DataArguments, resolved, source)
     config = part_of(MGRPOConfig, resolved, source)
-    model = part_of(ModelConfig, resolved, source)
+    model = part_of(ModelArguments, resolved, source)
     _check_together(data, config, model)
     if "use_peft" not in names:
         for name in names:
-            if name.startswith("lora_") and resolved[name] != getattr(ModelConfig(), name):
+            if name.startswith("lora_") and resolved[name] != getattr(ModelArguments, name):
                 raise UserError(f"{name} is set, but use_peft is not, so there is no adapter; add use_peft: true.")
     return Recipe(data, config, model, resolved, names, every.get("env") or {})
 
@@ -217,11 +242,7 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
         raise UserError("model_init_kwargs is set, but a recipe's model is loaded without them; remove it.")
     if config.use_vllm:
         check_vllm(config, get_peft_config(model))
-    for name in config.report_to or []:
-        if name in REPORTERS and find_spec(REPORTERS[name]) is None:
-            raise UserError(
-                f"report_to is {name}, which is not installed: pip install {REPORTERS[name]}, or set it to none."
-            )
+    check_libraries(config)
 
 
 def write_config(recipe: Recipe, run_directory: Path) -> None:

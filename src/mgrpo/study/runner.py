@@ -71,10 +71,16 @@ def _run_all(study: Study, output_directory: Path, workers: int | None, resume_h
     on_cpu = all(fields.get("use_cpu") is True for fields in study.variants.values())
     pool = make_pool(study.env, workers, on_cpu=on_cpu)
     # Only now, with the environment set; the process that runs are forked from imports the same at the same time.
+    from mgrpo.commands.build_trainer import check_before_data
     from mgrpo.recipes.recipe import load_recipe
 
     runs = study.runs(output_directory)
     recipes = {run.variant: load_recipe(run.fields, run.source) for run in runs[: len(study.variants)]}
+    for variant, recipe in recipes.items():
+        try:
+            check_before_data(recipe)
+        except UserError as error:
+            raise UserError(f"{study.source}, variant {variant}: {error}") from error
     steps = {run.name: find_step(run, recipes[run.variant]) for run in runs}
     if study.file is not None:
         shutil.copyfile(study.file, output_directory / STUDY_FILE)

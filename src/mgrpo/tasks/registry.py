@@ -8,17 +8,15 @@ nothing does), and of the recipe's `dataset_config`, `prompt_column` and `answer
 
 import inspect
 import re
-import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
-from mgrpo.answers.user_functions import import_function
-from mgrpo.errors import UserError, did_you_mean, first_line
+from mgrpo.answers.user_functions import describe, import_function, place_of
+from mgrpo.errors import UserError, did_you_mean
 from mgrpo.options import absolute_path
 from mgrpo.tasks.read import find_column, is_local
 from mgrpo.tasks.task import Columns, Task
@@ -194,10 +192,8 @@ def _call_own(name: str, call: Callable[[], Any]) -> Any:
     except UserError:
         raise
     except Exception as error:  # the user's function runs here and may raise anything
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}, line {frame.lineno}"
-        what = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(f"the task {name!r} failed with {what} ({place}); correct it there") from error
+        place = place_of(error, call)
+        raise UserError(f"the task {name!r} failed with {describe(error)} ({place}); correct it there") from error
 
 
 def _checked_columns(name: str, task: Any) -> Columns:

@@ -5,12 +5,19 @@ import warnings
 from typing import Any
 
 import torch
+from datasets import Dataset, IterableDataset
 from peft import PeftConfig, PeftModel
 from torch import nn
 from trl.import_utils import is_vllm_available
 
+from mgrpo.embedded.starts import is_embedded
 from mgrpo.errors import UserError
+from mgrpo.models.source import find_model
+from mgrpo.tasks.load import last_text
+from mgrpo.tasks.task import is_known
 from mgrpo.training.config import MGRPOConfig
+from mgrpo.training.library_checks import check_libraries
+from mgrpo.training.rewards import check_reward, listed
 
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks of adapters that vLLM reserves memory for."""
@@ -18,13 +25,14 @@ INITS_BESIDE_THE_BASE = (True, False, "gaussian", "eva", "orthogonal")
 """PEFT's `init_lora_weights` that leave the base as it is on disk, where vLLM reads it."""
 
 
-def check_trainer(answer_fn: Any, config: Any, given: dict[str, Any]) -> None:
+def check_trainer(answer_fn: Any, config: Any, given: dict[str, Any], gold_column: str) -> None:
     """Refuse what `MGRPOTrainer` cannot work with.
 
     Args:
         answer_fn: as the trainer was given it.
         config: its `args`.
         given: TRL's arguments by name.
+        gold_column: its column with right answers.
 
     Raises:
         UserError: for the first thing.
@@ -33,6 +41,11 @@ def check_trainer(answer_fn: Any, config: Any, given: dict[str, Any]) -> None:
         raise UserError(
             "answer_fn is missing, and without answers there is no vote; pass the function that reads an answer from "
             "a completion, or train without a vote with TRL's own GRPOTrainer."
+        )
+    if not callable(answer_fn):
+        raise UserError(
+            f"answer_fn is {answer_fn!r}, which is no function; pass mgrpo.answers.get_extractor({answer_fn!r}), or a "
+            "function of your own."
         )
     if not isinstance(config, MGRPOConfig):
         name = type(config).__name__
@@ -45,6 +58,62 @@ def check_trainer(answer_fn: Any, config: Any, given: dict[str, Any]) -> None:
     for name in ("tools", "rollout_func", "environment_factory"):
         if given.get(name):
             raise UserError(f"{name} is given, but the vote samples single completions; leave it out.")
+    check_libraries(config)
+    train: Any = given.get("train_dataset")
+    held_out: Any = given.get("eval_dataset")
+    check_dataset(train, "train_dataset")
+    for name, dataset in held_out.items() if isinstance(held_out, dict) else [("", held_out)]:
+        if dataset is not None:
+            check_dataset(dataset, f"eval_dataset[{name!r}]" if name else "eval_dataset")
+    if config.label_source == "gold" and not has_answers(train, gold_column):
+        raise UserError(
+            f"label_source is gold, but train_dataset has no right answers in the column {gold_column!r} "
+            "(gold_column); add them, or choose another label_source."
+        )
+    for reward in listed(given.get("reward_funcs")):
+        check_reward(reward, set(train.column_names or ()) - {"prompt", gold_column})
+    if isinstance(model, str) and (is_embedded(model) or not find_model(model).is_plain):
+        raise UserError(
+            f"model is {model!r}, a name that TRL cannot load; load it with model, tokenizer = "
+            f"mgrpo.models.load.load_model({model!r}), and pass them as model and processing_class."
+        )
+
+
+def check_dataset(dataset: Any, name: str) -> None:
+    """Refuse data that are no data set, or have no prompts, or empty ones.
+
+    Args:
+        dataset: the data; of a stream no rows are read.
+        name: the argument that they are.
+
+    Raises:
+        UserError: for the first fault.
+    """
+    if not isinstance(dataset, Dataset | IterableDataset):
+        raise UserError(
+            f"{name} is a {type(dataset).__name__}; pass a datasets.Dataset, such as "
+            "Dataset.from_list([{'prompt': ...}, ...])."
+        )
+    columns = dataset.column_names
+    if columns is not None and "prompt" not in columns:
+        raise UserError(
+            f"{name} has no column 'prompt', only {', '.join(columns) or 'none'}; pass "
+            f"{name}.rename_column({columns[0] if columns else '...'!r}, 'prompt')."
+        )
+    rows = enumerate(dataset["prompt"]) if isinstance(dataset, Dataset) else ()
+    empty = [row for row, prompt in rows if isinstance(text := last_text(prompt), str) and not text.strip()]
+    if empty:
+        raise UserError(
+            f"the prompt in row {empty[0]} (counted from 0) of {name} is empty, and {len(empty)} are in all; fill it "
+            "in, or leave such rows out."
+        )
+
+
+def has_answers(dataset: Dataset | IterableDataset, column: str = "answer") -> bool:
+    """Whether a column has any right answer, as far as can be seen without reading a stream."""
+    if column not in (dataset.column_names or ()):
+        return dataset.column_names is None
+    return not isinstance(dataset, Dataset) or any(map(is_known, dataset[column]))
 
 
 def rounding_warning(model: nn.Module, config: MGRPOConfig) -> str | None:

@@ -1,8 +1,6 @@
 """`MGRPOConfig`: TRL's GRPOConfig, with the fields of M-GRPO and the paper's setting as defaults."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from transformers import SchedulerType
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
@@ -11,8 +9,9 @@ from trl import GRPOConfig
 from mgrpo.algorithm import FILTER_SCOPES, LABEL_SOURCES, MOMENTUM_SCHEDULES, REWARDS
 from mgrpo.errors import UserError
 from mgrpo.monitoring.collapse import ON_COLLAPSE
-from mgrpo.options import Range, check_choices, option
+from mgrpo.options import Range, check_choices, inherited, option
 from mgrpo.runs.checkpoints import ON_SAVE_ERROR
+from mgrpo.training.config_checks import check_groups_stay_whole, check_settings
 
 ENTROPY_SOURCES = ("exact", "sampled", "top_20")
 AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")
@@ -20,21 +19,6 @@ CPU_PRECISIONS = ("float32", "bfloat16", "auto")
 SHARE = Range(min=0, max=1)
 KL_ANCHORS = ("initial", "momentum")
 """The model that the KL term keeps the policy close to: the one before training (the paper), or the momentum model."""
-
-REFUSED = {
-    "use_transformers_continuous_batching": "it casts the policy's weights to bfloat16 for good, and the momentum "
-    "model cannot be sampled with it",
-    "save_only_model": "no run could resume from its checkpoints",
-    "ignore_data_skip": "a resumed run would see prompts again",
-    "sync_ref_model": "no checkpoint has the reference model that it changes (kl_anchor: momentum follows the policy)",
-}
-"""TRL's and transformers' fields that must stay off, and why."""
-
-
-def _trl_option(name: str, choices: Range | Sequence[str]) -> Any:
-    """A field of TRL's with its default and help, and limits that TRL checks only after the model is loaded."""
-    inherited = GRPOConfig.__dataclass_fields__[name]
-    return option(inherited.default, inherited.metadata.get("help", ""), choices)
 
 
 @dataclass
@@ -111,10 +95,10 @@ class MGRPOConfig(GRPOConfig):
         "are multiplied by patience / flips. Needs several epochs. none: off.",
         Range(min=1),
     )
-    probe_prompts: int | None = option(
-        None,
-        "Training prompts that the initial model answers 8 times before the first step; none: 64, or what two steps "
-        "sample if less. 0: off. Forgetting these answers is the earliest sign of a collapse (studies/monitoring.md).",
+    probe_prompts: int = option(
+        64,
+        "Training prompts that the initial model answers 8 times before the first step. The probability that the "
+        "policy still gives its most frequent answers is logged; it is the earliest sign of a collapse. 0: off.",
         Range(min=0),
     )
     completions_total_limit: int | None = option(
@@ -188,26 +172,47 @@ class MGRPOConfig(GRPOConfig):
     beta: float = option(0.005, "Coefficient of the KL to the frozen initial model.", Range(min=0))
     use_bias_correction_kl: bool = option(False, "Multiply the KL by the probability ratio; the paper does not.")
     lr_scheduler_type: str = option("cosine", "Learning-rate schedule.", [word.value for word in SchedulerType])
-    warmup_steps: float = option(0.1, "Warm-up: below 1 a share of the steps, else a number of steps.")
+    warmup_steps: float = option(0.1, "Warm-up: below 1 a share of the steps, else a number of steps.", Range(min=0))
     per_device_train_batch_size: int = option(
         24, "Policy completions per device in one forward and backward pass.", Range(min=1)
     )
     gradient_accumulation_steps: int = option(8, "Passes per optimizer step.", Range(min=1))
 
-    # TRL's defaults. Its other losses divide by rows, dropped ones included; these by the tokens that are trained on.
-    loss_type: str = _trl_option("loss_type", ("dapo", "bnpo", "cispo", "vespo"))
-    learning_rate: float = _trl_option("learning_rate", Range(min=0))
-    top_p: float = _trl_option("top_p", Range(above=0, max=1))
-    seed: int = _trl_option("seed", Range(min=0))
-    per_device_eval_batch_size: int = _trl_option("per_device_eval_batch_size", Range(min=1))
-    num_generations_eval: int | None = _trl_option("num_generations_eval", Range(min=1))
-    steps_per_generation: int = _trl_option("steps_per_generation", Range(min=1))
-    num_iterations: int = _trl_option("num_iterations", Range(min=1))
-    scale_rewards: str = _trl_option("scale_rewards", ("group", "batch", "none"))
-    importance_sampling_level: str = _trl_option("importance_sampling_level", ("token", "sequence"))
-    multi_objective_aggregation: str = _trl_option("multi_objective_aggregation", AGGREGATIONS)
-    vllm_mode: str = _trl_option("vllm_mode", ("colocate", "server"))
-    report_to: None | str | list[str] = _trl_option("report_to", ("none", "all", *INTEGRATION_TO_CALLBACK))
+    # The libraries' defaults, with the limits that they check once the model is loaded, or never. TRL's other losses
+    # divide by rows, dropped ones included; these by the tokens that are trained on.
+    loss_type: str = inherited(GRPOConfig, "loss_type", ("dapo", "bnpo", "cispo", "vespo"))
+    learning_rate: float = inherited(GRPOConfig, "learning_rate", Range(min=0))
+    top_p: float = inherited(GRPOConfig, "top_p", Range(above=0, max=1))
+    top_k: int = inherited(GRPOConfig, "top_k", Range(min=0))
+    min_p: float | None = inherited(GRPOConfig, "min_p", SHARE)
+    repetition_penalty: float = inherited(GRPOConfig, "repetition_penalty", Range(above=0))
+    seed: int = inherited(GRPOConfig, "seed", Range(min=0))
+    per_device_eval_batch_size: int = inherited(GRPOConfig, "per_device_eval_batch_size", Range(min=1))
+    num_generations_eval: int | None = inherited(GRPOConfig, "num_generations_eval", Range(min=1))
+    steps_per_generation: int = inherited(GRPOConfig, "steps_per_generation", Range(min=1))
+    num_iterations: int = inherited(GRPOConfig, "num_iterations", Range(min=1))
+    scale_rewards: str = inherited(GRPOConfig, "scale_rewards", ("group", "batch", "none"))
+    importance_sampling_level: str = inherited(GRPOConfig, "importance_sampling_level", ("token", "sequence"))
+    multi_objective_aggregation: str = inherited(GRPOConfig, "multi_objective_aggregation", AGGREGATIONS)
+    vllm_mode: str = inherited(GRPOConfig, "vllm_mode", ("colocate", "server"))
+    report_to: None | str | list[str] = inherited(GRPOConfig, "report_to", ("none", "all", *INTEGRATION_TO_CALLBACK))
+    fsdp: bool | None = inherited(GRPOConfig, "fsdp")
+    weight_decay: float = inherited(GRPOConfig, "weight_decay", Range(min=0))
+    adam_beta1: float = inherited(GRPOConfig, "adam_beta1", Range(min=0, below=1))
+    adam_beta2: float = inherited(GRPOConfig, "adam_beta2", Range(min=0, below=1))
+    adam_epsilon: float = inherited(GRPOConfig, "adam_epsilon", Range(above=0))
+    max_grad_norm: float = inherited(GRPOConfig, "max_grad_norm", Range(min=0))
+    epsilon: float = inherited(GRPOConfig, "epsilon", Range(min=0))
+    epsilon_high: float | None = inherited(GRPOConfig, "epsilon_high", Range(min=0))
+    delta: float | None = inherited(GRPOConfig, "delta", Range(above=0))
+    top_entropy_quantile: float = inherited(GRPOConfig, "top_entropy_quantile", SHARE)
+    neftune_noise_alpha: float | None = inherited(GRPOConfig, "neftune_noise_alpha", Range(min=0))
+    dataloader_num_workers: int = inherited(GRPOConfig, "dataloader_num_workers", Range(min=0))
+    eval_accumulation_steps: int | None = inherited(GRPOConfig, "eval_accumulation_steps", Range(min=1))
+    num_train_epochs: float = inherited(GRPOConfig, "num_train_epochs", Range(above=0))
+    logging_steps: float = inherited(GRPOConfig, "logging_steps", Range(above=0))
+    save_steps: float = inherited(GRPOConfig, "save_steps", Range(above=0))
+    eval_steps: float | None = inherited(GRPOConfig, "eval_steps", Range(min=0))
 
     def __post_init__(self) -> None:
         """Check the settings that M-GRPO adds, before TRL and any model see them."""
@@ -216,16 +221,14 @@ class MGRPOConfig(GRPOConfig):
         if isinstance(self.share_prompts, bool):
             self.share_prompts = str(self.share_prompts).lower()
         check_choices(self)
-        for name, reason in REFUSED.items():
-            if getattr(self, name):
-                raise UserError(f"{name} is on, but {reason}; set it to false.")
-        _check_voters(self)
-        _check_sampling(self)
-        _check_recovery(self)
+        check_settings(self)
         if self.generation_batch_size is None:
-            _check_groups_stay_whole(self, self.steps_per_generation or self.gradient_accumulation_steps)
+            check_groups_stay_whole(self, self.steps_per_generation or self.gradient_accumulation_steps)
         super().__post_init__()
-        _check_groups_stay_whole(self, self.steps_per_generation)
+        for name, value in vars(self).items():
+            if name.endswith("_kwargs") and isinstance(value, str):  # the libraries read text that begins with {
+                raise UserError(f"{name} is {value!r}; it must be a mapping, {{NAME: value}}.")
+        check_groups_stay_whole(self, self.steps_per_generation)
 
 
 def has_momentum_model(config: MGRPOConfig) -> bool:
@@ -246,102 +249,3 @@ def check_enough_prompts(num_prompts: int, config: MGRPOConfig) -> None:
             f"({config.generation_batch_size} completions, {config.num_generations} of each); give more prompts, or "
             "lower per_device_train_batch_size or gradient_accumulation_steps."
         )
-
-
-def _check_voters(config: MGRPOConfig) -> None:
-    source, num_momentum = config.label_source, config.num_momentum_generations
-    if num_momentum > 0 and config.momentum == 1:
-        raise UserError(
-            f"momentum is {config.momentum}, so the momentum model would never follow the policy; set momentum below "
-            "1 (the paper: 0.99), num_momentum_generations to 0, or label_source to frozen."
-        )
-    if source in ("policy", "gold") and num_momentum > 0:
-        raise UserError(
-            f"label_source is {source}, so the {num_momentum} completions of the momentum model would be sampled for "
-            "nothing; set num_momentum_generations to 0."
-        )
-    if source in ("momentum", "frozen") and num_momentum == 0:
-        raise UserError(
-            f"label_source is {source}, but num_momentum_generations is 0, so nobody would vote; set it to 1 or more."
-        )
-    if config.min_agreement > config.max_agreement:
-        raise UserError(
-            f"min_agreement is {config.min_agreement} and max_agreement {config.max_agreement}; set them so that "
-            "min_agreement <= max_agreement."
-        )
-    if config.momentum_temperature is not None and config.iqr_multiplier is not None:
-        raise UserError(
-            f"momentum_temperature is {config.momentum_temperature}, so the filter cannot compare the two models' "
-            "entropies; set iqr_multiplier to none, or momentum_temperature to none."
-        )
-    if config.kl_anchor == "momentum" and config.beta == 0:
-        raise UserError(
-            "kl_anchor is momentum, but beta is 0, so there is no KL; set beta above 0, or kl_anchor to initial."
-        )
-
-
-def _check_sampling(config: MGRPOConfig) -> None:
-    if config.max_steps < 1 and config.max_steps != -1:
-        # transformers reads 0 and -5 as -1, and trains for 3 epochs
-        raise UserError(f"max_steps is {config.max_steps}; set it to 1 or more, or to -1 for num_train_epochs.")
-    if config.entropy_source == "top_20" and not config.use_vllm:
-        raise UserError("entropy_source is 'top_20', but use_vllm is off; set entropy_source to 'exact'.")
-    if config.use_vllm and config.iqr_multiplier is not None and config.entropy_source == "exact":
-        raise UserError(
-            "entropy_source is 'exact', but vLLM returns no full logits; set entropy_source to 'top_20', or "
-            "iqr_multiplier to none."
-        )
-    if config.reward == "self_certainty" and (config.use_vllm or config.entropy_source != "exact"):
-        raise UserError(
-            "reward is self_certainty, which needs the full logits; set use_vllm to false and entropy_source to "
-            "'exact'."
-        )
-    if config.share_prompts == "true" and config.cache_implementation is not None:
-        raise UserError(
-            f"cache_implementation is {config.cache_implementation}, but share_prompts needs the default cache; set "
-            "it to null, or share_prompts to false."
-        )
-
-
-def _check_recovery(config: MGRPOConfig) -> None:
-    if config.rescue_dir is not None and config.on_save_error != "stop":
-        raise UserError(
-            f"rescue_dir is {config.rescue_dir}, but on_save_error is {config.on_save_error}, so nothing would be "
-            "saved there; set on_save_error to stop, or rescue_dir to none."
-        )
-    if config.on_collapse != "rollback":
-        return
-    if config.save_strategy == "no" or (config.save_strategy == "steps" and config.save_steps >= config.max_steps > 0):
-        raise UserError(
-            f"on_collapse is rollback, but save_strategy is {config.save_strategy}, save_steps {config.save_steps:g}: "
-            "there is no checkpoint to go back to; save every few steps, or set on_collapse to stop."
-        )
-    if config.save_total_limit is not None and config.save_total_limit < 3:
-        raise UserError(
-            f"on_collapse is rollback, but save_total_limit is {config.save_total_limit}, so the last healthy "
-            "checkpoint would be deleted before the alarm; set save_total_limit to 3 or more, or to none."
-        )
-    if config.use_vllm:
-        raise UserError(
-            "on_collapse is rollback, but use_vllm is on, whose engine cannot be started a second time in a process; "
-            "set on_collapse to stop, and resume from the checkpoint that it names."
-        )
-
-
-def _check_groups_stay_whole(config: MGRPOConfig, steps_per_generation: int) -> None:
-    """A group is voted on where it was sampled, so each process must hold whole groups."""
-    per_process = config.per_device_train_batch_size * steps_per_generation
-    if per_process % config.num_generations:
-        raise UserError(
-            f"per_device_train_batch_size x steps_per_generation = {config.per_device_train_batch_size} x "
-            f"{steps_per_generation} = {per_process} completions a process, which splits a group of num_generations = "
-            f"{config.num_generations} across processes; make it a multiple of {config.num_generations} "
-            f"(e.g. per_device_train_batch_size: {config.num_generations})."
-        )
-    if config.eval_strategy != "no":
-        per_group = config.num_generations_eval or config.num_generations
-        if config.per_device_eval_batch_size % per_group:
-            raise UserError(
-                f"per_device_eval_batch_size is {config.per_device_eval_batch_size}, which splits a group of "
-                f"{per_group} (num_generations_eval) across processes; make it a multiple of {per_group}."
-            )

@@ -40,6 +40,7 @@ from mgrpo.answers import get_equivalence
 from mgrpo.answers.span import answer_tokens
 from mgrpo.errors import WHILE_SAMPLING, noted
 from mgrpo.models.finite import check_rewards
+from mgrpo.models.load import room_for_prompt
 from mgrpo.models.precision import describe_precision
 from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, equivalent_to_gold
@@ -47,14 +48,16 @@ from mgrpo.training.batch import Batch
 from mgrpo.training.batch_log import batch_metrics, completion_rows, gold_verdicts
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.checks import check_trainer
-from mgrpo.training.collapse_callback import CollapseWatch, NumberWatch
+from mgrpo.training.collapse_callback import CollapseWatch
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
 from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.labelling import METHOD_FIELDS, FixedLabels, flip_weights, label, mask
+from mgrpo.training.number_callback import NumberWatch
 from mgrpo.training.packed_rows import score_once
 from mgrpo.training.patches import fitted_fused_head, own_random_state, replaced
-from mgrpo.training.probe import Probe, load_rows, mean_log_probs, num_probe_prompts, sample_probe, save_rows
+from mgrpo.training.probe import Probe, load_rows, mean_log_probs, sample_probe, save_rows
 from mgrpo.training.resumable_trainer import ResumableTrainer
+from mgrpo.training.rewards import guarded_reward, listed
 from mgrpo.training.sampling.entropy import EntropyRecorder
 from mgrpo.training.sampling.momentum_model import MomentumModel
 from mgrpo.training.sampling.sampler import PromptRows, Rollouts, Sampler, TransformersSampler, decoded
@@ -103,7 +106,7 @@ class MGRPOTrainer(ResumableTrainer):
         given = inspect.signature(GRPOTrainer.__init__).bind(self, *args, **kwargs).arguments
         del given["self"]
         config = given["args"] = given.get("args") or MGRPOConfig()
-        check_trainer(answer_fn, config, given)
+        check_trainer(answer_fn, config, given, gold_column)
         assert answer_fn is not None
         get_equivalence(equivalence)
         self.answer_fn, self.equivalence, self.gold_column = answer_fn, equivalence, gold_column
@@ -113,8 +116,9 @@ class MGRPOTrainer(ResumableTrainer):
         self.label_memory = LabelMemory()
         self.probe: Probe | None = None
         self.batch: Batch
-        rewards = given.get("reward_funcs") or []
-        given["reward_funcs"] = [self._vote_reward, *(rewards if isinstance(rewards, list) else [rewards])]
+        given["reward_funcs"] = [self._vote_reward, *map(guarded_reward, listed(given.get("reward_funcs")))]
+        if given.get("reward_processing_classes") is not None:
+            given["reward_processing_classes"] = [None, *listed(given["reward_processing_classes"])]
         with ExitStack() as around:
             if config.kl_anchor == "momentum":
                 around.enter_context(replaced(config, "beta", 0.0))  # TRL then loads no reference model
@@ -123,6 +127,7 @@ class MGRPOTrainer(ResumableTrainer):
                 around.enter_context(clear_server_errors(config))
             super().__init__(**given)
         self.beta = config.beta
+        room_for_prompt(self.model.config, config.max_completion_length)
         self.keeps_prompts = keeps_prompts(config, self._model_with_logits(self.model))
         if isinstance(self.train_dataset, Sized):
             check_enough_prompts(len(self.train_dataset), config)
@@ -375,8 +380,8 @@ class MGRPOTrainer(ResumableTrainer):
 
     def start_probe(self) -> None:
         """Let the initial model answer the probe's prompts; or take its answers from the run that is resumed."""
-        config, num_prompts = self.args, num_probe_prompts(self.args)
-        if not num_prompts or not isinstance(self.train_dataset, Sized):
+        config = self.args
+        if not config.probe_prompts or not isinstance(self.train_dataset, Sized):
             return
         score = partial(self._get_per_token_logps_and_entropies, batch_size=config.per_device_train_batch_size)
         log_probs_of = partial(mean_log_probs, self.model, score, self.processing_class.pad_token_id)
@@ -387,9 +392,7 @@ class MGRPOTrainer(ResumableTrainer):
             at_once = config.generation_batch_size // config.world_size  # no more than in training
             readers = (self._sample_policy, self.answer_fn, self.equivalence)
             with own_random_state(config.seed + config.process_index, self.accelerator.device):
-                is_quiet = config.disable_tqdm or not self.accelerator.is_main_process
-                how = (at_once, *readers, log_probs_of)
-                rows = sample_probe(self.train_dataset, num_prompts, *how, is_quiet=is_quiet)
+                rows = sample_probe(self.train_dataset, config.probe_prompts, at_once, *readers, log_probs_of)
         if self.accelerator.is_main_process:
             save_rows(rows, Path(config.output_dir))
         self.probe = Probe(rows, log_probs_of)
