@@ -78,6 +78,48 @@ def test_another_recipe_is_refused_or_forced(recipe, run_directory):
     assert not start.is_same
 
 
+@pytest.fixture
+def with_model(run_directory, embedded):
+    """The run, whose newest checkpoint has its model's configuration."""
+    model, _ = embedded()
+    model.config.save_pretrained(checkpoints.begin(run_directory))
+    checkpoints.complete(run_directory / checkpoints.UNFINISHED_DIRECTORY, 6)
+    return run_directory
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"optim": "sgd"},
+        {"use_peft": True},
+        {"use_peft": True, "lora_r": 4},
+        {"model_name_or_path": "wider"},
+    ],
+)
+def test_what_decides_the_shape_of_the_saved_state_cannot_be_forced(recipe, with_model, tmp_path, embedded, fields):
+    model, _ = embedded()
+    model.config.hidden_size *= 2
+    model.config.save_pretrained(tmp_path / "wider")
+    if "model_name_or_path" in fields:
+        fields = {"model_name_or_path": str(tmp_path / "wider")}
+    with pytest.raises(UserError, match=f"checkpoint-6 cannot be continued with another {next(iter(fields))}"):
+        find_start(recipe(resume="force", **fields))
+
+
+def test_another_rank_cannot_be_forced(recipe, run_directory):
+    write_config(recipe(use_peft=True, lora_r=8), run_directory)
+    with pytest.raises(UserError, match="another lora_r .lora_r: 8, now 4."):
+        find_start(recipe(use_peft=True, lora_r=4, resume="force"))
+
+
+def test_the_rest_can_be_forced(recipe, with_model, tmp_path, embedded):
+    model, _ = embedded()
+    model.config.save_pretrained(tmp_path / "moved")
+    moved = {"model_name_or_path": str(tmp_path / "moved")}
+    others = {"learning_rate": 1e-5, "optim": "adamw_torch", "dtype": "bfloat16", "temperature": 1.0, **moved}
+    assert set(find_start(recipe(resume="force", **others)).changed) == set(others)
+
+
 def test_starts_are_recorded_without_secrets(recipe, run_directory):
     first = record_start(run_directory, StartPoint())
     (run_directory / "environment.json").write_text(json.dumps({"starts": first}))

@@ -12,9 +12,10 @@ from typing import Any
 from mgrpo.errors import UserError
 from mgrpo.guard.across_processes import decided_by_main
 from mgrpo.models.base_model import digest_of_weights, read_base_model
+from mgrpo.models.load import load_config
 from mgrpo.options import absolute_path
 from mgrpo.recipes.paths import AUTO, FORCE, PATHS
-from mgrpo.recipes.recipe import Recipe, load_fields
+from mgrpo.recipes.recipe import Recipe, load_fields, revision_of
 from mgrpo.report.read import SECRET, SECRET_NAMES
 from mgrpo.runs import checkpoints
 from mgrpo.runs.files import (
@@ -32,6 +33,23 @@ from mgrpo.runs.reading import read_json_object
 MODEL = "model_name_or_path"
 SUPERSEDED = ".superseded"
 """Ends the name of a checkpoint that is later than the one that a run was taken back to."""
+
+
+ADAPTER_FIELDS = (
+    "use_peft",
+    "lora_r",
+    "lora_target_modules",
+    "lora_target_parameters",
+    "lora_modules_to_save",
+    "use_dora",
+)
+"""Fields that decide which weights a checkpoint has, next to the model."""
+SAME_OPTIMIZER = {"adamw_torch_fused": "adamw_torch"}
+MEASURES = (
+    *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "vocab_size", "tie_word_embeddings"),
+)
+"""Of a model's config.json, what decides the shapes of its weights."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +113,49 @@ def _find_start(recipe: Recipe) -> StartPoint:
         aside = [(path, checkpoints.name_aside(path, SUPERSEDED)) for path in later]
         notes += tuple(f"{path} is later than {named}; it is kept as {kept.name}." for path, kept in aside)
         checkpoint, renames = named, (*renames, *aside)
+    if checkpoint is not None and resume == FORCE:
+        _check_same_shapes(recipe, changed, checkpoint)
     return StartPoint(checkpoint, not changed and not is_newly_named, changed, notes, renames)
+
+
+def _check_same_shapes(recipe: Recipe, changed: dict[str, tuple[Any, Any]], checkpoint: Path) -> None:
+    """Refuse another recipe that cannot take over a checkpoint's weights and optimizer state.
+
+    Raises:
+        UserError: for another optimizer, adapter, or size of the model.
+    """
+    refused = {name: changed[name] for name in ADAPTER_FIELDS if name in changed}
+    if not recipe.model.use_peft and "use_peft" not in refused:
+        refused = {}
+    then, now = (SAME_OPTIMIZER.get(str(name), name) for name in changed.get("optim", ("", "")))
+    if then != now:
+        refused["optim"] = changed["optim"]
+    of_checkpoint = _measures(checkpoint, recipe) if "model_name_or_path" in changed else None
+    if of_checkpoint is not None and of_checkpoint != _measures(None, recipe):
+        refused["model_name_or_path"] = changed["model_name_or_path"]
+    if refused:
+        raise UserError(
+            f"resume is force, but {checkpoint} cannot be continued with another {' or '.join(refused)} "
+            f"({described(refused)}), for which its weights or optimizer state do not fit; set the field back, or "
+            "give another --output_dir."
+        )
+
+
+def _measures(checkpoint: Path | None, recipe: Recipe) -> dict[str, Any] | None:
+    """What decides the shapes of the weights of the recipe's model or of a checkpoint, where that is known."""
+    name = str(checkpoint or recipe.model.model_name_or_path)
+    try:
+        config = load_config(
+            name,
+            revision=None if checkpoint else revision_of(recipe.resolved),
+            trust_remote_code=recipe.config.trust_remote_code,
+            needs_measures=False,
+        )
+    except UserError:
+        if checkpoint is None:
+            raise
+        return None  # an adapter's, whose base is elsewhere now
+    return {measure: getattr(config.get_text_config(), measure, None) for measure in MEASURES}
 
 
 def make_ready(start: StartPoint) -> None:
