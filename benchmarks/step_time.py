@@ -220,7 +220,7 @@ def add_size_options(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace, directory: str, *, is_full_length: bool) -> Recipe:
     on_gpu = torch.cuda.is_available()
-    names = ["embedded"] if args.model == "embedded" else ["smollm2-arithmetic"]
+    names = ["embedded" if args.model == "embedded" else "smollm2-arithmetic", "m-grpo-no-filter"]
     overrides = {
         "model_name_or_path": args.model,
         "output_dir": directory,

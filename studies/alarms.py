@@ -27,8 +27,9 @@ LOSS = 0.9
 
 CALIBRATION = ("alarm", "alarm-others", "momentum", "rate-half")
 """The studies on whose runs the limits were chosen; all others judge them."""
-REPEATED = {("momentum", "momentum=0.99"), ("group-size", "srt-16"), ("group-size", "m-grpo-16")}
+REPEATED = {("momentum", "momentum=0.99"), ("group-size", "srt-16"), ("group-size", "m-grpo-no-filter-16")}
 """Variants of studies that other studies have, too; a run counts once."""
+UNITS = {"value": "", "of_start": " x the start", "of_rest": " of the way from the start to 1"}
 COLLAPSED, DIPPED, HELD = "collapsed", "dipped", "held"
 
 
@@ -175,9 +176,9 @@ def sign_table() -> str:
     for sign in SIGNS:
         judged = outcomes((sign,))
         by = counts(judged[~judged["is_calibration"]])
-        multiple = " x early median" if sign.is_relative else ""
+        unit = UNITS[sign.unit]
         rows = "1 row" if sign.num_rows == 1 else f"{sign.num_rows} rows"
-        what = f"`{sign.metric}` {sign.direction} {sign.limit:g}{multiple}, {rows}"
+        what = f"`{sign.metric}` {sign.direction} {sign.limit:g}{unit}, {rows}"
         lines[what] = {name: by[name] for name in ("alarm in time", "never", "alarms in runs that hold")}
     return _table("sign", lines)
 

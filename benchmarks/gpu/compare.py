@@ -51,15 +51,15 @@ def main() -> int:
     common = _common_fields(options)
     group = options.num_generations + options.num_momentum_generations
     methods = {
-        "srt": _method(options.prompts, group, 0, "none"),
-        "m-grpo": _method(options.prompts, options.num_generations, options.num_momentum_generations, "none"),
-        "m-grpo-filter": _method(options.prompts, options.num_generations, options.num_momentum_generations, "0.75"),
+        "srt": _sizes(options.prompts, group, 0),
+        "m-grpo-no-filter": _sizes(options.prompts, options.num_generations, options.num_momentum_generations),
+        "m-grpo": _sizes(options.prompts, options.num_generations, options.num_momentum_generations),
     }
 
     # The first run reads the GGUF file (tens of seconds); the others load the plain copy that it leaves.
     warm_up = output / "warm-up"
-    fields = {**common, **methods["m-grpo-filter"], "max_steps": WARM_UP_STEPS, "eval_steps": WARM_UP_STEPS}
-    commands = {"warm-up": _train(warm_up, {**fields, "dataset_size": options.prompts * WARM_UP_STEPS})}
+    fields = {**common, **methods["m-grpo"], "max_steps": WARM_UP_STEPS, "eval_steps": WARM_UP_STEPS}
+    commands = {"warm-up": _train(warm_up, "m-grpo", {**fields, "dataset_size": options.prompts * WARM_UP_STEPS})}
     if (warm_up / "initial").is_dir():
         common["model_name_or_path"] = str(warm_up / "initial")
     seconds_left = options.minutes * 60 - (time.monotonic() - started)
@@ -69,9 +69,9 @@ def main() -> int:
     common |= {"max_steps": steps, "dataset_size": steps * options.prompts}
     common["eval_steps"] = max(1, steps // (NUM_EVALS - 1))
     wall_seconds = {}
-    for name, method in methods.items():
+    for name, sizes in methods.items():
         run_started = time.monotonic()
-        commands[name] = _train(output / name, {**common, **method})
+        commands[name] = _train(output / name, name, {**common, **sizes})
         wall_seconds[name] = time.monotonic() - run_started
     results = {
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
@@ -124,20 +124,19 @@ def _common_fields(options: argparse.Namespace) -> dict[str, Any]:
     return fields | ({} if options.learning_rate is None else {"learning_rate": options.learning_rate})
 
 
-def _method(prompts: int, num_policy: int, num_momentum: int, iqr_multiplier: str) -> dict[str, Any]:
+def _sizes(prompts: int, num_policy: int, num_momentum: int) -> dict[str, Any]:
     return {
         "num_generations": num_policy,
         "num_momentum_generations": num_momentum,
         "per_device_train_batch_size": prompts * num_policy,
-        "iqr_multiplier": iqr_multiplier,
     }
 
 
-def _train(directory: Path, fields: dict[str, Any]) -> str:
-    """Run `mgrpo train`; returns the command."""
+def _train(directory: Path, preset: str, fields: dict[str, Any]) -> str:
+    """Run `mgrpo train` with a preset; returns the command."""
     words = [word for name, value in fields.items() for word in (f"--{name}", str(value).lower())]
     words[words.index("--model_name_or_path") + 1] = fields["model_name_or_path"]
-    return _mgrpo("train", "--config", RECIPE, "--output_dir", str(directory), *words)
+    return _mgrpo("train", "--config", RECIPE, preset, "--output_dir", str(directory), *words)
 
 
 def _mgrpo(*words: str) -> str:

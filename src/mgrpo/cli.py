@@ -48,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mgrpo", description="Label-free reinforcement learning for language models that does not collapse."
+        prog="mgrpo",
+        description="Label-free reinforcement learning for language models: a momentum model delays the collapse, an "
+        "alarm reports it.",
     )
     parser.add_argument("--version", action="version", version=f"mgrpo {__version__}")
     parser.set_defaults(takes_fields=False)
@@ -225,28 +227,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
 
-    from mgrpo.commands.evaluate import evaluate_model, show_results
-    from mgrpo.evaluation.render import check_export
+    from mgrpo.commands.evaluate import evaluate_model
 
-    if arguments.export is not None:
-        check_export(arguments.export)
-    output = evaluate_model(
-        arguments.model,
-        arguments.benchmarks,
-        protocol=arguments.protocol,
-        overrides=overrides,
-        limit=arguments.limit,
-        data=arguments.data,
-        engine=arguments.engine,
-        dtype=arguments.dtype,
-        batch_size=arguments.batch_size,
-        checkpoints=arguments.checkpoints,
-        output_dir=arguments.output_dir,
-        revision=arguments.revision,
-        trust_remote_code=arguments.trust_remote_code,
-        base_model=arguments.base_model,
-    )
-    show_results(output, arguments.export)
+    own = {name: value for name, value in given.items() if name not in ("command", "run", "takes_fields", *options)}
+    evaluate_model(own.pop("model"), own.pop("benchmarks"), overrides=overrides, **own)
 
 
 def _add_export(commands: Any) -> None:
@@ -305,8 +289,8 @@ def _watch(arguments: argparse.Namespace) -> None:
 
 
 def _add_studies(commands: Any) -> None:
-    demo = commands.add_parser("demo", help="watch majority-vote self-training collapse, and the momentum anchor hold")
-    demo.add_argument("--filter", action="store_true", help="add a third run: M-GRPO with the entropy filter")
+    demo = commands.add_parser("demo", help="watch majority-vote self-training collapse, and lagged voters hold")
+    demo.add_argument("--m_grpo", action="store_true", help="add a third run: M-GRPO, the paper's method")
     demo.add_argument("--output_dir", type=_path, default=Path("runs/demo"), help="default: %(default)s")
     demo.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     demo.add_argument("--max_steps", type=int, help="default: the recipes' own")
@@ -339,7 +323,7 @@ def _add_studies(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from mgrpo.study.demo import run_demo
 
-    return run_demo(arguments.output_dir, seed=arguments.seed, max_steps=arguments.max_steps, filter=arguments.filter)
+    return run_demo(arguments.output_dir, seed=arguments.seed, max_steps=arguments.max_steps, m_grpo=arguments.m_grpo)
 
 
 def _study(arguments: argparse.Namespace) -> int:

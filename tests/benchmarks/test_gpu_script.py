@@ -89,7 +89,7 @@ def test_three_short_runs_on_a_cpu(tmp_path, model_file):
 
     results = json.loads((output / "results.json").read_text())
     assert (output / "curves.png").stat().st_size > 10_000
-    assert set(results["commands"]) == {"warm-up", "srt", "m-grpo", "m-grpo-filter"}
+    assert set(results["commands"]) == {"warm-up", "srt", "m-grpo-no-filter", "m-grpo"}
     assert results["environment"]["packages"]["trl"].startswith("1.16")
     assert results["steps"] >= 2
     for name, summary in results["runs"].items():

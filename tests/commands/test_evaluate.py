@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 import torch
+import yaml
 
 from mgrpo.cli import main
 from mgrpo.commands.evaluate import _evaluated_model
 from mgrpo.commands.run_models import _select_models, find_models, load_run_model
-from mgrpo.evaluation.protocols import SamplingSettings
+from mgrpo.evaluation.protocols import apply_protocol
 from mgrpo.evaluation.results import read_results
 from mgrpo.evaluation.runner import EvalSettings
 from mgrpo.models.load import load_model
@@ -62,6 +63,53 @@ def test_a_second_benchmark_joins_the_first_and_another_protocol_does_not(tmp_pa
     assert "temperature was 0.8 and is 0.3" in (error := capsys.readouterr().err) and "output_dir" in error
 
 
+@pytest.fixture
+def trained_on_a_file(runs, tmp_path):
+    """The run as if it had been trained on a file with a prompt template and an extractor of its own."""
+    run = tmp_path / "run"
+    shutil.copytree(runs["full"], run, ignore=shutil.ignore_patterns("evaluation"))
+    recipe = yaml.safe_load((run / "config.yaml").read_text())
+    recipe |= {"task": "file:train.jsonl", "eval_task": None, "prompt_template": "1+{prompt}"}
+    recipe |= {"answer_extractor": "mgrpo.embedded.task:extract_answer", "answer_equivalence": "text"}
+    (run / "config.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "12+3=", "answer": "16"}\n{"prompt": "2+2=", "answer": "5"}\n')
+    return run, ["evaluate", str(run), "--max_tokens", "14", "--k", "2", "--benchmarks"]
+
+
+def test_a_task_of_the_run_s_kind_is_asked_as_in_training(trained_on_a_file, tmp_path, capsys):
+    run, evaluate = trained_on_a_file
+    mine = f"file:{tmp_path / 'mine.jsonl'}"
+    assert main([*evaluate, mine, "embedded:chains", "--limit", "4"]) == 0
+    error = capsys.readouterr().err
+    assert error == f"{mine} is asked as in training: prompt_template, answer_extractor, answer_equivalence of {run}\n"
+    found = read_results(run / "evaluation" / "final").benchmarks
+    assert (found[mine].template, found[mine].equivalence) == ("1+{prompt}", "text")
+    assert found[mine].metrics["no_answer_rate"].value == 0
+    assert found["embedded:chains"].template == "{prompt}"  # of another kind: as it is asked anywhere
+    assert main([*evaluate, mine, "--prompt_template", "0+{prompt}", "--output_dir", str(tmp_path / "other")]) == 0
+    assert read_results(tmp_path / "other" / "final").benchmarks[mine].template == "0+{prompt}"
+
+
+def test_completions_without_an_answer_are_reported(trained_on_a_file, tmp_path, capsys):
+    _, evaluate = trained_on_a_file
+    assert main([*evaluate, f"file:{tmp_path / 'mine.jsonl'}", "--answer_extractor", "boxed"]) == 0
+    assert (
+        "mine.jsonl: 100% of the completions have no answer that the extractor boxed finds" in capsys.readouterr().err
+    )
+
+
+def test_tables_have_what_this_call_measured_and_nothing_older(runs, tmp_path, capsys):
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "12+3=", "answer": "15"}\n')
+    evaluate = ["evaluate", str(runs["full"]), "--max_tokens", "14", "--k", "1", "--output_dir", str(tmp_path / "out")]
+    assert main([*evaluate, "--benchmarks", "embedded:chains", "--limit", "3", "--checkpoints", "1"]) == 0
+    assert main([*evaluate, "--benchmarks", "embedded:chains", f"file:{tmp_path / 'mine.jsonl'}", "--limit", "2"]) == 0
+    capsys.readouterr()
+    assert main([*evaluate, "--benchmarks", "embedded:chains", "--limit", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "mean of" not in said and "mine" not in said and "checkpoint-1" not in said
+    assert "Only the first questions: 4 of embedded:chains." in said and "Not measured alike" not in said
+
+
 def test_which_checkpoints(runs):
     def labels(which):
         return list(_select_models(runs["full"], which))
@@ -92,7 +140,8 @@ def test_vllm_measures_one_model_at_a_time(runs, capsys, monkeypatch):
 
 
 def test_weights_are_told_apart(runs):
-    eval_settings = EvalSettings("greedy", "greedy", SamplingSettings(), "transformers", "auto", 8)
+    sampling, used = apply_protocol("greedy", {}, engine="transformers", dtype="auto", versions={})
+    eval_settings = EvalSettings("greedy", sampling, used, 8)
     options = {"revision": None, "trust_remote_code": False, "base_model": None}
     found = _select_models(runs["full"], "1,final").items()
     models = [_evaluated_model(label, model, eval_settings, options) for label, model in found]

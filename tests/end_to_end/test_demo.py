@@ -26,15 +26,15 @@ def rows(accuracies):
 @pytest.mark.parametrize(
     ("srt", "anchored", "said"),
     [
-        (FELL, HELD, "the momentum anchor held where plain majority voting collapsed"),
+        (FELL, HELD, "the momentum model's votes held where plain majority voting collapsed"),
         (HELD, HELD, "neither collapsed"),
-        (HELD, FELL, "M-GRPO collapsed and SRT did not"),
+        (HELD, FELL, "lagged voters collapsed and SRT did not"),
         (FELL, FELL, "both collapsed"),
         (HELD[:1], HELD[:1], "too short to be judged"),
     ],
 )
 def test_says_what_happened_also_when_it_is_not_what_we_hoped(srt, anchored, said):
-    assert said in demo._conclusion({"SRT": rows(srt), "M-GRPO": rows(anchored)})
+    assert said in demo._conclusion({"SRT": rows(srt), "lagged voters": rows(anchored)})
 
 
 @pytest.fixture
@@ -46,12 +46,12 @@ def small(monkeypatch):
     monkeypatch.setattr(runner, "make_pool", lambda env, workers, on_cpu: Pool(forked, workers=2))
 
 
-@pytest.mark.parametrize("with_filter", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_runs_side_by_side(tmp_path, capsys, small, with_filter):
+@pytest.mark.parametrize("with_m_grpo", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_runs_side_by_side(tmp_path, capsys, small, with_m_grpo):
     output_dir = tmp_path / "demo"
-    command = ["demo", "--max_steps", "2", "--output_dir", str(output_dir), *["--filter"][: int(with_filter)]]
+    command = ["demo", "--max_steps", "2", "--output_dir", str(output_dir), *["--m_grpo"][: int(with_m_grpo)]]
     assert main(command) == 0
-    labels = {"SRT": "srt", "M-GRPO": "m-grpo", **({"M-GRPO + filter": "m-grpo-filter"} if with_filter else {})}
+    labels = {"SRT": "srt", "lagged voters": "lagged-voters", **({"M-GRPO": "m-grpo"} if with_m_grpo else {})}
     assert {path.name for path in output_dir.iterdir()} == {*labels.values(), "curves.png"}
     assert all((output_dir / variant / "seed-0" / "metrics.jsonl").exists() for variant in labels.values())
     assert (output_dir / "curves.png").stat().st_size > 20_000
@@ -87,7 +87,7 @@ def test_a_signal_ends_its_runs_too(tmp_path):
     command = [sys.executable, "-m", "mgrpo", "demo", "--output_dir", "demo"]
     with (tmp_path / "said").open("w") as said:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
-    logged = [tmp_path / "demo" / name / "seed-0" / "metrics.jsonl" for name in ("srt", "m-grpo")]
+    logged = [tmp_path / "demo" / name / "seed-0" / "metrics.jsonl" for name in ("srt", "lagged-voters")]
     deadline = time.monotonic() + 200
     while not any(path.exists() and read_rows(path) for path in logged):
         assert process.poll() is None and time.monotonic() < deadline

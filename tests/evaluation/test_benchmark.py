@@ -80,13 +80,14 @@ def tokenizer():
     return load_tokenizer("embedded")
 
 
-def benchmark(task=ASKED, harness=None):
+def benchmark(task=ASKED, harness=None, **settings):
     source = Source("lm-eval", "0.4.13", "a", None, None, None, "0" * 64)
-    return Benchmark("mine", task, answer_judge(task), harness, source, None, "number, math")
+    asked = SamplingSettings(**{"max_tokens": 10, **settings})
+    return Benchmark("mine", task, answer_judge(task), harness, source, None, "number, math", asked)
 
 
 def encode(tokenizer, context=None, **settings):
-    return encode_questions(benchmark(), tokenizer, SamplingSettings(**{"max_tokens": 10, **settings}), context)
+    return encode_questions(benchmark(**settings), tokenizer, context)
 
 
 def test_questions_without_text_or_right_answer_are_no_rows(tokenizer):

@@ -3,7 +3,7 @@
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.benchmarks import BENCHMARKS, OF_HARNESS, load_benchmark, parse_names
+from mgrpo.evaluation.benchmarks import BENCHMARKS, OF_HARNESS, as_trained, load_benchmark, parse_names
 from mgrpo.evaluation.protocols import SamplingSettings
 
 needs_harness = pytest.mark.usefixtures("harness")
@@ -103,3 +103,27 @@ def test_copies_with_other_columns(write):
 def test_columns_that_are_not_there(write, name):
     with pytest.raises(UserError, match="columns"):
         load_benchmark(name, SamplingSettings(), data=write({"text": "1+1?", "label": "2"}))
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "recipe", "inherited"),
+    [
+        ("file:mine.jsonl", {"task": "file:train.jsonl"}, True),
+        ("file:mine.jsonl", {"task": "hub:me/data"}, True),
+        ("file:mine.jsonl", {"task": "math:data/math500.jsonl"}, True),
+        ("math:other", {"task": "math"}, True),
+        ("file:mine.jsonl", {"task": "embedded:chains", "eval_task": "file:held-out.jsonl"}, True),
+        ("reasoning_gym:chain_sum", {"task": "reasoning_gym:syllogism"}, True),
+        ("file:mine.jsonl", {"task": "reasoning_gym:syllogism"}, False),
+        ("math500", {"task": "math"}, False),  # asked as the papers do
+        ("gsm8k", {"task": "gsm8k"}, False),
+        ("own:other", {"task": "own:task"}, False),
+        ("own:task", {"task": "own:task"}, True),
+        ("file:mine.jsonl", {}, False),
+    ],
+)
+def test_a_benchmark_of_the_kind_of_a_run_s_task_is_asked_as_in_training(benchmark, recipe, inherited):
+    asked = {"prompt_template": "Q: {prompt}", "system_prompt": "", "answer_extractor": "number"}
+    left_to_the_task = {"answer_equivalence": None, "conversational": None}
+    found = as_trained(benchmark, {**recipe, **asked, **left_to_the_task, "prompt_column": "question"})
+    assert found == (asked if inherited else {})

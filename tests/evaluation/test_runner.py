@@ -9,7 +9,7 @@ import pytest
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmarks import load_benchmark
 from mgrpo.evaluation.engines import TransformersEngine
-from mgrpo.evaluation.protocols import SamplingSettings
+from mgrpo.evaluation.protocols import SamplingSettings, apply_protocol
 from mgrpo.evaluation.results import Model, read_results
 from mgrpo.evaluation.runner import EvalSettings, EvaluatedModel, Measurement, directory_name, evaluate
 from mgrpo.report.bundle import verdict_of
@@ -55,9 +55,9 @@ def run(model):
 
     def run(output, limit=10, label="", benchmark=BENCHMARK, **overrides):
         settings = SamplingSettings(**{**SETTINGS, "k": 2, **overrides})
-        eval_settings = EvalSettings(
-            "m-grpo", "m-grpo", settings, "transformers", "float32", batch_size=4, versions={"mgrpo": "0"}
-        )
+        how = {"engine": "transformers", "dtype": "float32", "versions": {"mgrpo": "0"}}
+        _, used = apply_protocol("m-grpo", {**SETTINGS, "k": 2, **overrides}, **how)
+        eval_settings = EvalSettings("m-grpo", settings, used, batch_size=4)
         evaluated = EvaluatedModel(
             label,
             Model("embedded", "policy", 7, None),
@@ -190,13 +190,6 @@ def test_only_as_many_samples_as_requested_are_taken():
     found = measurement(existing, k=1)
     assert list(found.missing(batch_size=2)) == []
     assert found.samples() == [["sample (0, 0)"], ["sample (1, 0)"], ["sample (3, 0)"]]
-
-
-def test_the_result_file_names_what_was_sampled_with():
-    sampling = SamplingSettings(temperature=0.5, k=4, seed=3)
-    used = EvalSettings("srt", "srt (changed)", sampling, "vllm", "bfloat16", 8, {"mgrpo": "1"}).used_protocol
-    assert (used.name, used.temperature, used.seed) == ("srt (changed)", 0.5, 3)
-    assert (used.engine, used.dtype, used.versions) == ("vllm", "bfloat16", {"mgrpo": "1"})
 
 
 def test_directories_of_benchmarks():

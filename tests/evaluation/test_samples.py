@@ -9,6 +9,7 @@ import pytest
 
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmark import Benchmark, Questions
+from mgrpo.evaluation.protocols import SamplingSettings
 from mgrpo.evaluation.results import Model, Source
 from mgrpo.evaluation.samples import Sample, SampleStore, measure_samples, write_for_report
 from mgrpo.tasks.task import Task
@@ -31,12 +32,12 @@ def samples(harness_right=None):
 def questions():
     task = Task({"prompt": [], "answer": []}, extractor="number", equivalence="text")
     source = Source("lm-eval", "0.4.13", "a", None, None, None, "0" * 64)
-    benchmark = Benchmark("mine", task, SimpleNamespace(), None, source, 4, "number, text")
+    benchmark = Benchmark("mine", task, SimpleNamespace(), None, source, 4, "number, text", SamplingSettings())
     return Questions(benchmark, list(ANSWERS), [f"question {i}" for i in range(4)], [[]] * 4, list("7x41"), False)
 
 
 def test_metrics(questions):
-    result, answer_ids = measure_samples(questions, samples(), None)
+    result, answer_ids = measure_samples(questions, samples())
     assert answer_ids.tolist() == [[0, 1, 0], [0, 1, -1], [-1, -1, -1]]
     values = {name: estimate.value for name, estimate in result.metrics.items()}
     assert values["avg@3"] == pytest.approx((2 + 1 + 0) / 9)
@@ -47,12 +48,12 @@ def test_metrics(questions):
 
 
 def test_the_library_s_verdicts_have_a_metric_of_their_own(questions):
-    result, _ = measure_samples(questions, samples(harness_right=True), None)
+    result, _ = measure_samples(questions, samples(harness_right=True))
     assert result.metrics["lm-eval avg@3"].value == 1
 
 
 def test_the_report_s_files(questions, tmp_path):
-    result, answer_ids = measure_samples(questions, samples(), None)
+    result, answer_ids = measure_samples(questions, samples())
     write_for_report(tmp_path, questions, samples(), answer_ids, Model("m", "momentum", 70, None), result)
     rows = pq.read_table(tmp_path / "completions" / "step-000070.parquet").to_pylist()
     assert [row["pseudo_label"] for row in rows] == ["7"] * 3 + ["5"] * 3 + [None] * 3  # of tied answers the first

@@ -268,3 +268,27 @@ def test_what_cannot_be_compared():
         estimate([0.5, float("nan")])
     with pytest.raises(ValueError, match="scores must be of questions"):
         estimate([])
+
+
+def test_a_mean_of_benchmarks_without_a_right_answer_has_their_interval():
+    """6 questions each, none right: Wilson's [0, 0.39]; independent errors give sqrt(2) x 0.39 / 2 of the mean."""
+    of_one = estimate(np.zeros(6), is_share=True)
+    found = estimate_mean([np.zeros(6), np.zeros(6)], are_shares=True)
+    assert (found.value, found.low, found.method) == (0, 0, "wilson")
+    assert found.high == pytest.approx(2**0.5 * of_one.high / 2) and of_one.high == pytest.approx(0.39, abs=0.01)
+    # of two benchmarks with enough of both it is the bootstrap's, and a mean of differences never Wilson's
+    half = np.arange(40) % 2
+    assert estimate_mean([half, half], are_shares=True) == estimate_mean([half, half])
+    assert estimate_mean([np.zeros(6), np.zeros(6)]).method == "bootstrap"
+
+
+def test_a_mean_lies_between_its_benchmarks_and_within_its_interval():
+    few, many = np.array([1, 0, 0, 0, 0, 0, 0, 0]), np.arange(60) % 2
+    found = estimate_mean([few, many], are_shares=True)
+    assert found.value == pytest.approx((1 / 8 + 1 / 2) / 2)
+    assert found.low < found.value < found.high
+    of_few, of_many = estimate(few, is_share=True), estimate(many, is_share=True)
+    assert (of_few.method, of_many.method) == ("wilson", "bootstrap")
+    assert found.high - found.value == pytest.approx(
+        ((of_few.high - of_few.value) ** 2 + (of_many.high - of_many.value) ** 2) ** 0.5 / 2
+    )

@@ -74,7 +74,7 @@ def test_without_samples_the_interval_is_over_runs_alone(line, right, tmp_path):
 def test_a_mean_over_benchmarks(line, right):
     run = {"math500": right(0.5), "aime24": right(0.2, num=10)}
     found = measure_mean(line("srt", run), ["math500", "aime24"])
-    assert found == estimate_mean([run["math500"].mean(axis=1), run["aime24"].mean(axis=1)])
+    assert found == estimate_mean([run["math500"].mean(axis=1), run["aime24"].mean(axis=1)], are_shares=True)
 
 
 def test_lines_are_compared_by_benchmark_and_together(line, right):
@@ -124,7 +124,8 @@ def test_the_models_of_a_run(tmp_path, make_evaluation):
         make_evaluation(tmp_path / label, few, step=step)
     for label, step in (("final-momentum", 1500), ("checkpoint-200-momentum", 200)):
         make_evaluation(tmp_path / label, few, step=step, weights="momentum")
-    lines = read_lines(tmp_path)
+    labels = [path.name for path in tmp_path.iterdir()]
+    lines = read_lines(tmp_path, labels, ["math500"])
     assert [(line.name, line.is_momentum) for line in lines] == [
         ("initial", False),
         ("checkpoint-200", False),
@@ -137,6 +138,14 @@ def test_the_models_of_a_run(tmp_path, make_evaluation):
 
 def test_a_model_by_its_name(tmp_path, make_evaluation):
     make_evaluation(tmp_path, {"math500": [[1, 0], [0, 0]]}, name="Qwen/Qwen3-4B-Base")
-    assert [line.name for line in read_lines(tmp_path)] == ["Qwen/Qwen3-4B-Base"]
+    assert [line.name for line in read_lines(tmp_path, [""], ["math500"])] == ["Qwen/Qwen3-4B-Base"]
     with pytest.raises(UserError, match=r"nowhere .*results.json"):
-        read_lines(tmp_path / "nowhere")
+        read_lines(tmp_path / "nowhere", [""], ["math500"])
+
+
+def test_a_table_has_what_one_call_measured(tmp_path, make_evaluation):
+    both = {"math500": [[1, 0], [0, 0]], "aime24": [[1, 1], [0, 1]]}
+    make_evaluation(tmp_path / "final", both, step=10)
+    make_evaluation(tmp_path / "initial", both, step=0)
+    (line,) = read_lines(tmp_path, ["final"], ["aime24"])
+    assert (line.name, line.benchmarks, list(line.runs[None].scores)) == ("final", ["aime24"], ["aime24"])

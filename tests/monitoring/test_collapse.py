@@ -1,9 +1,12 @@
 import math
 
-from mgrpo.monitoring.collapse import EARLY_ROWS, SIGNS, CollapseAlarm, Sign
+import pytest
+
+from mgrpo.monitoring.collapse import CLEAR_ROWS, EARLY_ROWS, SIGNS, CollapseAlarm, Sign
+from mgrpo.runs import metrics as names
 
 FALLING = Sign("a", "below", -0.2, "a falls", num_rows=2)
-GROWING = Sign("b", "above", 2.0, "b grows", is_relative=True, num_rows=3)
+GROWING = Sign("b", "above", 2.0, "b grows", "of_start", num_rows=3)
 
 
 def feed(alarm, metric, values, step=10):
@@ -33,7 +36,7 @@ def test_a_run_that_starts_beyond_its_limit_has_no_healthy_step():
     assert event.healthy_step == 0
 
 
-def test_relative_limits_are_multiples_of_the_early_median():
+def test_relative_limits_are_multiples_of_the_start():
     # The first 5 rows have the median 3, so the limit is 6 and half way 4.5.
     early = [1.0, 2.0, 3.0, 4.0, 100.0]
     assert len(early) == EARLY_ROWS
@@ -42,19 +45,45 @@ def test_relative_limits_are_multiples_of_the_early_median():
     assert "limit 6" in events[0].message
 
 
-def test_the_alarm_ends_when_all_signs_do():
+@pytest.mark.parametrize(
+    ("metric", "start", "limit", "num_rows"),
+    [
+        (names.NONE_RATE, 0.0, 0.3, 3),
+        (names.NONE_RATE, 0.6, 0.72, 3),  # of the 0.4 with an answer three tenths have none any more
+        (names.TOP_SHARE, 0.5, 0.75, 5),
+        (names.FLIP_RATE, 0.9, 0.93, 3),
+    ],
+)
+def test_shares_are_compared_with_the_runs_own_start(metric, start, limit, num_rows):
+    below, above = [start] * 30 + [limit - 0.01] * 30, [start] * 30 + [limit + 0.01] * 30
+    assert feed(CollapseAlarm(), metric, below) == []
+    (event,) = feed(CollapseAlarm(), metric, above)
+    assert (event.step, event.signals) == (300 + 10 * num_rows, [metric]) and f"limit {limit:.3g}" in event.message
+
+
+def test_a_share_that_begins_at_1_never_alarms():
+    for metric in (names.NONE_RATE, names.TOP_SHARE):
+        assert feed(CollapseAlarm(), metric, [1.0] * 50) == []
+
+
+def test_an_alarm_that_stays_on_is_one_alarm_and_ends_well_within_its_limit():
+    assert CLEAR_ROWS == 5
+    # On at 20. Between half way (-0.1) and the limit nothing changes, nor after 4 rows that are better than half way.
+    flapping = [-0.3, -0.3, -0.15, -0.3, -0.3, *[-0.15] * 10, *[-0.05] * 4, -0.3, -0.3]
     alarm = CollapseAlarm([FALLING])
-    events = feed(alarm, "a", [-0.3, -0.3, -0.1, -0.3, -0.1, -0.1, -0.1])
-    # on at 20; within the limit at 30 alone, then at 50 and 60
-    assert [(event.step, event.kind) for event in events] == [(20, "alarm"), (60, "cleared")]
-    assert not alarm.is_on
+    assert [(event.step, event.kind) for event in feed(alarm, "a", flapping)] == [(20, "alarm")]
+    assert alarm.is_on
+    events = feed(CollapseAlarm([FALLING]), "a", [*flapping, *[-0.05] * 5, -0.3, -0.3])
+    assert [(event.step, event.kind) for event in events] == [(20, "alarm"), (260, "cleared"), (280, "alarm")]
 
 
-def test_another_sign_joins_an_alarm():
+def test_another_sign_that_joins_an_alarm_is_no_second_alarm():
     alarm = CollapseAlarm([FALLING, Sign("c", "above", 1.0, "c grows", num_rows=1)])
     assert alarm.update({"step": 1, "c": 2.0}).signals == ["c"]
-    assert alarm.update({"step": 2, "c": 2.0, "a": -1.0}) is None
-    assert alarm.update({"step": 3, "c": 2.0, "a": -1.0}).signals == ["a"]
+    rows = [{"step": step, "c": 0.0 if step > 3 else 2.0, "a": -1.0} for step in range(2, 10)]
+    assert [alarm.update(row) for row in rows] == [None] * 8  # c is off at 8, a is still on
+    events = [event for step in range(10, 20) if (event := alarm.update({"step": step, "a": 0.0}))]
+    assert [(event.step, event.kind) for event in events] == [(14, "cleared")]
 
 
 def test_values_that_are_missing_are_no_look():

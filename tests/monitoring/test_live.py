@@ -29,6 +29,38 @@ def view(clock):
     return view
 
 
+@pytest.mark.parametrize(
+    ("batches_per_step", "seconds", "told_at", "expected"),
+    [
+        (1.0, 60.0, 1, "60.0 s/step, 1:40:00 for 100 steps"),
+        (1.0, 0.5, 5, "2.0 steps/s, 0:50 for 100 steps"),
+        (0.5, 60.0, 2, "60.0 s/step, 1:40:00 for 100 steps"),  # the second step samples nothing
+        (2.0, 5.0, 1, "5.0 s/step, 8:20 for 100 steps"),
+    ],
+)
+def test_what_a_run_will_take_is_told_once_the_pace_is_known(clock, batches_per_step, seconds, told_at, expected):
+    view = LiveView(clock)
+    clock.now = 300.0  # the model is loaded, and answers the probe
+    view.begin(step=0, max_steps=100, batches_per_step=batches_per_step, completions_per_step=32, watched_from=1)
+    clock.now = 400.0  # an evaluation
+    told = {}
+    for step in range(1, 11):
+        view.begin_step()
+        clock.now += seconds
+        view.end_step(step)
+        told[step] = view.expected()
+        if step == 1:
+            assert "remaining" in lines(view)[0]
+    assert {step: text for step, text in told.items() if text} == {told_at: expected}
+
+
+def test_the_clock_runs_from_the_beginning_of_the_command(clock):
+    view = LiveView(clock)
+    clock.now = 90.0
+    view.begin(step=0, max_steps=5, batches_per_step=1.0, completions_per_step=32, watched_from=1)
+    assert "elapsed 1:30" in lines(view)[0]
+
+
 def lines(view, width=80, encoding="utf-8"):
     file = TextIOWrapper(BytesIO(), encoding=encoding)
     Console(file=file, force_terminal=True, color_system=None, width=width).print(view)
@@ -123,7 +155,7 @@ def test_a_run_that_goes_back_begins_again(view, clock):
     view.begin(step=60, max_steps=200, batches_per_step=1.0, completions_per_step=128, watched_from=50)
     clock.now += 7
     shown = lines(view)
-    assert shown[0].startswith("step  60/200 ━") and shown[0].endswith("─  elapsed 0:07")
+    assert shown[0].startswith("step  60/200 ━") and shown[0].endswith("─  elapsed 0:57")  # since the command began
     assert shown[-1] == "alarm     none"
 
 

@@ -77,6 +77,17 @@ def test_what_else_presets_set():
     assert load("lagged-voters").config.momentum_temperature == 0.5 < load("lagged-voters").config.temperature
 
 
+@pytest.mark.parametrize("base", ["smollm2-math", "smollm2-arithmetic", "smollm2-reasoning-gym"])
+def test_recipes_of_real_models_have_the_recommended_method_and_take_any_other(base):
+    lagged = read_recipe_files(["lagged-voters"])
+    method = {"label_source", "momentum_temperature", "iqr_multiplier", "momentum"}
+    assert {name: read_recipe_files([base])[name] for name in method} == {name: lagged[name] for name in method}
+    for preset in PRESETS.glob("*.yaml"):
+        config = load_recipe(read_recipe_files([base, preset.stem]), source=base).config
+        if config.num_momentum_generations:
+            assert (config.momentum_temperature == 0.5) == (preset.stem == "lagged-voters"), preset.stem
+
+
 def test_presets_set_the_method_alone():
     sizes_and_rest = {"num_generations", "per_device_train_batch_size", "learning_rate", "temperature", "beta", "task"}
     names = {path.stem for path in PRESETS.glob("*.yaml")}

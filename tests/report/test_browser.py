@@ -17,7 +17,8 @@ from mgrpo.runs.files import read_run, series, write_completions
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DRAWN = "#panels[aria-busy=false]"
 LAST = 40
-HOSTILE_STEP = 12
+HOSTILE_STEP, TEMPLATE_STEP = 12, 16
+TEMPLATE = "Work step by step, then give a number:\n"
 HOSTILE = (
     "<script>window.hit = 1</script>",
     "<img src=x onerror='window.hit = 2'>",
@@ -117,7 +118,7 @@ def opener(browser):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of 40 steps with the filter on, an alarm, and a table of hostile completions at step 12."""
+    """A run of 40 steps with the filter on and an alarm; hostile completions at step 12, a template at step 16."""
     from mgrpo.cli import main
 
     directory = tmp_path_factory.mktemp("runs") / "trained"
@@ -134,6 +135,10 @@ def run(tmp_path_factory):
         row["prompt"] = HOSTILE[0]
     rows[16]["completion"] = "\n".join(f"line {i}" for i in range(30))
     write_completions(rows, directory, HOSTILE_STEP)
+    rows = table(directory, TEMPLATE_STEP)
+    for row in rows:
+        row["prompt"] = TEMPLATE + row["prompt"]
+    write_completions(rows, directory, TEMPLATE_STEP)
     (directory / "alarms.jsonl").write_text(json.dumps(ALARM) + "\n")
     return directory
 
@@ -287,6 +292,16 @@ def test_alarms_and_points_lead_to_their_rollouts(page):
     page.mouse.up()
     wait_for_text(page, "#group h3", "Step 18, prompt 0")
     page.wait_for_url("**#step=18&prompt=0")
+
+
+def test_the_list_of_prompts_begins_where_they_differ(report_page, run):
+    page = as_opened(report_page, f"#step={TEMPLATE_STEP}&prompt=0")
+    prompts = dict.fromkeys(row["prompt"] for row in table(run, TEMPLATE_STEP))
+    texts = page.locator(".prompt .text").all_inner_texts()
+    assert texts == [f"… {prompt.removeprefix(TEMPLATE)}" for prompt in prompts] and len(set(texts)) > 1
+    assert page.locator(".question").inner_text() == next(iter(prompts))
+    page = as_opened(report_page, "#step=30&prompt=0")  # of prompts that share nothing all is shown
+    assert page.locator(".prompt .text").first.inner_text() == group_of(run, 30, 0)[0]["prompt"]
 
 
 def test_a_group_is_shown_as_its_table_has_it(report_page, run):

@@ -91,6 +91,8 @@ def test_alarms_are_lines_in_every_panel():
         shapes = figure["layout"]["shapes"]
         assert [(shape["x0"], shape["line"]["dash"]) for shape in shapes] == [(20, "solid"), (30, "dot")]
         assert {shape["line"]["color"] for shape in shapes} == {"raised"}
+        first, later = ((shape["line"]["width"], shape["opacity"]) for shape in shapes)
+        assert first > later
     compared = of_runs(rows, rows, alarms=[[], events])
     assert {(s["legendgroup"], s["line"]["color"]) for s in compared[0]["layout"]["shapes"]} == {("b", "series-1")}
 

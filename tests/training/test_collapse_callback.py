@@ -109,7 +109,11 @@ def test_works_in_trl_s_own_trainer(embedded, chain_data, tmp_path):
     [
         ({"on_collapse": "panic"}, "on_collapse is 'panic'; it must be one of warn, stop, rollback"),
         ({"on_collapse": "rollback", "save_strategy": "no"}, "save_strategy is no"),
-        ({"on_collapse": "rollback", "save_strategy": "steps", "save_total_limit": 2}, "save_total_limit is 2"),
+        ({"on_collapse": "rollback", "save_strategy": "steps", "save_steps": 4, "max_steps": 4}, "save_steps 4:"),
+        (
+            {"on_collapse": "rollback", "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2},
+            "save_total_limit is 2",
+        ),
         ({"rollback_lr_scale": 0.0}, "rollback_lr_scale is 0.0"),
         ({"rollback_momentum": 1.0}, "rollback_momentum is 1.0"),
         ({"max_rollbacks": -1}, "max_rollbacks is -1"),

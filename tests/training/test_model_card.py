@@ -24,6 +24,7 @@ def test_a_card_names_base_method_labels_task_and_paper(card):
     assert header["base_model"] == "Qwen/Qwen3-4B" and header["library_name"] == "transformers"
     assert {"mgrpo", "trl"} <= set(header["tags"])
     assert "# mine\n\n[Qwen/Qwen3-4B](https://huggingface.co/Qwen/Qwen3-4B), trained with M-GRPO ([arXiv 2512" in text
+    assert "2512.13070)), without its entropy filter" in text
     assert "| task | `gsm8k` |" in text and "| momentum | 0.99 |" in text and "`label_source: joined`" in text
     assert "6 from the policy, 2 from the momentum model" in text and "| entropy filter | none |" in text
     assert "https://github.com/huggingface/trl" in text and "eprint = {2512.13070}" in text
@@ -50,7 +51,8 @@ def test_other_methods_are_not_called_m_grpo(card, settings, method):
 def test_settings_that_are_off_and_on(card):
     text = card(label_source="policy", num_momentum_generations=0)[1]
     assert "| momentum | no momentum model |" in text and "0 from the momentum model" in text
-    assert "| entropy filter | IQR, multiplier 0.75 |" in card(iqr_multiplier=0.75)[1]
+    filtered = card(iqr_multiplier=0.75)[1]
+    assert "| entropy filter | IQR, multiplier 0.75 |" in filtered and "without its entropy filter" not in filtered
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from datasets import Dataset
 
 from mgrpo.answers import get_extractor
 from mgrpo.runs import metrics as names
-from mgrpo.training.probe import FILE_NAME, ProbeRow, load_rows, padded, sample_probe, save_rows
+from mgrpo.training.config import MGRPOConfig
+from mgrpo.training.probe import FILE_NAME, ProbeRow, load_rows, num_probe_prompts, padded, sample_probe, save_rows
 from mgrpo.training.sampling.sampler import Rollouts
 
 NUMBER = get_extractor("number")
@@ -21,6 +22,23 @@ def test_keeps_what_the_majority_of_a_prompt_answered():
     prompts = Dataset.from_dict({"prompt": ["a", "b", "c"]})
     rows = sample_probe(prompts, 3, 24, lambda *_: sampled, NUMBER, "math", lambda rows: torch.zeros(len(rows)))
     assert [row.completion_ids for row in rows] == [[0], [1], [5], [9], [12]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_prompts"),
+    [
+        ({}, 64),  # the paper's 8 x (24 + 8) completions a step
+        ({"gradient_accumulation_steps": 80}, 64),
+        ({"per_device_train_batch_size": 6, "gradient_accumulation_steps": 4, "num_generations": 6}, 14),
+        ({"gradient_accumulation_steps": 1, "num_momentum_generations": 0, "label_source": "policy"}, 6),
+        ({"gradient_accumulation_steps": 1, "probe_prompts": 50}, 50),
+        ({"per_device_train_batch_size": 2, "num_generations": 2, "gradient_accumulation_steps": 1}, 2),
+        ({"probe_prompts": 0}, 0),
+    ],
+)
+def test_a_probe_samples_no_more_than_two_steps_unless_it_is_asked_to(settings, num_prompts, tmp_path):
+    config = MGRPOConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", **settings)
+    assert num_probe_prompts(config) == num_prompts
 
 
 def test_prompts_are_padded_on_the_left_and_completions_on_the_right():

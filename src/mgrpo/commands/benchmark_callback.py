@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmark import Benchmark, Questions, encode_questions
-from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
+from mgrpo.evaluation.benchmarks import as_trained, load_benchmark, parse_names
 from mgrpo.evaluation.engines import TransformersEngine
 from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
 from mgrpo.evaluation.runner import sample_batch
@@ -59,7 +59,12 @@ def plan_benchmarks(data: DataArguments, config: MGRPOConfig) -> BenchmarkPlan |
     short = [f"file:{Path(name).name}" if name.startswith("file:") else name for name in given]
     benchmarks = [
         replace(
-            load_benchmark(name, settings, data=data.eval_benchmarks_data, limit=data.eval_benchmarks_limit),
+            load_benchmark(
+                name,
+                replace(settings, **as_trained(name, vars(data))),
+                data=data.eval_benchmarks_data,
+                limit=data.eval_benchmarks_limit,
+            ),
             name=without_path if short.count(without_path) == 1 else name,  # it names metrics
         )
         for name, without_path in zip(given, short, strict=True)
@@ -92,7 +97,7 @@ class BenchmarkEvaluation(TrainerCallback):
         self._plan, self._model, self._tokenizer = plan, model, tokenizer
         self._momentum_model, self._log = momentum_model, log
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self._questions = [encode_questions(each, tokenizer, plan.settings, context) for each in plan.benchmarks]
+        self._questions = [encode_questions(each, tokenizer, context) for each in plan.benchmarks]
 
     def on_train_begin(self, args: MGRPOConfig, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the model that the run begins with."""

@@ -1,6 +1,7 @@
 """`mgrpo evaluate`: measures a model given by name, or the models of a run, on benchmarks."""
 
 import re
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +13,10 @@ import mgrpo
 from mgrpo.commands.run_models import find_models, is_in_policys_checkpoint, load_run_model
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmark import installed_version
-from mgrpo.evaluation.benchmarks import load_benchmark, parse_names
+from mgrpo.evaluation.benchmarks import as_trained, load_benchmark, parse_names
 from mgrpo.evaluation.engines import Engine, TransformersEngine, VllmEngine, check_engine
-from mgrpo.evaluation.protocols import apply_protocol
-from mgrpo.evaluation.render import export_grids, show_grids
+from mgrpo.evaluation.protocols import SamplingSettings, apply_protocol
+from mgrpo.evaluation.render import check_export, export_grids, show_grids
 from mgrpo.evaluation.results import EVALUATION_DIRECTORY, Model
 from mgrpo.evaluation.runner import EvalSettings, EvaluatedModel, evaluate
 from mgrpo.evaluation.table_rows import read_lines
@@ -23,7 +24,9 @@ from mgrpo.evaluation.tables import benchmark_grid, metric_grid
 from mgrpo.models.base_model import digest_of_weights
 from mgrpo.models.load import DTYPES, load_config, load_tokenizer
 from mgrpo.models.source import absolute_name, find_model
-from mgrpo.runs.files import FINAL_DIRECTORY
+from mgrpo.monitoring.display import visible
+from mgrpo.recipes.files import read_recipe_file
+from mgrpo.runs.files import CONFIG_FILE
 
 PACKAGES = ("torch", "transformers", "tokenizers", "vllm", "lm-eval", "math-verify", "reasoning-gym")
 
@@ -34,26 +37,30 @@ def evaluate_model(
     *,
     protocol: str,
     overrides: Mapping[str, Any],
-    limit: int | None = None,
-    data: str | Path | None = None,
-    engine: str = "transformers",
-    dtype: str = "auto",
-    batch_size: int = 32,
-    checkpoints: str = FINAL_DIRECTORY,
-    output_dir: Path | None = None,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    base_model: str | None = None,
-) -> Path:
-    """Measure a model, or the models of a run; returns the directory of the results.
+    limit: int | None,
+    data: str | Path | None,
+    engine: str,
+    dtype: str,
+    batch_size: int,
+    checkpoints: str,
+    output_dir: Path | None,
+    export: Path | None,
+    revision: str | None,
+    trust_remote_code: bool,
+    base_model: str | None,
+) -> None:
+    """Measure a model, or the models of a run, and print the tables of what this call measured.
 
     The arguments are the command's, described in its help; `overrides` are the settings that replace the protocol's.
 
     Raises:
         UserError: for what cannot work, if possible before a model is loaded.
     """
+    if export is not None:
+        check_export(export)
     names = parse_names(benchmarks)
-    title, sampling = apply_protocol(protocol, overrides)
+    versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := installed_version(package))}
+    sampling, used = apply_protocol(protocol, overrides, engine=engine, dtype=dtype, versions=versions)
     check_engine(engine)
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is no floating-point type of a model; choose one of {', '.join(DTYPES)}")
@@ -67,26 +74,32 @@ def evaluate_model(
             f"engine is vllm, which starts only once in a process, and {name} has {len(found)} models to measure; "
             f"measure them one at a time: {', '.join(model.name for model in found.values())}"
         )
-    versions = {"mgrpo": mgrpo.__version__} | {package: v for package in PACKAGES if (v := installed_version(package))}
-    eval_settings = EvalSettings(protocol, title, sampling, engine, dtype, batch_size, versions)
-    loaded = [load_benchmark(benchmark, sampling, data=data, limit=limit) for benchmark in names]
+    eval_settings = EvalSettings(protocol, sampling, used, batch_size)
+    settings = {benchmark: _settings_of(benchmark, sampling, overrides, run) for benchmark in names}
+    loaded = [load_benchmark(benchmark, settings[benchmark], data=data, limit=limit) for benchmark in names]
     options = {"revision": revision, "trust_remote_code": trust_remote_code, "base_model": base_model}
     models = [_evaluated_model(label, model, eval_settings, options) for label, model in found.items()]
     of_no_run = Path("evaluations") / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model")
     output = output_dir or (of_no_run if run is None else run / EVALUATION_DIRECTORY)
-    evaluate(models, loaded, eval_settings, output)
-    return output
-
-
-def show_results(output: Path, export: Path | None) -> None:
-    """Print the tables of an evaluation and where it is; write them into a file, too, if one is named."""
-    lines = read_lines(output)
+    results = evaluate(models, loaded, eval_settings, output)
+    lines = read_lines(output, results, names)
     grids = [benchmark_grid(lines), metric_grid(lines)]
     show_grids(grids)
     if export is not None:
         export_grids(grids, export)
         print(export)
     print(output)
+
+
+def _settings_of(
+    benchmark: str, sampling: SamplingSettings, overrides: Mapping[str, Any], run: Path | None
+) -> SamplingSettings:
+    """How a benchmark is asked: a task of the kind that the run was trained on as in its training."""
+    trained = {} if run is None else as_trained(benchmark, read_recipe_file(str(run / CONFIG_FILE)))
+    inherited = {name: value for name, value in trained.items() if name not in overrides}
+    if inherited:
+        print(f"{visible(benchmark)} is asked as in training: {', '.join(inherited)} of {run}", file=sys.stderr)
+    return replace(sampling, **inherited)
 
 
 def _evaluated_model(label: str, model: Model, eval_settings: EvalSettings, options: dict[str, Any]) -> EvaluatedModel:
@@ -112,13 +125,13 @@ def _evaluated_model(label: str, model: Model, eval_settings: EvalSettings, opti
 def _open_engine(model: Model, eval_settings: EvalSettings, options: dict[str, Any], max_length: int) -> Engine:
     import torch
 
-    dtype, batch_size = eval_settings.dtype, eval_settings.batch_size
+    dtype, batch_size = eval_settings.used.dtype, eval_settings.batch_size
     source = find_model(model.name, options["base_model"])
     vllm_options = dtype, eval_settings.sampling, max_length, batch_size
-    if eval_settings.engine == "vllm" and source.is_plain and not is_in_policys_checkpoint(model):
+    if eval_settings.used.engine == "vllm" and source.is_plain and not is_in_policys_checkpoint(model):
         return VllmEngine(source.location, *vllm_options)
     loaded, tokenizer = load_run_model(model, dtype=dtype, **options)
-    if eval_settings.engine == "vllm":
+    if eval_settings.used.engine == "vllm":
         # vLLM reads plain directories only; this one is needed while it loads
         with tempfile.TemporaryDirectory(prefix="mgrpo-") as directory:
             loaded.save_pretrained(directory)

@@ -14,6 +14,7 @@ from mgrpo.monitoring.collapse import Event
 from mgrpo.monitoring.display import summary_line, visible
 from mgrpo.monitoring.live import LiveView, number
 from mgrpo.runs import metrics as names
+from mgrpo.training.probe import batches_per_step, completions_per_step
 
 REFRESHES_PER_SECOND = 4
 EVAL_SECONDS = names.EVAL_PREFIX + "runtime"
@@ -48,16 +49,11 @@ class TrainingProgress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Start the view."""
-        batches_per_step = args.gradient_accumulation_steps / (args.steps_per_generation * args.num_iterations)
-        # The frozen model's votes are remembered: its completions are not sampled at every step.
-        num_momentum = args.num_momentum_generations if args.label_source not in ("frozen", "gold") else 0
         self._view.begin(
             step=state.global_step,
             max_steps=state.max_steps,
-            batches_per_step=batches_per_step,
-            completions_per_step=batches_per_step
-            * args.generation_batch_size
-            * (1 + num_momentum / args.num_generations),
+            batches_per_step=batches_per_step(args),
+            completions_per_step=completions_per_step(args),
             watched_from=max(int(args.logging_steps), 1),
         )
         # rich takes FORCE_COLOR for a terminal
@@ -77,9 +73,16 @@ class TrainingProgress(TrainerCallback):
             for handler in self._log_handlers:
                 handler.setStream(sys.stderr)  # by now rich's, which writes above the view
 
-    def on_step_end(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
-        """Advance the bar."""
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Start the first step's clock, behind what comes before it."""
+        self._view.begin_step()
+
+    def on_step_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Advance the bar; when the pace is known, print how long all steps will take."""
         self._view.end_step(state.global_step)
+        if self._shows_steps and (expected := self._view.expected()):
+            besides = "" if args.eval_strategy == "no" else ", evaluations not counted"
+            self.show_event(f"step {state.global_step}  expected: {expected}{besides}")
 
     def on_log(self, _: Any, state: TrainerState, *__: Any, logs: dict[str, Any], **___: Any) -> None:
         """Show the numbers, and the last held-out accuracy."""

@@ -76,6 +76,7 @@ def train(recipe: Recipe, *, is_quiet: bool = False, signals: StopSignals | None
 def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Outcome:
     run_directory, is_main = Path(recipe.config.output_dir), recipe.config.process_index == 0
     check_processes_agree({**recipe.resolved, "env": recipe.env})
+    progress = TrainingProgress(is_main=is_main, is_quiet=is_quiet)  # and its clock starts
     start = resume.find_start(recipe)
     if start.outcome is not None:
         if is_main:
@@ -90,7 +91,7 @@ def _train(recipe: Recipe, guard: RunGuard, *, is_quiet: bool) -> Outcome:
     if is_main:
         resume.make_ready(start)
     starts = resume.record_start(run_directory, start) if is_main else []
-    progress = TrainingProgress(is_main=is_main, is_quiet=is_quiet)
+    recipe.config.disable_tqdm = recipe.config.disable_tqdm or is_quiet
     checkpoint = start.checkpoint
     while True:
         guard.starting()

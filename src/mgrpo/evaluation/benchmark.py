@@ -45,6 +45,7 @@ class Benchmark:
         source: where the questions come from.
         limit: only this many questions, the first ones, were taken; None: all.
         scoring: how a completion is scored, in words for the result file.
+        settings: how it is asked, read and sampled.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Benchmark:
     source: Source
     limit: int | None
     scoring: str
+    settings: SamplingSettings
 
 
 def as_asked(task: Task, settings: SamplingSettings) -> Task:
@@ -128,16 +130,14 @@ class Questions:
     is_chat: bool
 
 
-def encode_questions(
-    benchmark: Benchmark, tokenizer: "PreTrainedTokenizerBase", settings: SamplingSettings, context: int | None
-) -> Questions:
+def encode_questions(benchmark: Benchmark, tokenizer: "PreTrainedTokenizerBase", context: int | None) -> Questions:
     """Encode a benchmark's questions.
 
     Raises:
         UserError: if the tokenizer cannot encode a question, or the longest prompt and `max_tokens` exceed the model's
             context.
     """
-    task = benchmark.task
+    task, settings = benchmark.task, benchmark.settings
     is_chat = bool(tokenizer.chat_template) if settings.conversational is None else settings.conversational
     dataset = make_prompts(replace(task, conversational=is_chat), benchmark.name)
     prompts: list[Prompt] = list(dataset["prompt"])

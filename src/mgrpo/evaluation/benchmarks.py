@@ -5,10 +5,11 @@ ask for a box (docs/how-to/evaluate.md has the table). `mgrpo.answers` judges an
 own verdict is kept next to ours.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mgrpo.answers import boxed, number
 from mgrpo.errors import UserError, did_you_mean
@@ -118,6 +119,33 @@ BENCHMARKS: dict[str, str] = {
 """The built-in benchmarks: name -> what it is."""
 
 
+DATA_SETS = ("file", "hub", "math")
+"""Tasks of one kind: questions of a data set, which a recipe says how to ask."""
+HOW_ASKED = (
+    *("prompt_template", "system_prompt", "conversational", "chat_template_kwargs"),
+    *("answer_extractor", "answer_equivalence"),
+)
+"""Fields of a recipe and of `SamplingSettings` alike: how a question is asked and its answer read."""
+
+
+def as_trained(benchmark: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run asked its prompts and read answers, if a benchmark is of the kind of the run's tasks; else nothing.
+
+    Args:
+        benchmark: its name.
+        recipe: the run's fields; what they leave to the task is left to the benchmark.
+    """
+    kinds = {_kind(str(recipe[field])) for field in ("task", "eval_task") if recipe.get(field)}
+    if benchmark in BENCHMARKS or _kind(benchmark) not in kinds:
+        return {}
+    return {field: recipe[field] for field in HOW_ASKED if recipe.get(field) is not None}
+
+
+def _kind(task: str) -> str:
+    head = task.partition(":")[0]
+    return DATA_SETS[0] if head in DATA_SETS else head if head in TASKS else task
+
+
 def parse_names(values: Sequence[str]) -> list[str]:
     """Benchmark names as the command line gives them: several words, or one with commas.
 
@@ -164,7 +192,7 @@ def load_benchmark(
         task = as_asked(task, settings)
         compared = task.equivalence if task.score is None else "then the task's own checker"
         scoring = f"{task.extractor}, {compared}"
-        benchmark = Benchmark(name, task, answer_judge(task), questions, source, limit, scoring)
+        benchmark = Benchmark(name, task, answer_judge(task), questions, source, limit, scoring, settings)
     if not any(is_known(gold) for gold in benchmark.task.columns.get("answer", ())):
         raise UserError(f"{name} has no right answers, so nothing can be measured; name a data set that has them")
     return benchmark

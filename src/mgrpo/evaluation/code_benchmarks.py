@@ -48,7 +48,7 @@ def load_mbpp(settings: SamplingSettings, file: str | None, limit: int | None) -
     source = Source(LIBRARY, require_harness(), MBPP_CONFIG, file, None, None, digest_of_questions(task))
     scoring = "the problem's asserts, run in a sandbox"
     judge = _code_judge(rows, mbpp_tests)
-    return Benchmark("mbpp", as_asked(task, settings), judge, questions, source, limit, scoring)
+    return Benchmark("mbpp", as_asked(task, settings), judge, questions, source, limit, scoring, settings)
 
 
 def load_livecodebench(settings: SamplingSettings, file: str | None, limit: int | None) -> Benchmark:
@@ -77,7 +77,7 @@ def load_livecodebench(settings: SamplingSettings, file: str | None, limit: int 
     source = Source(None, None, LIVECODEBENCH, file, None, None, digest_of_questions(task))
     scoring = "the problem's inputs and outputs, run in a sandbox"
     judge = _code_judge(dict(zip(gold, rows, strict=True)), livecodebench_tests)
-    return Benchmark("livecodebench", as_asked(task, settings), judge, None, source, limit, scoring)
+    return Benchmark("livecodebench", as_asked(task, settings), judge, None, source, limit, scoring, settings)
 
 
 def _check(name: str, settings: SamplingSettings) -> None:

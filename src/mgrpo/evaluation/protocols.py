@@ -78,8 +78,38 @@ PROTOCOLS: dict[str, Protocol] = {
 """How published numbers were sampled."""
 
 
-def apply_protocol(protocol: str, overrides: Mapping[str, Any]) -> tuple[str, SamplingSettings]:
-    """The settings of a protocol with the user's overrides, and the name of the result: `m-grpo (changed)`.
+@dataclass(frozen=True)
+class UsedProtocol:
+    """How every benchmark of the file was sampled, by the fields of `SamplingSettings` and those of the model.
+
+    Attributes:
+        name: of the protocol, such as `m-grpo`; followed by ` (changed)` if one of its fields was overridden.
+        dtype: of the weights, such as `bfloat16`.
+        versions: of mgrpo, and of the installed libraries that influence a number, by their names.
+    """
+
+    name: str
+    temperature: float
+    top_p: float
+    top_k: int
+    max_tokens: int
+    engine: str
+    dtype: str
+    seed: int
+    versions: dict[str, str]
+
+
+def apply_protocol(
+    protocol: str, overrides: Mapping[str, Any], *, engine: str, dtype: str, versions: dict[str, str]
+) -> tuple[SamplingSettings, UsedProtocol]:
+    """The settings of a protocol with the user's overrides, and what the result file has of them.
+
+    Args:
+        protocol: its name.
+        overrides: settings by name.
+        engine: that samples.
+        dtype: of the weights.
+        versions: of the libraries.
 
     Raises:
         UserError: if there is no such protocol, or a value is out of range.
@@ -91,7 +121,10 @@ def apply_protocol(protocol: str, overrides: Mapping[str, Any]) -> tuple[str, Sa
     settings = PROTOCOLS[protocol].settings
     changed = {name: value for name, value in overrides.items() if value != getattr(settings, name)}
     sampled = {"temperature", "top_p", "top_k", "max_tokens", "k", "prompt_template", "system_prompt"}
-    return protocol + (" (changed)" if changed.keys() & sampled else ""), replace(settings, **changed)
+    settings = replace(settings, **changed)
+    own = {name: getattr(settings, name) for name in ("temperature", "top_p", "top_k", "max_tokens", "seed")}
+    title = protocol + (" (changed)" if changed.keys() & sampled else "")
+    return settings, UsedProtocol(title, **own, engine=engine, dtype=dtype, versions=versions)
 
 
 def num_samples(protocol: str, settings: SamplingSettings, benchmark: str) -> int:

@@ -1,7 +1,7 @@
 """Writes tables to the terminal, as Markdown and as LaTeX."""
 
+import re
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from mgrpo.monitoring.display import visible
 
 NAME_WIDTH = 16
 """Characters of a name in a line, on a narrow terminal."""
+JOINTS = re.compile(r"[^\s/:,_-]*[\s/:,_-]*")
+"""The parts of a name between which a line may end."""
 UNBOUNDED = 10_000
 
 _LATEX = {
@@ -35,30 +37,63 @@ _LATEX = {
 
 
 def show_grids(grids: Sequence[Grid], name_width: int = NAME_WIDTH) -> None:
-    """Print tables with their notes; names and intervals take several lines in a table that would be too wide."""
+    """Print tables with their notes.
+
+    In a table that would be too wide names and intervals take several lines; one that still is becomes several, each
+    with the rows' names.
+    """
     console = Console(file=sys.stdout)
+
+    def fits(table: Table) -> bool:
+        return Measurement.get(console, console.options.update(width=UNBOUNDED), table).maximum <= console.width
+
     for grid in grids:
-        table = _rich_table(grid)
-        if Measurement.get(console, console.options.update(width=UNBOUNDED), table).maximum > console.width:
-            table = _rich_table(grid, name_width)
-        console.print(table)
+        columns = list(range(1, len(grid.head)))
+        if fits(table := _rich_table(grid, columns)):
+            console.print(table)
+            columns = []
+        while columns:
+            shown = columns[:1]
+            while len(shown) < len(columns) and fits(_rich_table(grid, columns[: len(shown) + 1], name_width)):
+                shown = columns[: len(shown) + 1]
+            console.print(_rich_table(grid, shown, name_width))
+            columns = columns[len(shown) :]
+            if columns:
+                console.print()
         for note in grid.notes:
             console.print(Text(visible(note)))
         console.print()
 
 
-def _rich_table(grid: Grid, name_width: int | None = None) -> Table:
+def _rich_table(grid: Grid, columns: Sequence[int], name_width: int | None = None) -> Table:
+    """Some columns of a table next to its names, in as few lines as possible or, with a width, in few characters."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0) if name_width is None else 0, show_edge=False)
-    table.add_column(Text(visible(grid.head[0])), no_wrap=True)
-    for heading in grid.head[1:]:
-        table.add_column(Text(visible(heading)), justify="right", overflow="fold")
-    for row in grid.rows:
-        name, *cells = map(visible, row)
+    shown = []
+    for column in (0, *columns):
+        heading, *cells = (visible(row[column]) for row in (grid.head, *grid.rows))
         if name_width is not None:
-            name = "\n".join(textwrap.wrap(name, name_width))
-            cells = [cell.replace(" [", "\n[") for cell in cells]
-        table.add_row(*map(Text, (name, *cells)))
+            is_name = column == 0 or any(cell[:1].isalpha() for cell in cells)
+            cells = [wrapped(cell, name_width) if is_name else cell.replace(" [", "\n[") for cell in cells]
+            longest = max((len(line) for cell in cells for line in cell.split("\n")), default=0)
+            longest_part = max((len(part.rstrip()) for part in JOINTS.findall(heading)), default=0)
+            heading = wrapped(heading, max(longest, min(name_width, longest_part)))
+        table.add_column(Text(heading), justify="left" if column == 0 else "right", overflow="fold")
+        shown.append(map(Text, cells))
+    for row in zip(*shown, strict=True):
+        table.add_row(*row)
     return table
+
+
+def wrapped(text: str, width: int) -> str:
+    """A name in lines, broken behind spaces and punctuation, within a word only if that is longer than a line."""
+    lines = [""]
+    for piece in JOINTS.findall(text):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+        while len(lines[-1].rstrip()) > width:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def write_grids(grids: Sequence[Grid], directory: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mgrpo.errors import UserError
+from mgrpo.evaluation.protocols import UsedProtocol
 from mgrpo.evaluation.statistics import Estimate
 from mgrpo.runs.files import write_whole
 from mgrpo.runs.reading import UnreadableError, WrongTypeError, read_as, read_json_object
@@ -40,27 +41,6 @@ class Model:
     weights: Weights
     step: int | None
     revision: str | None
-
-
-@dataclass(frozen=True)
-class UsedProtocol:
-    """How every benchmark of the file was sampled, by the fields of `SamplingSettings` and those of the model.
-
-    Attributes:
-        name: of the protocol, such as `m-grpo`; followed by ` (changed)` if one of its fields was overridden.
-        dtype: of the weights, such as `bfloat16`.
-        versions: of mgrpo, and of the installed libraries that influence a number, by their names.
-    """
-
-    name: str
-    temperature: float
-    top_p: float
-    top_k: int
-    max_tokens: int
-    engine: str
-    dtype: str
-    seed: int
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ BENCHMARK/metrics.jsonl, completions/   the same as a run's files, which `mgrpo 
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +21,18 @@ from rich.progress import Progress
 from mgrpo.errors import UserError
 from mgrpo.evaluation.benchmark import Benchmark, Questions, digest_of_prompt, encode_questions, sha256, template_of
 from mgrpo.evaluation.engines import Engine, seed_of
-from mgrpo.evaluation.protocols import SamplingSettings, num_samples
-from mgrpo.evaluation.results import (
-    RESULTS_FILE,
-    BenchmarkResult,
-    Model,
-    Results,
-    UsedProtocol,
-    read_results,
-    write_results,
-)
-from mgrpo.evaluation.samples import Sample, SampleStore, measure_samples, write_for_report
+from mgrpo.evaluation.metrics import NO_ANSWER_RATE
+from mgrpo.evaluation.protocols import SamplingSettings, UsedProtocol, num_samples
+from mgrpo.evaluation.results import RESULTS_FILE, BenchmarkResult, Model, Results, read_results, write_results
+from mgrpo.evaluation.samples import UNFINISHED_RATE, Sample, SampleStore, measure_samples, write_for_report
 from mgrpo.monitoring.display import progress_bar, visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+MOSTLY = 0.5
+"""Share of completions without an answer above which a benchmark's numbers say little."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +62,16 @@ class EvalSettings:
     """How an evaluation samples.
 
     Attributes:
-        protocol: name of the protocol.
-        title: the protocol's name in the result file, which says whether it was changed.
+        name: of the protocol.
         sampling: the protocol's settings, with the user's overrides.
-        engine, dtype: of the model.
+        used: what the result file has of them, engine and type of the weights included.
         batch_size: completions at a time.
-        versions: of the packages that influence a number.
     """
 
-    protocol: str
-    title: str
+    name: str
     sampling: SamplingSettings
-    engine: str
-    dtype: str
+    used: UsedProtocol
     batch_size: int
-    versions: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def used_protocol(self) -> UsedProtocol:
-        """The protocol as the result file has it."""
-        names = ("temperature", "top_p", "top_k", "max_tokens", "seed")
-        sampling = {name: getattr(self.sampling, name) for name in names}
-        return UsedProtocol(self.title, engine=self.engine, dtype=self.dtype, versions=self.versions, **sampling)
 
 
 @dataclass(frozen=True)
@@ -133,12 +118,13 @@ def evaluate(
         found = {}
         for measurement in measurements:
             questions, samples = measurement.questions, measurement.samples()
-            result, answer_ids = measure_samples(questions, samples, eval_settings.sampling.chat_template_kwargs)
+            result, answer_ids = measure_samples(questions, samples)
             write_for_report(measurement.store.directory, questions, samples, answer_ids, model.model, result)
+            _warn_of_no_answers(questions.benchmark, result, model.label)
             found[questions.benchmark.name] = result
         directory = output / model.label
         earlier = _read_earlier(directory, model, eval_settings)
-        results[model.label] = Results(model.model, eval_settings.used_protocol, {**earlier, **found})
+        results[model.label] = Results(model.model, eval_settings.used, {**earlier, **found})
         write_results(results[model.label], directory)
     return results
 
@@ -150,7 +136,7 @@ def _plan(
     _read_earlier(output, model, eval_settings)
     measurements = []
     for benchmark in benchmarks:
-        questions = encode_questions(benchmark, model.tokenizer, eval_settings.sampling, model.context)
+        questions = encode_questions(benchmark, model.tokenizer, model.context)
         directory = output / directory_name(benchmark.name)
         store = SampleStore(directory, _fingerprint(model, questions, eval_settings))
         for (row, _), sample in store.samples.items():
@@ -159,7 +145,7 @@ def _plan(
                     f"{directory} holds samples of other questions (the prompt of question {row} has changed); "
                     "give another output_dir, or delete that directory"
                 )
-        k = num_samples(eval_settings.protocol, eval_settings.sampling, benchmark.name)
+        k = num_samples(eval_settings.name, eval_settings.sampling, benchmark.name)
         measurements.append(Measurement(questions, store, k))
     return measurements
 
@@ -173,20 +159,20 @@ def directory_name(benchmark: str) -> str:
 
 def _fingerprint(model: EvaluatedModel, questions: Questions, eval_settings: EvalSettings) -> dict[str, Any]:
     """Everything that a sample depends on; more samples (`k`) depend on nothing else."""
-    sampling = {name: value for name, value in asdict(eval_settings.sampling).items() if name != "k"}
     benchmark = questions.benchmark
+    sampling = {name: value for name, value in asdict(benchmark.settings).items() if name != "k"}
     return {
         "benchmark": benchmark.name,
         "model": model.identity,
-        "engine": eval_settings.engine,
-        "dtype": eval_settings.dtype,
+        "engine": eval_settings.used.engine,
+        "dtype": eval_settings.used.dtype,
         **sampling,
         "template": template_of(benchmark),
         "chat_template": sha256(str(model.tokenizer.chat_template))[:16] if questions.is_chat else None,
         "extractor": benchmark.task.extractor,
         "scoring": benchmark.scoring,
         "library": f"{benchmark.source.library} {benchmark.source.version}",
-        "versions": eval_settings.versions,
+        "versions": eval_settings.used.versions,
     }
 
 
@@ -194,7 +180,7 @@ def _read_earlier(directory: Path, model: EvaluatedModel, eval_settings: EvalSet
     """The benchmarks that an earlier call measured in this directory; a result file is of one model and protocol."""
     if not (directory / RESULTS_FILE).exists():
         return {}
-    earlier, protocol = read_results(directory), eval_settings.used_protocol
+    earlier, protocol = read_results(directory), eval_settings.used
     name = earlier.model.name if model.label else model.model.name  # a run's is a path, and the run may be moved
     if earlier.model != replace(model.model, name=name):
         raise UserError(f"{directory} holds results of the model {earlier.model.name}; give another output_dir")
@@ -206,6 +192,19 @@ def _read_earlier(directory: Path, model: EvaluatedModel, eval_settings: EvalSet
                 "output_dir"
             )
     return earlier.benchmarks
+
+
+def _warn_of_no_answers(benchmark: Benchmark, result: BenchmarkResult, label: str) -> None:
+    """Say so where most completions cannot be judged: the prompt does not fit the extractor, or they are cut off."""
+    none, cut = result.metrics[NO_ANSWER_RATE].value, result.metrics[UNFINISHED_RATE].value
+    if none > MOSTLY:
+        print(
+            f"{visible(f'{label} {benchmark.name}'.strip())}: {none:.0%} of the completions have no answer that the "
+            f"extractor {result.extractor} finds, and {cut:.0%} were cut off at max_tokens "
+            f"{benchmark.settings.max_tokens}; set prompt_template, answer_extractor or max_tokens, and another "
+            "output_dir.",
+            file=sys.stderr,
+        )
 
 
 def _sample_missing(model: EvaluatedModel, measurements: Sequence[Measurement], eval_settings: EvalSettings) -> None:

@@ -122,9 +122,7 @@ def read_samples(directory: Path) -> Iterator[tuple[int, Sample]]:
         yield len(line), sample
 
 
-def measure_samples(
-    questions: Questions, samples: list[list[Sample]], chat_template_kwargs: dict[str, Any] | None
-) -> tuple[BenchmarkResult, Ints]:
+def measure_samples(questions: Questions, samples: list[list[Sample]]) -> tuple[BenchmarkResult, Ints]:
     """The metrics of K samples of each of Q questions, and the samples' answer ids, (Q, K).
 
     Equal ids within a row are equal answers, -1 is no answer.
@@ -147,7 +145,7 @@ def measure_samples(
         template=template_of(benchmark),
         system_prompt=task.system_prompt or None,
         conversational=questions.is_chat,
-        chat_template_kwargs=chat_template_kwargs,
+        chat_template_kwargs=benchmark.settings.chat_template_kwargs,
         extractor=task.extractor,
         equivalence=task.equivalence,
         scoring=benchmark.scoring,

@@ -31,7 +31,7 @@ class Estimate:
 
     Attributes:
         low, high: ends of the interval; nan if unknown.
-        method: how the interval was computed.
+        method: how the interval was computed; `wilson` of a mean: from the benchmarks' own, some of them Wilson's.
     """
 
     value: float
@@ -93,13 +93,16 @@ def estimate(scores: ArrayLike, *, is_share: bool = False) -> Estimate:
     return Estimate(value, *_percentiles(means))
 
 
-def estimate_mean(benchmarks: Sequence[ArrayLike]) -> Estimate:
+def estimate_mean(benchmarks: Sequence[ArrayLike], *, are_shares: bool = False) -> Estimate:
     """The mean over benchmarks, equally weighted, with its bootstrap interval.
 
-    Questions are drawn separately for each benchmark, runs once for all.
+    Questions are drawn separately for each benchmark, runs once for all. Where `estimate` gives a benchmark Wilson's
+    interval, the bootstrap would have the same fault here: the distances from the benchmarks' values to the ends of
+    their own intervals are then added as independent errors (Zou and Donner 2008).
 
     Args:
         benchmarks: scores of each, (Q,), or (S, Q) for the same S runs; Q may differ.
+        are_shares: whether the scores are shares in [0, 1], not differences.
 
     Raises:
         ValueError: as `estimate` does, or if benchmarks have different numbers of runs.
@@ -110,6 +113,11 @@ def estimate_mean(benchmarks: Sequence[ArrayLike]) -> Estimate:
     value = float(np.mean([of_runs.mean() for of_runs in of_benchmarks]))
     if min(of_runs.shape[1] for of_runs in of_benchmarks) < 2:
         return Estimate(value, math.nan, math.nan)
+    own = [estimate(of_runs, is_share=True) for of_runs in of_benchmarks] if are_shares else []
+    if any(each.method == "wilson" for each in own):
+        below = math.hypot(*(each.value - each.low for each in own)) / len(own)
+        above = math.hypot(*(each.high - each.value for each in own)) / len(own)
+        return Estimate(value, value - below, value + above, method="wilson")
     means = np.mean([_resampled_means(of_runs, index) for index, of_runs in enumerate(of_benchmarks)], axis=0)
     return Estimate(value, *_percentiles(means))
 

@@ -1,13 +1,13 @@
 """The rows of a table of benchmarks, each a model or several seeds' models, and how two of them compare."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mgrpo.errors import UserError
-from mgrpo.evaluation.results import MOMENTUM_SUFFIX, RESULTS_FILE, BenchmarkResult, Results, read_results
+from mgrpo.evaluation.results import MOMENTUM_SUFFIX, BenchmarkResult, Results, read_results
 from mgrpo.evaluation.samples import SETTINGS_FILE, read_samples, read_settings
 from mgrpo.evaluation.statistics import Estimate, Floats, PairedDifference, estimate, estimate_mean, paired_difference
 
@@ -91,22 +91,28 @@ def _question_scores(directory: Path, result: BenchmarkResult) -> dict[int, floa
     return scores
 
 
-def read_lines(directory: Path) -> list[Line]:
-    """Read an evaluation: a row for each of a run's models, named by its label, or one for a model given by name.
+def read_lines(directory: Path, labels: Collection[str], benchmarks: Collection[str]) -> list[Line]:
+    """Read a part of an evaluation: a row for each model, named by its label, or for one given by name, of label "".
 
     In the order of training; a momentum model follows its policy.
+
+    Args:
+        directory: of the evaluation, which may hold what other calls measured.
+        labels: of the models.
+        benchmarks: those that the rows have.
 
     Raises:
         UserError: if there are no results, or they cannot be read.
     """
-    labels = sorted(path.parent for path in directory.glob(f"*/{RESULTS_FILE}"))
-    if not labels or (directory / RESULTS_FILE).exists():
-        measured = read_measured(directory)
-        return [Line(measured.results.model.name, {None: measured})]
-    found = [(label.name, read_measured(label)) for label in labels]
+    found = []
+    for label in labels:
+        measured = read_measured(directory / label)
+        of_these = {name: result for name, result in measured.results.benchmarks.items() if name in benchmarks}
+        scores = {name: by_question for name, by_question in measured.scores.items() if name in of_these}
+        found.append((label, Measured(replace(measured.results, benchmarks=of_these), scores)))
     found.sort(key=lambda pair: (pair[1].step, pair[0].removesuffix(MOMENTUM_SUFFIX), len(pair[0])))
     return [
-        Line(label, {None: measured}, is_momentum=measured.results.model.weights == "momentum")
+        Line(label or measured.results.model.name, {None: measured}, measured.results.model.weights == "momentum")
         for label, measured in found
     ]
 
@@ -129,7 +135,7 @@ def measure_mean(line: Line, benchmarks: Sequence[str]) -> Estimate:
     of_benchmarks = [_shared_scores(list(line.runs.values()), benchmark) for benchmark in benchmarks]
     known = [of_runs for of_runs in of_benchmarks if of_runs is not None]
     if len(known) == len(benchmarks):
-        return estimate_mean(known)
+        return estimate_mean(known, are_shares=True)
     return Estimate(float(np.mean([measure_line(line, benchmark).value for benchmark in benchmarks])), np.nan, np.nan)
 
 

@@ -23,7 +23,9 @@ ON_COLLAPSE = ("warn", "stop", "rollback")
 MAX_MESSAGE = 1000
 """Characters of an event's message that are read; the alarm's own have some hundred."""
 EARLY_ROWS = 5
-"""The first rows of a run, whose median is what relative limits are multiples of."""
+"""The first rows of a run with a metric, whose median is the run's own start."""
+CLEAR_ROWS = 5
+"""Rows in a row that a sign must be closer to the start than to its limit, until it is off and can alarm again."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,16 @@ class Sign:
     Attributes:
         metric: the name it is logged under. Rows without it are ignored.
         direction: which side of the limit is bad.
-        limit: in the metric's own unit, or if `is_relative` as a multiple of the run's early median.
-        num_rows: rows in a row beyond the limit, until it counts; within it, until it no longer does.
+        limit: in the metric's own unit (`value`); as a multiple of the run's start (`of_start`); or, for a share that
+            differs between models and tasks, as a part of what the start leaves of 1 (`of_rest`).
+        num_rows: rows in a row beyond the limit, until it counts.
     """
 
     metric: str
     direction: Literal["above", "below"]
     limit: float
     meaning: str
-    is_relative: bool = False
+    unit: Literal["value", "of_start", "of_rest"] = "value"
     num_rows: int = 3
 
 
@@ -49,13 +52,14 @@ SIGNS = (
     Sign(names.PROBE, "below", -0.012, "the policy is forgetting what the initial model mostly answered", num_rows=1),
     Sign(names.FORGOTTEN, "above", 0.4, "the policy has forgotten what the initial model mostly answered", num_rows=1),
     Sign(names.KL, "above", 0.4, "the policy is far from the initial model"),
-    Sign(names.FLIP_RATE, "above", 0.3, "labels are others than at the prompt's last visit"),
-    Sign(names.NONE_RATE, "above", 0.3, "completions have no answer"),
-    Sign(names.TOP_SHARE, "above", 0.5, "different prompts have the same label"),
-    Sign(names.DISTINCT, "below", 0.6, "the labels of different prompts become the same", is_relative=True),
-    Sign(names.TRL_LENGTH, "below", 0.7, "completions shrink", is_relative=True),
-    Sign(names.TRL_LENGTH, "above", 1.5, "completions grow", is_relative=True),
-    Sign(names.REWARD_STD, "below", 0.3, "nearly all completions have the same reward", is_relative=True),
+    Sign(names.FLIP_RATE, "above", 0.3, "more labels change from visit to visit than at the start", "of_rest"),
+    Sign(names.NONE_RATE, "above", 0.3, "more completions have no answer than at the start", "of_rest"),
+    # A step may have four prompts, of which three have one label by chance.
+    Sign(names.TOP_SHARE, "above", 0.5, "more prompts have the same label than at the start", "of_rest", num_rows=5),
+    Sign(names.DISTINCT, "below", 0.6, "the labels of different prompts become the same", "of_start", num_rows=5),
+    Sign(names.TRL_LENGTH, "below", 0.7, "completions shrink", "of_start"),
+    Sign(names.TRL_LENGTH, "above", 1.5, "completions grow", "of_start"),
+    Sign(names.REWARD_STD, "below", 0.3, "nearly all completions have the same reward", "of_start"),
 )
 
 
@@ -113,18 +117,20 @@ class _Watch:
     def update(self, step: int, value: float) -> None:
         """Take a row's value."""
         sign = self.sign
-        if sign.is_relative and len(self._early) < EARLY_ROWS:
+        if sign.unit != "value" and len(self._early) < EARLY_ROWS:
             self._early.append(value)
             self.healthy_step = step
             return
-        start = median(self._early) if sign.is_relative else 0.0
-        self.value, self.limit = value, sign.limit * start if sign.is_relative else sign.limit
-        if not self._is_beyond(value, (start + self.limit) / 2):
+        start = median(self._early) if self._early else 0.0
+        limits = {"value": sign.limit, "of_start": sign.limit * start, "of_rest": start + sign.limit * (1 - start)}
+        self.value, self.limit = value, limits[sign.unit]
+        is_healthy = not self._is_beyond(value, (start + self.limit) / 2)
+        if is_healthy:
             self.healthy_step = step
-        is_beyond = self._is_beyond(value, self.limit)
-        self._in_a_row = self._in_a_row + 1 if is_beyond != self.is_on else 0
-        if self._in_a_row >= sign.num_rows:
-            self.is_on, self._in_a_row = is_beyond, 0
+        changes = is_healthy if self.is_on else self._is_beyond(value, self.limit)
+        self._in_a_row = self._in_a_row + 1 if changes else 0
+        if self._in_a_row >= (CLEAR_ROWS if self.is_on else sign.num_rows):
+            self.is_on, self._in_a_row = not self.is_on, 0
 
     def _is_beyond(self, value: float, limit: float) -> bool:
         return value > limit if self.sign.direction == "above" else value < limit
@@ -155,22 +161,21 @@ class CollapseAlarm:
         Values that are missing, null or not finite are ignored.
 
         Returns:
-            An alarm where it begins, or where another sign joins it; its end; or None.
+            An alarm where it begins; its end, where the last sign is off again; or None.
         """
-        before = {watch for watch in self._watches if watch.is_on}
+        before = [watch for watch in self._watches if watch.is_on]
         for watch in self._watches:
             value = row.get(watch.sign.metric)
             if isinstance(value, int | float) and math.isfinite(value):
                 watch.update(row["step"], float(value))
         now = [watch for watch in self._watches if watch.is_on]
-        new = [watch for watch in now if watch not in before]
-        if new:
+        if now and not before:
             return Event(
                 step=row["step"],
                 kind="alarm",
-                signals=[watch.sign.metric for watch in new],
-                message="; ".join(map(str, new)),
-                healthy_step=min(watch.healthy_step for watch in new),
+                signals=[watch.sign.metric for watch in now],
+                message="; ".join(map(str, now)),
+                healthy_step=min(watch.healthy_step for watch in now),
             )
         if before and not now:
             return Event(row["step"], "cleared", [watch.sign.metric for watch in before], "no sign is on any more")

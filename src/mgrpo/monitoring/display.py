@@ -1,5 +1,6 @@
 """How a run's state is put into one line, and how text of others gets to a terminal."""
 
+import sys
 import unicodedata
 from typing import Any
 
@@ -56,5 +57,6 @@ def progress_bar(console: Console) -> Progress:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[numbers]}"),
         console=console,
-        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # else text for a file would go to the terminal
+        disable=not (console.is_terminal and console.file.isatty()),  # rich takes FORCE_COLOR for a terminal
     )

@@ -20,6 +20,8 @@ NUM_VALUES = 30
 """Logged values of which a trend is drawn."""
 NUM_STEPS_OF_RATE = 100
 """Last steps of which the rate is taken, with the evaluations between them."""
+SLOW, NUM_QUICK = 5.0, 5
+"""Seconds that a first step takes if it shows the pace; of quicker steps, whose first is the slowest, so many do."""
 LEAST_SPAN = 0.2
 """A trend's height is at least this share of its largest value, so that noise on a level curve looks level."""
 
@@ -39,7 +41,7 @@ class LiveView:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self._clock, self._began = clock, clock()
         # Tuples, replaced whole: another thread reads them.
         self._curves: dict[str, tuple[float, ...]] = {name: () for line in CURVES for name in line}
         self._last: dict[str, float] = {}
@@ -59,14 +61,31 @@ class LiveView:
         """
         self._step, self._max_steps = step, max_steps
         self._batches_per_step, self._completions_per_step = batches_per_step, completions_per_step
-        self._watched_from, self._began = watched_from, self._clock()
+        self._watched_from = watched_from
+        # A batch that several steps are trained on is sampled in the first of them.
+        self._steps_per_batch, self._is_expected = max(1, round(1 / batches_per_step)), False
         self._ends: tuple[tuple[int, float], ...] = ()
         self.alarm: str | None = None
+
+    def begin_step(self) -> None:
+        """An optimizer step begins; what happened before the first one is not a part of it."""
+        self._ends = self._ends or ((self._step, self._clock()),)
 
     def end_step(self, step: int) -> None:
         """An optimizer step ended."""
         self._step = step
         self._ends = (*self._ends, (step, self._clock()))[-NUM_STEPS_OF_RATE - 1 :]
+
+    def expected(self) -> str | None:
+        """How long a step and all of them take, once it is known and only once."""
+        (first, begun), (last, ended) = self._ends[0], self._ends[-1]
+        num_batches = (last - first) // self._steps_per_batch
+        is_known = num_batches >= 1 and (ended - begun >= SLOW or num_batches >= NUM_QUICK)
+        if not is_known or self._is_expected or last >= self._max_steps:
+            return None
+        self._is_expected = True
+        seconds, steps = (ended - begun) / (last - first), self._max_steps - first
+        return f"{_pace(seconds)}, {_clock(round(seconds * steps))} for {steps} steps"
 
     def add_row(self, row: dict[str, Any]) -> None:
         """Take the numbers of a logged row."""
@@ -90,7 +109,7 @@ class LiveView:
         if len(self._ends) > 1:
             (first, begun), (last, ended) = self._ends[0], self._ends[-1]
             seconds = (ended - begun) / (last - first)
-            rate = f"  {1 / seconds:.1f} steps/s" if seconds < 1 else f"  {seconds:.1f} s/step"
+            rate = f"  {_pace(seconds)}"
             if last < self._max_steps:
                 left = max(0.0, (self._max_steps - last) * seconds - (now - ended))
                 clock = f"remaining {_clock(round(left))}"
@@ -164,6 +183,10 @@ def trend(values: tuple[float, ...], levels: str = TREND) -> str:
 def number(value: float) -> str:
     """Three digits, and all of a number with more before the point."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _pace(seconds: float) -> str:
+    return f"{1 / seconds:.1f} steps/s" if 0 < seconds < 1 else f"{seconds:.1f} s/step"
 
 
 def _clock(seconds: int) -> str:

@@ -15,6 +15,8 @@ NUM_COLOURS = 7
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 """With seven colours no two of the first 42 runs look alike."""
 ALARM_DASHES = {"rollback": "dash", "cleared": "dot"}
+FAINT = 0.4
+"""Opacity of the events behind a run's first alarm."""
 MAX_STACKS = 4
 """Runs whose phases are shown one by one; of more runs each step's whole time is compared."""
 
@@ -192,14 +194,15 @@ def _alarm_lines(labels: Sequence[str], alarms: Sequence[Sequence[Row]]) -> list
         {
             **{"type": "line", "x0": event["step"], "x1": event["step"], "y0": 0, "y1": 1, "yref": "paper"},
             "legendgroup": label,
+            "opacity": FAINT if e else 1,
             "line": {
                 "color": "raised" if len(labels) == 1 else f"series-{r % NUM_COLOURS}",
-                "width": 1.5,
+                "width": 1 if e else 2,
                 "dash": ALARM_DASHES.get(event["kind"], "solid"),
             },
         }
         for r, (label, events) in enumerate(zip(labels, alarms, strict=True))
-        for event in events
+        for e, event in enumerate(events)
     ]
 
 

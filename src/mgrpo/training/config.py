@@ -95,10 +95,10 @@ class MGRPOConfig(GRPOConfig):
         "are multiplied by patience / flips. Needs several epochs. none: off.",
         Range(min=1),
     )
-    probe_prompts: int = option(
-        64,
-        "Training prompts that the initial model answers 8 times before the first step. The probability that the "
-        "policy still gives its most frequent answers is logged; it is the earliest sign of a collapse. 0: off.",
+    probe_prompts: int | None = option(
+        None,
+        "Training prompts that the initial model answers 8 times before the first step; none: 64, or what two steps "
+        "sample if less. 0: off. Forgetting these answers is the earliest sign of a collapse (studies/monitoring.md).",
         Range(min=0),
     )
     completions_total_limit: int | None = option(

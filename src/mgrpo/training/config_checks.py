@@ -91,10 +91,10 @@ def _check_recovery(config: Any) -> None:
         )
     if config.on_collapse != "rollback":
         return
-    if config.save_strategy == "no":
+    if config.save_strategy == "no" or (config.save_strategy == "steps" and config.save_steps >= config.max_steps > 0):
         raise UserError(
-            "on_collapse is rollback, but save_strategy is no, so there is no checkpoint to go back to; set "
-            "save_strategy to steps, or on_collapse to stop."
+            f"on_collapse is rollback, but save_strategy is {config.save_strategy}, save_steps {config.save_steps:g}: "
+            "there is no checkpoint to go back to; save every few steps, or set on_collapse to stop."
         )
     if config.save_total_limit is not None and config.save_total_limit < 3:
         raise UserError(

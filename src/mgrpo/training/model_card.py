@@ -107,7 +107,7 @@ def _method(config: MGRPOConfig) -> str:
     if config.label_source == "gold":
         return f"GRPO on ground truth, a baseline of {paper}"
     if config.label_source == "joined" and config.num_momentum_generations > 0 and config.reward == "match":
-        return paper
+        return paper + ("" if config.iqr_multiplier is not None else ", without its entropy filter")
     return f"a label-free variant of {paper}"
 
 

@@ -7,6 +7,7 @@ right answer is asked for, and nothing of it is trained on.
 """
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,19 +16,24 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather, gather_object
 from datasets import Dataset
+from rich.console import Console
 from torch import Tensor, nn
 from trl.trainer.utils import pad
 
 from mgrpo.algorithm import trajectory_mean
 from mgrpo.answers.extract import Extractor
+from mgrpo.monitoring.display import progress_bar
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import write_whole
 from mgrpo.runs.reading import read_as, read_json
+from mgrpo.training.config import MGRPOConfig
 from mgrpo.training.labelling import label
 from mgrpo.training.sampling.sampler import Rollouts
 
 FILE_NAME = "probe.json"
 """In a run's directory, written when training begins: a list of `ProbeRow`."""
+NUM_PROMPTS = 64
+"""Prompts that are answered, where two steps sample as many completions."""
 NUM_GENERATIONS = 8
 """Completions for each prompt that vote on what is kept."""
 LARGEST_CHANGE = 0.05
@@ -50,6 +56,25 @@ class ProbeRow:
     prompt_ids: list[int]
     completion_ids: list[int]
     log_prob: float
+
+
+def batches_per_step(config: MGRPOConfig) -> float:
+    """Batches sampled in an optimizer step; below 1 where each is trained on several times."""
+    return config.gradient_accumulation_steps / (config.steps_per_generation * config.num_iterations)
+
+
+def completions_per_step(config: MGRPOConfig) -> float:
+    """Completions of both models sampled for an optimizer step."""
+    # The frozen model's votes are remembered: its completions are not sampled at every step.
+    num_momentum = config.num_momentum_generations if config.label_source not in ("frozen", "gold") else 0
+    return batches_per_step(config) * config.generation_batch_size * (1 + num_momentum / config.num_generations)
+
+
+def num_probe_prompts(config: MGRPOConfig) -> int:
+    """Prompts of a run's probe, which samples no more than two steps unless the configuration sets their number."""
+    if config.probe_prompts is not None:
+        return config.probe_prompts
+    return min(NUM_PROMPTS, max(1, round(2 * completions_per_step(config) / NUM_GENERATIONS)))
 
 
 def mean_log_probs(model: nn.Module, score: Callable[..., tuple], pad_id: int, rows: list[ProbeRow]) -> Tensor:
@@ -106,6 +131,8 @@ def sample_probe(
     extractor: Extractor,
     equivalence: str,
     log_probs_of: Callable[[list[ProbeRow]], Tensor],
+    *,
+    is_quiet: bool = True,
 ) -> list[ProbeRow]:
     """Completions of all processes that agree with the majority of their prompt's, by the weights as they are.
 
@@ -117,6 +144,7 @@ def sample_probe(
         extractor: reads an answer.
         equivalence: when two answers are the same.
         log_probs_of: scores completions.
+        is_quiet: show no progress, which is shown on a terminal only.
     """
     state, size = PartialState(), len(dataset)
     rank, num_processes = state.process_index, state.num_processes
@@ -126,11 +154,14 @@ def sample_probe(
     prompts = dataset[indices]["prompt"]
     prompts_at_once = max(at_once // NUM_GENERATIONS, 1)
     local: list[ProbeRow] = []
-    for start in range(0, num_local, prompts_at_once):
-        sampled = sample(prompts[start : start + prompts_at_once], NUM_GENERATIONS)
-        is_majority = label([(sampled, NUM_GENERATIONS)], extractor, equivalence).groups.match.flatten().tolist()
-        rows = zip(sampled.prompt_ids, sampled.completion_ids, is_majority, strict=True)
-        local += [ProbeRow(prompt, ids, log_prob=0.0) for prompt, ids, keep in rows if keep and ids]
+    with progress_bar(Console(file=sys.stderr, quiet=is_quiet)) as bar:
+        task = bar.add_task("the initial model answers prompts", total=num_local, numbers="")
+        for start in range(0, num_local, prompts_at_once):
+            sampled = sample(prompts[start : start + prompts_at_once], NUM_GENERATIONS)
+            is_majority = label([(sampled, NUM_GENERATIONS)], extractor, equivalence).groups.match.flatten().tolist()
+            rows = zip(sampled.prompt_ids, sampled.completion_ids, is_majority, strict=True)
+            local += [ProbeRow(prompt, ids, log_prob=0.0) for prompt, ids, keep in rows if keep and ids]
+            bar.update(task, completed=min(start + prompts_at_once, num_local))
     log_probs = log_probs_of(local).tolist()
     return gather_object([replace(row, log_prob=value) for row, value in zip(local, log_probs, strict=True)])
 

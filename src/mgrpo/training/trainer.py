@@ -48,14 +48,13 @@ from mgrpo.training.batch import Batch
 from mgrpo.training.batch_log import batch_metrics, completion_rows, gold_verdicts
 from mgrpo.training.callbacks import FiniteGradients, MomentumUpdate, RunFiles
 from mgrpo.training.checks import check_trainer
-from mgrpo.training.collapse_callback import CollapseWatch
+from mgrpo.training.collapse_callback import CollapseWatch, NumberWatch
 from mgrpo.training.config import MGRPOConfig, check_enough_prompts, has_momentum_model
 from mgrpo.training.label_memory import LabelMemory
 from mgrpo.training.labelling import METHOD_FIELDS, FixedLabels, flip_weights, label, mask
-from mgrpo.training.number_callback import NumberWatch
 from mgrpo.training.packed_rows import score_once
 from mgrpo.training.patches import fitted_fused_head, own_random_state, replaced
-from mgrpo.training.probe import Probe, load_rows, mean_log_probs, sample_probe, save_rows
+from mgrpo.training.probe import Probe, load_rows, mean_log_probs, num_probe_prompts, sample_probe, save_rows
 from mgrpo.training.resumable_trainer import ResumableTrainer
 from mgrpo.training.rewards import guarded_reward, listed
 from mgrpo.training.sampling.entropy import EntropyRecorder
@@ -380,8 +379,8 @@ class MGRPOTrainer(ResumableTrainer):
 
     def start_probe(self) -> None:
         """Let the initial model answer the probe's prompts; or take its answers from the run that is resumed."""
-        config = self.args
-        if not config.probe_prompts or not isinstance(self.train_dataset, Sized):
+        config, num_prompts = self.args, num_probe_prompts(self.args)
+        if not num_prompts or not isinstance(self.train_dataset, Sized):
             return
         score = partial(self._get_per_token_logps_and_entropies, batch_size=config.per_device_train_batch_size)
         log_probs_of = partial(mean_log_probs, self.model, score, self.processing_class.pad_token_id)
@@ -392,7 +391,9 @@ class MGRPOTrainer(ResumableTrainer):
             at_once = config.generation_batch_size // config.world_size  # no more than in training
             readers = (self._sample_policy, self.answer_fn, self.equivalence)
             with own_random_state(config.seed + config.process_index, self.accelerator.device):
-                rows = sample_probe(self.train_dataset, config.probe_prompts, at_once, *readers, log_probs_of)
+                is_quiet = config.disable_tqdm or not self.accelerator.is_main_process
+                how = (at_once, *readers, log_probs_of)
+                rows = sample_probe(self.train_dataset, num_prompts, *how, is_quiet=is_quiet)
         if self.accelerator.is_main_process:
             save_rows(rows, Path(config.output_dir))
         self.probe = Probe(rows, log_probs_of)

@@ -3,6 +3,7 @@
 // The rollout browser: which group is shown (all completions of one prompt at one step), and the way to the others.
 
 const BREATH = 30; // ms that a search works before it lets the page answer
+const LONG_BEGINNING = 20; // characters that all prompts must share at least, to be left out of the list of prompts
 
 class Rollouts {
   #source;
@@ -140,6 +141,7 @@ class Rollouts {
 
   #showPrompts() {
     const hadFocus = byId("prompts").contains(document.activeElement);
+    const shared = sharedBeginning(this.groups.map(({ prompt }) => prompt));
     const options = this.groups.map((group) => {
       const isPicked = group.index === this.#place.prompt;
       const onclick = () => this.go({ prompt: group.index });
@@ -147,7 +149,7 @@ class Rollouts {
         "div",
         { role: "option", class: "prompt", "aria-selected": String(isPicked), tabindex: isPicked ? 0 : -1, onclick },
         element("span", { class: "index" }, group.index),
-        element("span", { class: "text" }, shownText(group.prompt)),
+        element("span", { class: "text" }, shownText(without(group.prompt, shared))),
         element("span", { class: "marks" }, marksOf(group)),
       );
     });
@@ -232,6 +234,21 @@ class Rollouts {
     const next = by > 0 ? matches.find(isBehind) : matches.findLast(isBefore);
     this.go(next ?? matches.at(by > 0 ? 0 : -1)); // round the end
   }
+}
+
+/** How many characters all prompts begin with, as those of a template do; in whole words. */
+function sharedBeginning(prompts) {
+  const [first, ...others] = prompts.map((prompt) => prompt.head ?? prompt);
+  const differs = (i) => others.some((text) => text[i] !== first[i]);
+  let length = 0;
+  while (length < first.length && !differs(length)) length += 1;
+  const words = first.slice(0, length).search(/\S*$/);
+  return others.length && length < first.length && words >= LONG_BEGINNING ? words : 0;
+}
+
+function without(prompt, length) {
+  const rest = (text) => (length ? `… ${text.slice(length)}` : text);
+  return prompt.head === undefined ? rest(prompt) : { ...prompt, head: rest(prompt.head) };
 }
 
 function filterBoxes() {

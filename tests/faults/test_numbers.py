@@ -18,7 +18,7 @@ from mgrpo.models.load import load_model
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import read_rows
 from mgrpo.training import callbacks
-from mgrpo.training.number_callback import NumberWatch
+from mgrpo.training.collapse_callback import NumberWatch
 from mgrpo.training.sampling.entropy import entropy_from_top_log_probs
 from mgrpo.training.sampling.momentum_model import FILE_NAME
 
