@@ -55,6 +55,7 @@ def test_every_metric_is_logged_and_makes_sense(make_trainer, chain_data):
     assert rows[0][names.DISTANCE] > 0
     assert rows[2][names.DISTANCE] > rows[0][names.DISTANCE]
     assert 0 < rows[2]["eval_" + names.GOLD_ACCURACY] < 1
+    assert names.EVAL_PREFIX + names.KL not in rows[2]  # an evaluation computes no log-probabilities
 
 
 def test_evaluating_does_not_change_training(make_trainer, chain_data, weights_of):

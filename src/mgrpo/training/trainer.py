@@ -163,13 +163,13 @@ class MGRPOTrainer(ResumableTrainer):
         )
         blind_inputs = [{name: value for name, value in row.items() if name != self.gold_column} for row in inputs]
         # TRL has no momentum model to take the KL's reference from, and computes it for rows that are not trained on
-        is_reference_ours = self.args.kl_anchor == "momentum" or (is_training and self._skips_rows)
+        is_reference_ours = self.args.kl_anchor == "momentum" or self._skips_rows or not is_training
         with replaced(self, "beta", 0.0) if is_reference_ours else nullcontext():
             output = super()._generate_and_score_completions(blind_inputs)  # calls the next three methods
         if is_training:
             self._mask_loss(batch, output)
-        if is_reference_ours and self.beta != 0:
-            output["ref_per_token_logps"] = self._anchor_log_probs(output)
+            if is_reference_ours and self.beta != 0:
+                output["ref_per_token_logps"] = self._anchor_log_probs(output)
         self._log_batch(batch, output["advantages"])
         return output
 
@@ -261,9 +261,9 @@ class MGRPOTrainer(ResumableTrainer):
 
         0 in rows that do not go through the model.
         """
-        is_training, config = self.batch.is_training, self.args
+        config = self.args
         size, num_tokens = output["completion_ids"].shape
-        rows = rows_to_compute(output) if is_training and self._skips_rows else torch.arange(size)
+        rows = rows_to_compute(output) if self._skips_rows else torch.arange(size)
         kept = take_rows(output, rows)
         anchor: AbstractContextManager = nullcontext()
         if config.kl_anchor == "momentum" and self.momentum_model is not None:
@@ -279,7 +279,7 @@ class MGRPOTrainer(ResumableTrainer):
                 torch.cat([kept["prompt_ids"], kept["completion_ids"]], dim=1),
                 torch.cat([kept["prompt_mask"], kept["completion_mask"]], dim=1),
                 num_tokens,
-                batch_size=config.per_device_train_batch_size if is_training else config.per_device_eval_batch_size,
+                batch_size=config.per_device_train_batch_size,
             )
         log_probs = computed.new_zeros(size, num_tokens)
         log_probs[rows] = computed
@@ -298,13 +298,17 @@ class MGRPOTrainer(ResumableTrainer):
             self.run_files.completion_rows = gather_object(rows)
 
     def compute_loss(self, model: nn.Module, inputs: dict, *args: Any, **kwargs: Any) -> Tensor:
-        """Compute the loss as TRL does, from the rows that are trained on where the others are skipped."""
-        if self._skips_rows and self.model.training:
+        """Compute the loss as TRL does, from the rows that are trained on where the others are skipped.
+
+        An evaluation has none: it samples, and spends no passes on log-probabilities.
+        """
+        if not self.model.training:
+            return torch.zeros((), device=self.accelerator.device)
+        if self._skips_rows:
             rows = rows_to_compute(inputs)
             self.log_metric(names.ROWS_SKIPPED, 1 - len(rows) / len(inputs["completion_ids"]))
             inputs = take_rows(inputs, rows)
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
-        return self.gradient_guard.see_loss(loss) if self.model.training else loss
+        return self.gradient_guard.see_loss(super().compute_loss(model, inputs, *args, **kwargs))
 
     @property
     def _skips_rows(self) -> bool:
