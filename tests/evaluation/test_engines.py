@@ -42,6 +42,17 @@ def test_a_sample_does_not_depend_on_its_batch(model):
     assert engine.sample(*requests_of(model, seeds=(5, 6, 7))) != together
 
 
+def test_what_all_prompts_begin_with_goes_through_the_model_once(model, monkeypatch):
+    prompts, seeds = requests_of(model, ["12+3*4-5=" + rest for rest in PROMPTS])  # 9 equal tokens
+    seen = []
+    hook = model[0].get_input_embeddings().register_forward_hook(lambda _, args, __: seen.append(args[0].shape))
+    shared = engine_of(model).sample(prompts, seeds)
+    hook.remove()
+    assert seen[:2] == [(1, 9), (3, max(map(len, prompts)) - 9)]
+    monkeypatch.setattr("mgrpo.evaluation.engines.WORTH_SHARING", 100)
+    assert engine_of(model).sample(prompts, seeds) == shared
+
+
 def test_samples_come_from_the_model_s_distribution(model):
     # the first token of 2,000 samples: each frequency within 4 standard errors of its probability
     num, temperature = 2000, 1.5

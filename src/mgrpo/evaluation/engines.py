@@ -17,9 +17,11 @@ from mgrpo.evaluation.protocols import SamplingSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 ENGINES = ("transformers", "vllm")
+WORTH_SHARING = 8
+"""Tokens, at the head of all prompts of a batch, from which on they go through the model once."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ def seed_of(seed: int, benchmark: str, question: str, number: int) -> int:
 
 
 class TransformersEngine:
-    """`generate` of transformers, prompts padded on the left; the model is in evaluation mode while it samples."""
+    """`generate` of transformers, prompts padded on the left; the model is in evaluation mode while it samples.
+
+    What all prompts of a batch begin with, such as worked examples, goes through the model once.
+    """
 
     def __init__(
         self,
@@ -78,13 +83,18 @@ class TransformersEngine:
         """Sample one completion for each prompt, all in one batch."""
         import torch
 
-        batch = self._tokenizer.pad({"input_ids": list(prompts)}, padding_side="left", return_tensors="pt")
-        batch = batch.to(self._model.device)
-        start = batch["input_ids"].shape[1]
-        processors = [] if self._settings.temperature == 0 else [_Drawer(seeds, start, self._settings)]
         with _ready_to_sample(self._model, self._tokenizer) as ends, torch.inference_mode():
+            head, cache = self._shared_head(prompts)
+            rests = [ids[len(head) :] for ids in prompts]
+            batch = self._tokenizer.pad({"input_ids": rests}, padding_side="left", return_tensors="pt")
+            batch = batch.to(self._model.device)
+            heads = batch["input_ids"].new_tensor(head).expand(len(prompts), -1)
+            start = len(head) + batch["input_ids"].shape[1]
+            processors = [] if self._settings.temperature == 0 else [_Drawer(seeds, start, self._settings)]
             sequences = self._model.generate(
-                **batch,
+                torch.cat([heads, batch["input_ids"]], dim=1),
+                attention_mask=torch.cat([torch.ones_like(heads), batch["attention_mask"]], dim=1),
+                past_key_values=cache,
                 max_new_tokens=self._settings.max_tokens,
                 do_sample=False,
                 use_cache=True,
@@ -96,6 +106,23 @@ class TransformersEngine:
             text = self._tokenizer.decode(ids[:num_tokens], skip_special_tokens=True)
             found.append(Completion(text, num_tokens or len(ids), num_tokens is not None))
         return found
+
+    def _shared_head(self, prompts: Sequence[list[int]]) -> "tuple[list[int], DynamicCache | None]":
+        """What all prompts begin with, and its keys and values for each; nothing where they begin differently."""
+        import torch
+        from transformers.cache_utils import DynamicLayer
+
+        first, last = min(prompts), max(prompts)  # in the order of words: the others begin as these two do
+        longest = min(map(len, prompts)) - 1
+        num_shared = next((i for i in range(longest) if first[i] != last[i]), longest)
+        if num_shared < WORTH_SHARING or len(prompts) == 1:
+            return [], None
+        head = first[:num_shared]
+        cache = self._model(torch.tensor([head], device=self._model.device), use_cache=True).past_key_values
+        if not all(type(layer) is DynamicLayer for layer in getattr(cache, "layers", [None])):
+            return [], None  # a model that keeps more of a prompt than keys and values
+        cache.batch_repeat_interleave(len(prompts))
+        return head, cache
 
 
 class _Drawer:
