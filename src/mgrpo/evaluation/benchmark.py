@@ -138,7 +138,7 @@ def encode_questions(benchmark: Benchmark, tokenizer: "PreTrainedTokenizerBase",
             context.
     """
     task, settings = benchmark.task, benchmark.settings
-    is_chat = bool(tokenizer.chat_template) if settings.conversational is None else settings.conversational
+    is_chat = bool(tokenizer.chat_template) if task.conversational is None else task.conversational
     dataset = make_prompts(replace(task, conversational=is_chat), benchmark.name)
     prompts: list[Prompt] = list(dataset["prompt"])
     encoded = encode_prompts(prompts, tokenizer, settings.chat_template_kwargs)

@@ -31,7 +31,9 @@ class SamplingSettings:
         None, "Text in which {prompt} is replaced by the question; default: the benchmark's."
     )
     system_prompt: str | None = option(None, "System message of a conversation.")
-    conversational: bool | None = option(None, "Ask through the chat template; default: if the model has one.")
+    conversational: bool | None = option(
+        None, "Ask through the chat template; default: as the benchmark says, else if the model has one."
+    )
     chat_template_kwargs: dict[str, Any] | None = option(
         None, """Arguments of the chat template, as JSON: '{"enable_thinking": false}'."""
     )

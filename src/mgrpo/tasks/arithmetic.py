@@ -7,6 +7,7 @@ At temperature 1 SmolLM2-135M is then right one time in five in `arithmetic`; as
 import operator
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
 
 from mgrpo.errors import UserError
@@ -64,7 +65,8 @@ def smollm2_sums(*, split: str, size: int | None, seed: int) -> Task:
     ]
     strata = _strata(kinds, "smollm2-sums", split, rng := random.Random(f"{split} {seed}"))
     num = _checked(size, SUMS_SIZES[split], SUMS_SIZES[split], "smollm2-sums", split)
-    return _task(_draw([strata[0], *strata], num, rng), SMOLLM2_TEMPLATE)
+    drawn = _task(_draw([strata[0], *strata], num, rng))
+    return replace(drawn, prompt_template=SMOLLM2_TEMPLATE, conversational=False)
 
 
 def _strata(kinds: Iterable[Kind], task: str, split: str, rng: random.Random) -> list[list[tuple[str, str]]]:
@@ -95,6 +97,6 @@ def _draw(strata: list[list[tuple[str, str]]], num: int, rng: random.Random) -> 
     return drawn
 
 
-def _task(drawn: Iterable[tuple[str, str]], prompt_template: str | None = None) -> Task:
-    prompts, answers = zip(*drawn, strict=True) if drawn else ((), ())
-    return Task({"prompt": prompts, "answer": answers}, prompt_template, extractor="number", equivalence="number")
+def _task(drawn: list[tuple[str, str]]) -> Task:
+    columns = {"prompt": [prompt for prompt, _ in drawn], "answer": [answer for _, answer in drawn]}
+    return Task(columns, extractor="number", equivalence="number")

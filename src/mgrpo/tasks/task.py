@@ -40,7 +40,8 @@ class Task:
         prompt_template: text around each prompt, which replaces the literal `{prompt}`. No other braces count, so
             `\boxed{}` is safe. In a list of messages it goes around the last user message.
         system_prompt: first message of each conversation that has no system message.
-        conversational: whether prompts are asked through the model's chat template.
+        conversational: whether prompts are asked through the model's chat template. None: not in training, and where
+            the model has one in an evaluation.
         extractor: how an answer is read: a name that `mgrpo.answers.get_extractor` takes.
         equivalence: when two answers are the same: a name that `mgrpo.answers.get_equivalence` takes.
         score: which of some answers to one prompt are right, given that prompt's value of `answer`, which may then be
@@ -50,7 +51,7 @@ class Task:
     columns: Columns
     prompt_template: str | None = None
     system_prompt: str | None = None
-    conversational: bool = False
+    conversational: bool | None = None
     extractor: str = "boxed"
     equivalence: str = "math"
     score: Scorer | None = None
