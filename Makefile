@@ -4,10 +4,14 @@ BIN := .venv/bin
 # Below 3.11 pip fails late and unclearly.
 VENV_READY := .venv/.ready
 
-.PHONY: demo test test-slow faults soak check docs docs-serve installed dist audit smollm2 browser vllm
+.PHONY: demo demo-llm test test-slow faults soak check docs docs-serve installed dist audit smollm2 browser vllm
 
 demo: $(VENV_READY)
 	$(BIN)/mgrpo demo
+
+# The same on a real language model: 12 minutes.
+demo-llm: smollm2
+	$(BIN)/mgrpo demo --model smollm2
 
 test: $(VENV_READY)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder  # else the longest files come last

@@ -290,10 +290,12 @@ def _watch(arguments: argparse.Namespace) -> None:
 
 def _add_studies(commands: Any) -> None:
     demo = commands.add_parser("demo", help="watch majority-vote self-training collapse, and lagged voters hold")
+    model_help = "smollm2: a real language model, in 12 minutes (needs `make smollm2`); default: %(default)s"
+    demo.add_argument("--model", choices=("embedded", "smollm2"), default="embedded", help=model_help)
     demo.add_argument("--m_grpo", action="store_true", help="add a third run: M-GRPO, the paper's method")
     demo.add_argument("--output_dir", type=_path, default=Path("runs/demo"), help="default: %(default)s")
     demo.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    demo.add_argument("--max_steps", type=int, help="default: the recipes' own")
+    demo.add_argument("--max_steps", type=int, help="default: the demo's own")
     demo.set_defaults(run=_demo)
     study = commands.add_parser(
         "study",
@@ -323,7 +325,8 @@ def _add_studies(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from mgrpo.study.demo import run_demo
 
-    return run_demo(arguments.output_dir, seed=arguments.seed, max_steps=arguments.max_steps, m_grpo=arguments.m_grpo)
+    output, model, seed = arguments.output_dir, arguments.model, arguments.seed
+    return run_demo(output, model=model, seed=seed, max_steps=arguments.max_steps, m_grpo=arguments.m_grpo)
 
 
 def _study(arguments: argparse.Namespace) -> int:

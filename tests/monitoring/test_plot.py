@@ -54,6 +54,16 @@ def test_panels_are_those_that_a_run_has(tmp_path, figures):
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["SRT", "M-GRPO"]
 
 
+def test_levels_are_lines_where_accuracy_is_drawn(tmp_path, figures):
+    greedy = [{"step": 0, "benchmark/sums/policy": 0.4, "benchmark/sums/momentum": 0.4}]
+    draw({"SRT": [*ROWS, *greedy]}, tmp_path / "curves.png", {"no training": 0.3})
+    shown = panels(figures[0])
+    assert list(shown) == ["held-out accuracy (measured)", "sums, greedy, policy (measured)", "agreement"]
+    lines = [{line.get_label(): list(line.get_ydata()) for line in axis.get_lines()} for axis in shown.values()]
+    assert [line.get("no training") for line in lines] == [[0.3, 0.3], [0.3, 0.3], None]
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["SRT", "no training"]
+
+
 def test_runs_are_labelled_by_their_directories(tmp_path, figures):
     first, second = write_run(tmp_path / "a" / "seed-0", ROWS), write_run(tmp_path / "a" / "seed-1", ROWS)
     plot_runs([first, second], tmp_path / "curves.png")

@@ -1,5 +1,6 @@
 """The curves of one or several runs in one picture."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mgrpo.errors import UserError
@@ -19,6 +20,8 @@ PANELS = (
     names.GRAD_NORM,
 )
 COLUMNS = 3
+STYLES = ("--", ":")
+"""Of the horizontal lines."""
 
 
 def require_matplotlib() -> None:
@@ -46,8 +49,13 @@ def plot_runs(run_directories: list[Path], output: Path) -> None:
     draw(runs, output)
 
 
-def draw(runs: dict[str, list[Row]], output: Path) -> None:
+def draw(runs: dict[str, list[Row]], output: Path, levels: Mapping[str, float] | None = None) -> None:
     """Draw the metric rows of labelled runs; a panel in which no run has anything but 0 is left out.
+
+    Args:
+        runs: each run's rows by its label.
+        output: the picture.
+        levels: accuracies by their labels: horizontal lines where held-out accuracy is drawn.
 
     Raises:
         UserError: as `plot_runs`.
@@ -56,7 +64,10 @@ def draw(runs: dict[str, list[Row]], output: Path) -> None:
     from matplotlib.figure import Figure
 
     # A metric that is 0 throughout, as the filter's where it is off, has nothing to show.
-    panels = [name for name in PANELS if any(any(series(rows, name)[1]) for rows in runs.values())]
+    logged = {name for rows in runs.values() for row in rows for name in row}
+    benchmarks = sorted(name for name in logged if name.startswith(names.BENCHMARK_PREFIX))
+    measured = [names.HELD_OUT_ACCURACY, *(name for name in benchmarks if name.endswith(f"/{names.POLICY}"))]
+    panels = [name for name in dict.fromkeys([*measured, *PANELS]) if _has_values(runs, name)]
     if not panels:
         raise UserError(f"there is nothing to draw: {', '.join(runs)} logged no step yet.")
     num_rows = -(-len(panels) // COLUMNS)
@@ -65,11 +76,13 @@ def draw(runs: dict[str, list[Row]], output: Path) -> None:
     for axis, name in zip(axes, panels, strict=False):
         for label, rows in runs.items():
             axis.plot(*series(rows, name), label=label, linewidth=1.6)
+        for (label, value), style in zip((levels or {}).items() if name in measured else (), STYLES, strict=False):
+            axis.axhline(value, label=label, color="0.3", linewidth=1.1, linestyle=style)
         axis.set_title(names.title(name), fontsize=10)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.25)
-        if name in (names.HELD_OUT_ACCURACY, names.AGREEMENT, names.GOLD_LABEL_ACCURACY):
+        if name in (*measured, names.AGREEMENT, names.GOLD_LABEL_ACCURACY):
             axis.set_ylim(0, 1)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
@@ -82,3 +95,7 @@ def draw(runs: dict[str, list[Row]], output: Path) -> None:
         raise UserError(f"{output} cannot be written ({error.strerror}); give another path.") from error
     except ValueError as error:
         raise UserError(f"{output} cannot be drawn ({error}); give it the ending .png.") from error
+
+
+def _has_values(runs: Mapping[str, list[Row]], name: str) -> bool:
+    return any(any(series(rows, name)[1]) for rows in runs.values())

@@ -198,6 +198,9 @@ def describe(name: str) -> Metric:
 def title(name: str) -> str:
     """A metric's label and unit, and whether it is measured with the right answers, as the title of a picture."""
     metric = describe(name)
+    if name.startswith(BENCHMARK_PREFIX):
+        benchmark = name.removeprefix(BENCHMARK_PREFIX).rpartition("/")[0]
+        return f"{benchmark}, greedy, {metric.label} (measured)"
     unit = "" if metric.unit in ("", SHARE) else f", {metric.unit}"
     return f"{metric.label}{unit}{' (measured)' if knows_answers(name) else ''}"
 
