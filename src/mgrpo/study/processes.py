@@ -86,7 +86,14 @@ class Pool:
         self.running.clear()
 
 
-def make_pool(env: dict[str, str], workers: int | None, *, on_cpu: bool) -> Pool:
+def count_cores() -> int:
+    """CPU cores that this process may use."""
+    # process_cpu_count came with Python 3.13
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    return cores or 1
+
+
+def make_pool(env: dict[str, str], workers: int | None, *, num_runs: int, on_cpu: bool) -> Pool:
     """A pool, and the environment variables of its processes.
 
     If there are GPUs, each run is a fresh process that sees one of them.
@@ -94,14 +101,13 @@ def make_pool(env: dict[str, str], workers: int | None, *, on_cpu: bool) -> Pool
     Args:
         env: environment variables; what the shell has set wins.
         workers: how many runs at a time; None: one on each GPU, else one on each core.
+        num_runs: how many there are: if they are fewer than the cores, each gets several.
         on_cpu: whether GPUs are left alone. Then the process to fork from starts to import at once.
     """
-    # process_cpu_count came with Python 3.13
-    num_cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
-    num_cores = num_cores or 1
+    at_once = workers or min(count_cores(), num_runs)
     defaults = {"TQDM_DISABLE": "1"}  # the bars of other libraries would fill the logs
     if on_cpu:
-        defaults["OMP_NUM_THREADS"] = str(max(1, num_cores // (workers or num_cores)))
+        defaults["OMP_NUM_THREADS"] = str(max(1, count_cores() // at_once))
     for name, value in (defaults | env).items():
         os.environ.setdefault(name, value)
     if not on_cpu:
@@ -115,7 +121,7 @@ def make_pool(env: dict[str, str], workers: int | None, *, on_cpu: bool) -> Pool
     context.set_forkserver_preload(PRELOADED)
     if on_cpu:
         forkserver.ensure_running()
-    return Pool(context, workers or num_cores)
+    return Pool(context, at_once)
 
 
 def train_in_process(fields: dict[str, Any], source: str, log: Path, gpu: str | None) -> None:

@@ -69,7 +69,7 @@ def run_all(study: Study, output_directory: Path, workers: int | None, *, resume
 
 def _run_all(study: Study, output_directory: Path, workers: int | None, resume_hint: str) -> int:
     on_cpu = all(fields.get("use_cpu") is True for fields in study.variants.values())
-    pool = make_pool(study.env, workers, on_cpu=on_cpu)
+    pool = make_pool(study.env, workers, num_runs=len(study.variants) * len(study.seeds), on_cpu=on_cpu)
     # Only now, with the environment set; the process that runs are forked from imports the same at the same time.
     from mgrpo.commands.build_trainer import check_before_data
     from mgrpo.recipes.recipe import load_recipe
