@@ -97,6 +97,14 @@ def test_questions_without_text_or_right_answer_are_no_rows(tokenizer):
     assert questions.gold[3] == "2" and questions.texts[0] == "12+3=" and not questions.is_chat
 
 
+@pytest.mark.parametrize(("of_task", "is_chat"), [(None, True), (True, True), (False, False)])
+def test_the_chat_template_is_used_unless_the_task_rules_it_out(tokenizer, monkeypatch, of_task, is_chat):
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[0]['content'] }}")
+    task = replace(ASKED, conversational=of_task)
+    settings = SamplingSettings(max_tokens=10)
+    assert encode_questions(benchmark(task), tokenizer, settings, None).is_chat == is_chat
+
+
 def test_prompt_and_completion_must_fit_into_the_context(tokenizer):
     longest = max(len(encode(tokenizer).ids[row]) for row in (0, 3))
     assert encode(tokenizer, context=longest + 10).rows == [0, 3]
