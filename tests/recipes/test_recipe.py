@@ -70,6 +70,11 @@ def test_main_is_no_revision(given, expected):
         ({"deepspeed": "nowhere.json"}, ["deepspeed is ", "nowhere.json, a file that does not exist"]),
         ({"deepspeed": {"zero_optimization": {"stage": 2}}}, ["deepspeed is set", "pip install deepspeed"]),
         ({"load_in_4bit": True}, ["load_in_4bit is on", "set it to false"]),
+        (
+            {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_task": "embedded:chains"}
+            | {"num_generations_eval": 8, "eval_steps": 500},
+            ["no loss to choose by", "set metric_for_best_model to eval_gold/accuracy"],
+        ),
         ({"model_init_kwargs": {"a": 1}}, ["model_init_kwargs is set", "remove it"]),
         ({"lora_r": 8}, ["lora_r is set, but use_peft is not", "add use_peft: true"]),
         ({"torch_empty_cache_steps": 0}, ["mine.yaml: ", "torch_empty_cache_steps", "got 0"]),  # its own

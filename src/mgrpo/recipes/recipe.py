@@ -228,6 +228,11 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
         raise UserError(
             "eval_strategy is not 'no', but there is nothing to evaluate on; set eval_task, or eval_strategy to 'no'."
         )
+    if config.load_best_model_at_end and str(config.metric_for_best_model).removeprefix("eval_") == "loss":
+        raise UserError(
+            "load_best_model_at_end is on, but an evaluation has no loss to choose by; set metric_for_best_model to "
+            "eval_gold/accuracy, and greater_is_better to true."
+        )
     num_rewards = 1 + len(data.reward_funcs or [])
     if config.reward_weights is not None and len(config.reward_weights) != num_rewards:
         raise UserError(
