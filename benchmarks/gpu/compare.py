@@ -1,7 +1,8 @@
 """studies/smollm2.yaml on one GPU, at its higher rate: as many of its methods and steps as fit into the minutes given.
 
 A short warm-up is timed. Each run then gets the study's 100 steps, or as many as fit; where that would be fewer than
-50, methods are left out from the end of `ORDER`. run.sh starts this file.
+50, methods are left out from the end of `ORDER`. A model of a billion parameters or more is trained by an adapter.
+run.sh starts this file.
 """
 
 import argparse
@@ -13,7 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mgrpo.commands.model_shape import read_shape
 from mgrpo.errors import UserError
+from mgrpo.models.load import load_config
 from mgrpo.options import read_words
 from mgrpo.recipes.files import read_recipe_file
 from mgrpo.runs import metrics as names
@@ -23,6 +26,7 @@ STUDY = Path(__file__).resolve().parents[2] / "studies" / "smollm2.yaml"
 ORDER = ("srt", "lagged-voters", "grpo-gold", "m-grpo-no-filter", "srt-kl-0.1", "m-grpo", "frozen-cool")
 WARM_UP_STEPS = 3
 MIN_STEPS, FEWEST_METHODS = 50, 2
+ADAPTER_FROM = 1e9  # parameters: a run writes all trained weights twice, of 4B 32 GB
 NUM_EVALS = 11  # one before the first step
 RESERVE = 0.15  # of the time left after the warm-up: SRT is trained on a third more rows than the method it times
 
@@ -65,15 +69,19 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
 def _read_study(options: argparse.Namespace, fields: dict[str, Any]) -> dict[str, Any]:
     """The study with its higher rate alone, for this machine, this model and one seed."""
     import torch
+    from trl import ModelConfig
 
     on_gpu = torch.cuda.is_available()
     study = read_recipe_file(str(STUDY))
-    rates = study.pop("grid")["learning_rate"]
+    rate = max(study.pop("grid")["learning_rate"])
+    adapter = {"use_peft": True, "lora_target_modules": "all-linear", "learning_rate": 10 * rate}
+    is_large = read_shape(load_config(options.model), ModelConfig()).parameters >= ADAPTER_FROM
     study["fields"] |= {
-        "learning_rate": max(rates),
+        "learning_rate": rate,
         "model_name_or_path": options.model,
         "use_cpu": not on_gpu,
         "bf16": on_gpu,
+        **(adapter if is_large else {}),
         **fields,
     }
     return study | {"seeds": [options.seed], "baseline": "srt"}

@@ -101,8 +101,7 @@ def test_questions_without_text_or_right_answer_are_no_rows(tokenizer):
 def test_the_chat_template_is_used_unless_the_task_rules_it_out(tokenizer, monkeypatch, of_task, is_chat):
     monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[0]['content'] }}")
     task = replace(ASKED, conversational=of_task)
-    settings = SamplingSettings(max_tokens=10)
-    assert encode_questions(benchmark(task), tokenizer, settings, None).is_chat == is_chat
+    assert encode_questions(benchmark(task), tokenizer, None).is_chat == is_chat
 
 
 def test_prompt_and_completion_must_fit_into_the_context(tokenizer):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from mgrpo.models.source import SMOLLM2, find_model
+from mgrpo.monitoring.display import progress_bar
 from mgrpo.monitoring.plot import draw, require_matplotlib
 from mgrpo.monitoring.stability import Stability, stability, verdict
 from mgrpo.recipes.files import read_recipe_files
@@ -97,8 +99,7 @@ def run_demo(output_directory: Path, *, model: str, seed: int, max_steps: int | 
     levels = {}
     if benchmarks := demo.fields.get("eval_benchmarks"):
         greedy = series(rows["SRT"], names.benchmark_metric(benchmarks[0], names.POLICY))[1]
-        console.print("The untrained model, for comparison:")
-        majority = _majority_of_base(variants["srt"], output_directory / "base")
+        majority = _majority_of_base(variants["srt"])
         levels = {"no training, greedy": greedy[0], f"no training, majority of {BASE_SAMPLES}": majority}
     picture = output_directory / "curves.png"
     draw(rows, picture, levels)
@@ -108,27 +109,32 @@ def run_demo(output_directory: Path, *, model: str, seed: int, max_steps: int | 
     return 0
 
 
-def _majority_of_base(fields: Mapping[str, Any], output_directory: Path) -> float:
+def _majority_of_base(fields: Mapping[str, Any]) -> float:
     """The accuracy of the untrained model's majority on the questions that a run's benchmark measures."""
     import torch
 
-    from mgrpo.commands.evaluate import evaluate_model
-    from mgrpo.evaluation.results import read_results
+    from mgrpo.evaluation.benchmark import encode_questions
+    from mgrpo.evaluation.benchmarks import load_benchmark
+    from mgrpo.evaluation.engines import TransformersEngine
+    from mgrpo.evaluation.protocols import SamplingSettings
+    from mgrpo.evaluation.runner import sample_batch
+    from mgrpo.evaluation.samples import measure_samples
+    from mgrpo.models.load import load_model
+    from mgrpo.models.precision import rounding_factors, uses_bfloat16
     from mgrpo.training.config import MGRPOConfig
 
-    (benchmark,), size = fields["eval_benchmarks"], fields["eval_benchmarks_limit"]
-    max_tokens = fields["max_completion_length"]
+    settings = SamplingSettings(temperature=MGRPOConfig.temperature, max_tokens=fields["max_completion_length"])
+    benchmark = load_benchmark(fields["eval_benchmarks"][0], settings, limit=fields["eval_benchmarks_limit"])
     torch.set_num_threads(count_cores())  # the runs shared them
-    evaluate_model(
-        fields["model_name_or_path"],
-        [benchmark],
-        protocol="greedy",
-        overrides={"temperature": MGRPOConfig.temperature, "k": BASE_SAMPLES, "max_tokens": max_tokens},
-        limit=size,
-        batch_size=size,
-        output_dir=output_directory,
-    )
-    return read_results(output_directory).benchmarks[benchmark].metrics[f"maj@{BASE_SAMPLES}"].value
+    model, tokenizer = load_model(fields["model_name_or_path"])
+    questions = encode_questions(benchmark, tokenizer, None)
+    engine = TransformersEngine(model, tokenizer, settings, len(questions.rows))
+    samples = []
+    with progress_bar(Console(stderr=True)) as bar, rounding_factors() if uses_bfloat16("auto") else nullcontext():
+        for number in bar.track(range(BASE_SAMPLES), task_id=bar.add_task("untrained model", numbers="")):
+            samples.append(sample_batch(questions, engine, [(row, number) for row in questions.rows], settings))
+    measured, _ = measure_samples(questions, [list(of_question) for of_question in zip(*samples, strict=True)])
+    return measured.metrics[f"maj@{BASE_SAMPLES}"].value
 
 
 def _conclusion(rows: Mapping[str, list[Row]], levels: Mapping[str, float]) -> str:
