@@ -12,8 +12,11 @@ prompts = Dataset.from_list([{"prompt": problem.prompt} for problem in chains(32
 trainer = MGRPOTrainer(
     model,
     processing_class=tokenizer,
-    args=MGRPOConfig(  # other fields have the paper's setting, for a 4B model on GPUs
+    args=MGRPOConfig(  # its defaults are the paper's setting, for a 4B model on GPUs
         "runs/in-python",
+        label_source="momentum",  # lagged voters, which we recommend
+        momentum_temperature=0.5,
+        iqr_multiplier=None,
         num_generations=6,
         num_momentum_generations=2,
         per_device_train_batch_size=24,
