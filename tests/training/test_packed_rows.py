@@ -54,6 +54,6 @@ def test_a_token_sees_the_prompt_and_its_own_completion():
 def test_rows_are_packed_where_it_is_less_work(monkeypatch, attention, prompt_tokens, num_tokens, is_packed):
     monkeypatch.setattr(packed_rows, "can_share_prompts", lambda _: True)
     bare = SimpleNamespace(config=SimpleNamespace(_attn_implementation=attention))
-    scorer = score_once(bare, bare, prompt_tokens, num_tokens, keeps_prompts=False)
+    scorer = score_once(bare, bare, prompt_tokens + num_tokens, num_tokens, keeps_prompts=False)
     assert (scorer is not bare) == is_packed
     assert scorer is bare or scorer.__qualname__ == f"{score_packed.__name__}.<locals>.score"

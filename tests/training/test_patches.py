@@ -146,7 +146,7 @@ def patched_attributes(model):
 
 @pytest.mark.parametrize("is_adapter", [False, True])
 def test_a_plain_trl_trainer_in_the_same_process_finds_everything_restored(
-    make_trainer, make_config, embedded, chain_data, tmp_path, is_adapter
+    make_trainer, make_config, embedded, chain_data, tmp_path, capsys, is_adapter
 ):
     """Shared prompts, or two adapters with a temperature of their own; entropies, evaluation and a momentum anchor."""
     peft = {"peft_config": LoraConfig(r=4, target_modules="all-linear")} if is_adapter else {}
@@ -163,6 +163,7 @@ def test_a_plain_trl_trainer_in_the_same_process_finds_everything_restored(
         per_device_eval_batch_size=4,
         **own,
     )
+    assert precision.describe_precision("bfloat16") in capsys.readouterr().err
     before = patched_attributes(trainer.model)
     trainer.train()
     assert patched_attributes(trainer.model) == before

@@ -24,20 +24,20 @@ PACKED_TOKENS = 256
 
 
 def score_once(
-    model: Callable[..., Any], bare_model: PreTrainedModel, prompt_tokens: int, num_tokens: int, *, keeps_prompts: bool
+    model: Callable[..., Any], bare_model: PreTrainedModel, row_tokens: int, num_tokens: int, *, keeps_prompts: bool
 ) -> Callable[..., Any]:
     """Make a stand-in for a `model` with TRL's fused head that computes a prompt once, where it is less work.
 
     Args:
         model: what TRL would call; it may be wrapped.
         bare_model: the model within, whose output the head reads.
-        prompt_tokens: in the longest prompt.
+        row_tokens: in a row, prompt and completion with their padding.
         num_tokens: in the longest completion.
         keeps_prompts: whether completions continue from their prompts' keys and values, rather than in packed rows.
     """
     if keeps_prompts:
         return score_with_shared_prompts(model, bare_model, num_tokens)
-    is_less_work = 2 * num_tokens <= PACKED_TOKENS and 4 * prompt_tokens >= num_tokens
+    is_less_work = 2 * num_tokens <= PACKED_TOKENS and 4 * (row_tokens - num_tokens) >= num_tokens
     # other attention takes no mask of all pairs of tokens
     can_pack = bare_model.config._attn_implementation == "sdpa" and can_share_prompts(bare_model)
     return score_packed(model, bare_model, num_tokens) if is_less_work and can_pack else model

@@ -22,7 +22,7 @@ from trl import GRPOTrainer
 from trl.trainer import utils as trl_utils
 
 from mgrpo.errors import WHILE_EVALUATING, UserError, noted
-from mgrpo.models.precision import spread_within_rounding_, uses_bfloat16
+from mgrpo.models.precision import describe_precision, spread_within_rounding_, uses_bfloat16
 from mgrpo.models.source import absolute_name
 from mgrpo.runs import checkpoints
 from mgrpo.training.callbacks import FiniteGradients, RunFiles
@@ -87,6 +87,8 @@ class ResumableTrainer(GRPOTrainer):
         if (self.in_bfloat16 or self.args.bf16) and not (is_peft_model(self.model) or shards_weights(self.args)):
             for model in filter(None, (self.model, self.ref_model)):
                 spread_within_rounding_(model)
+        if self.args.cpu_precision != "float32" and self.args.device.type == "cpu":
+            self.tell(describe_precision(self.args.cpu_precision))
 
     @property
     def is_between_batches(self) -> bool:

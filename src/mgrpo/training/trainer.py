@@ -41,7 +41,6 @@ from mgrpo.answers.span import answer_tokens
 from mgrpo.errors import WHILE_SAMPLING, noted
 from mgrpo.models.finite import check_rewards
 from mgrpo.models.load import room_for_prompt
-from mgrpo.models.precision import describe_precision
 from mgrpo.runs import metrics as names
 from mgrpo.tasks.task import Scorer, equivalent_to_gold
 from mgrpo.training.batch import Batch
@@ -321,8 +320,7 @@ class MGRPOTrainer(ResumableTrainer):
         """Score as TRL does, each distinct prompt once where that is asked for."""
         bare_model = self._model_with_logits(model)
         if self.args.share_prompts != "false" and not (self._is_vlm or kwargs.get("compute_aux_loss")):
-            shape = (input_ids.shape[1] - logits_to_keep, logits_to_keep)
-            model = score_once(model, bare_model, *shape, keeps_prompts=self.keeps_prompts)
+            model = score_once(model, bare_model, input_ids.shape[1], logits_to_keep, keeps_prompts=self.keeps_prompts)
         vocabulary = bare_model.config.get_text_config().vocab_size
         with fitted_fused_head(vocabulary, len(input_ids) * logits_to_keep, input_ids.device):
             return super()._get_per_token_logps_and_entropies(
@@ -363,8 +361,6 @@ class MGRPOTrainer(ResumableTrainer):
         return decoded(rollouts, self.processing_class, is_chat=isinstance(prompt, list))
 
     def _start_run(self) -> None:
-        if self.args.cpu_precision != "float32" and self.args.device.type == "cpu":
-            self.tell(describe_precision(self.args.cpu_precision))
         self.start_momentum_model()
         self.start_probe()
         self.restore_loop()
