@@ -45,16 +45,16 @@ def watched(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
         handle.remove()
 
 
-def fitted_fused_head(vocabulary: int, num_tokens: int, device: torch.device) -> AbstractContextManager:
-    """Within the block TRL's fused head has a buffer that fits the vocabulary and the CPU, not 32,768 columns.
+def fitted_fused_head(vocabulary: int, tokens: Tensor) -> AbstractContextManager:
+    """Within the block TRL's fused head has a buffer for `tokens` that fits the vocabulary and the CPU, not 32,768 columns.
 
     In one no wider than the vocabulary the numbers stay the same to the bit. On a CPU the 17 logits of an embedded
     model's token would otherwise lie 128 kB from the next token's, each on a memory page of its own: of 8 x 16
     completions, 20 ms a step. A buffer of more than 32 MiB is new memory in each pass, and in no cache.
     """
     columns = min(vocabulary, trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE)
-    if device.type == "cpu" and vocabulary >= LARGE_VOCABULARY:
-        columns = min(columns, max(1024, HEAD_BUFFER // max(num_tokens, 1)))
+    if tokens.device.type == "cpu" and vocabulary >= LARGE_VOCABULARY:
+        columns = min(columns, max(1024, HEAD_BUFFER // max(tokens.numel(), 1)))
     return replaced(trl_utils, "_CHUNKED_LOGPROB_CHUNK_SIZE", columns)
 
 

@@ -321,8 +321,7 @@ class MGRPOTrainer(ResumableTrainer):
         bare_model = self._model_with_logits(model)
         if self.args.share_prompts != "false" and not (self._is_vlm or kwargs.get("compute_aux_loss")):
             model = score_once(model, bare_model, input_ids.shape[1], logits_to_keep, keeps_prompts=self.keeps_prompts)
-        vocabulary = bare_model.config.get_text_config().vocab_size
-        with fitted_fused_head(vocabulary, len(input_ids) * logits_to_keep, input_ids.device):
+        with fitted_fused_head(bare_model.config.get_text_config().vocab_size, input_ids[:, -logits_to_keep:]):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
