@@ -8,18 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo import __version__
-from mgrpo.commands.gpu_memory import SHARDINGS
+from mgrpo.cli_models import CONFIG, add_evaluate, add_export, add_plan, path_of
 from mgrpo.commands.list_recipes import copy_recipe, list_recipes
 from mgrpo.commands.list_tasks import list_generators, list_tasks
 from mgrpo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
-from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
 from mgrpo.guard.streams import forgive_output
-from mgrpo.options import COMMAND_LINE, FIELD_WORD, absolute_path, options_of, read_value
+from mgrpo.options import FIELD_WORD
 from mgrpo.recipes.files import PRESETS, RECIPES, find_recipe, read_command
-
-CONFIG_HELP = "files or built-in recipe names; later ones override earlier ones"
-BASE_MODEL_HELP = "of an adapter whose base is not where it was; its weights are compared"
-CONFIG: dict[str, Any] = {"nargs": "+", "metavar": "RECIPE", "help": CONFIG_HELP}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,16 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mgrpo {__version__}")
     parser.set_defaults(takes_fields=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_tasks, _add_recipes, _add_plan, _add_evaluate, _add_export, _add_views, _add_studies):
+    for add in (_add_train, _add_tasks, _add_recipes, add_plan, add_evaluate, add_export, _add_views, _add_studies):
         add(commands)
     return parser
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(absolute_path(text))
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _add_train(commands: Any) -> None:
@@ -138,7 +126,7 @@ def _add_recipes(commands: Any) -> None:
     copy = actions.add_parser("copy", help="write a copy of one, to edit it")
     for action in (show, copy):
         action.add_argument("name", metavar="NAME", help="its name, as --config takes it")
-    copy.add_argument("path", type=_path, nargs="?", metavar="PATH", help="a new file; default: NAME.yaml")
+    copy.add_argument("path", type=path_of, nargs="?", metavar="PATH", help="a new file; default: NAME.yaml")
     show.set_defaults(run=lambda arguments: print(find_recipe(arguments.name).read_text(encoding="utf-8"), end=""))
     copy.set_defaults(run=lambda arguments: copy_recipe(arguments.name, arguments.path))
     fields = commands.add_parser("fields", help="list a recipe's fields: type, range, default and help of each")
@@ -152,125 +140,18 @@ def _list_fields(arguments: argparse.Namespace) -> None:
     list_fields(arguments.words)
 
 
-def _add_plan(commands: Any) -> None:
-    plan = commands.add_parser(
-        "plan",
-        help="count the GPU memory that a recipe needs, from the model's config.json",
-        usage="mgrpo plan [--gpus N] [OPTION ...] [--config RECIPE ...] [--FIELD VALUE ...]",
-        description="Count the memory that a run needs on each GPU, say whether it fits, and what to change if it "
-        "does not. Of the model only its config.json is read. Fields are a recipe's; the others have their defaults.",
-        allow_abbrev=False,
-    )
-    add = plan.add_argument
-    add("--model", help="its name or directory; default: the recipe's model_name_or_path")
-    add("--gpus", type=int, default=1, metavar="N", help="number of GPUs, with one process on each; default: 1")
-    add("--gpu_memory", type=float, default=80.0, metavar="GIB", help="memory of each GPU; default: %(default)g")
-    add("--sharding", choices=SHARDINGS, default="ddp", help="how GPUs share the model; default: %(default)s")
-    add("--config", **CONFIG)
-    plan.set_defaults(run=_plan, takes_fields=True)
-
-
-def _plan(arguments: argparse.Namespace, rest: list[str]) -> None:
-    fields, source, overrides = read_command(arguments.config, rest)
-    overrides |= {} if arguments.model is None else {"model_name_or_path": arguments.model}
-
-    from rich.console import Console
-
-    from mgrpo.commands.plan import plan_recipe, render
-
-    launch = (arguments.gpus, arguments.gpu_memory, arguments.sharding)
-    Console(highlight=False, soft_wrap=True).print(render(plan_recipe(fields, source, overrides, *launch)))
-
-
-def _add_evaluate(commands: Any) -> None:
-    protocols = ", ".join(f"{name} ({protocol.summary})" for name, protocol in PROTOCOLS.items())
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="measure a model, a checkpoint or a run on benchmarks",
-        usage="mgrpo evaluate MODEL_OR_RUN --benchmarks NAME[,NAME ...] [--protocol NAME] [OPTION ...]",
-        description="Measure a model on benchmarks, with confidence intervals. Samples are kept and never sampled "
-        "again: an interrupted evaluation resumes, and a larger k samples the difference. docs/how-to/evaluate.md "
-        f"lists the benchmarks and how each is scored. Protocols: {protocols}.",
-        allow_abbrev=False,
-    )
-    add = evaluate.add_argument
-    add("model", metavar="MODEL_OR_RUN", help="a model as a recipe names it, or a run's directory")
-    add(
-        "--benchmarks", nargs="+", required=True, metavar="NAME", help="math500, aime24, ..., or a task: file:my.jsonl"
-    )
-    add("--protocol", default="m-grpo", metavar="NAME", help="how it is sampled; default: %(default)s")
-    add("--limit", type=int, metavar="N", help="only the first N questions of each benchmark")
-    add("--data", type=_path, metavar="PATH", help="a local copy, or a directory of them: math500.jsonl, ...")
-    add("--engine", default="transformers", help="transformers or vllm; default: %(default)s")
-    add("--dtype", default="auto", help="type of the weights; default: %(default)s, as they are stored")
-    add("--batch_size", type=int, default=32, help="completions at a time; default: %(default)s")
-    add(
-        "--checkpoints",
-        default="final",
-        metavar="WHICH",
-        help="of a run: final (default), last, all, initial, or steps: 100,200",
-    )
-    add("--output_dir", type=_path, help="default: evaluation/ in the run, else evaluations/MODEL")
-    add("--export", type=_path, metavar="FILE", help="write the table as .md (Markdown) or .tex (LaTeX)")
-    add("--base_model", metavar="PATH", help=BASE_MODEL_HELP)
-    add("--revision", help="branch, tag or commit of a model on the Hub")
-    add("--trust_remote_code", action="store_true", help="run code that comes with the model")
-    sampling = evaluate.add_argument_group("sampling", "these override the protocol's")
-    for name, setting in options_of(SamplingSettings).items():
-        sampling.add_argument(f"--{name}", metavar="VALUE", help=setting.help)
-    evaluate.set_defaults(run=_evaluate)
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
-    options, given = options_of(SamplingSettings), vars(arguments)
-    overrides = {n: read_value(n, given[n], options, COMMAND_LINE) for n in options if given[n] is not None}
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries
-
-    from mgrpo.commands.evaluate import evaluate_model
-
-    own = {name: value for name, value in given.items() if name not in ("command", "run", "takes_fields", *options)}
-    evaluate_model(own.pop("model"), own.pop("benchmarks"), overrides=overrides, **own)
-
-
-def _add_export(commands: Any) -> None:
-    export = commands.add_parser(
-        "export",
-        help="write a run's model as a directory that other tools load",
-        description="Write one of a run's models in transformers' format, with tokenizer, chat template, generation "
-        "configuration and model card. An adapter is merged, so that the result needs no base.",
-    )
-    add = export.add_argument
-    add("name", metavar="RUN", help="a run's directory, or an adapter's")
-    add("output", type=_path, metavar="OUT", help="a new directory")
-    add("--model", choices=("policy", "momentum"), default="policy", help="default: %(default)s")
-    add("--checkpoint", default="final", metavar="WHICH", help="final (default), last, or a step: 200")
-    add("--dtype", help="type of the weights; default: the run's own")
-    add("--base_model", metavar="PATH", help=BASE_MODEL_HELP)
-    add("--trust_remote_code", action="store_true", help="run code that comes with the model")
-    export.set_defaults(run=_export)
-
-
-def _export(arguments: argparse.Namespace) -> None:
-    from mgrpo.commands.export import export_model
-
-    how = {name: getattr(arguments, name) for name in ("checkpoint", "dtype", "base_model", "trust_remote_code")}
-    export_model(arguments.name, arguments.output, weights=arguments.model, **how)
-    print(arguments.output)
-
-
 def _add_views(commands: Any) -> None:
     plot = commands.add_parser("plot", help="draw the curves of one or several runs")
     report = commands.add_parser("report", help="write the curves and completions of runs into one HTML file")
     for parser, name in ((plot, "curves.png"), (report, "report.html")):
-        parser.add_argument("-o", "--output", type=_path, default=Path(name), help="default: %(default)s")
+        parser.add_argument("-o", "--output", type=path_of, default=Path(name), help="default: %(default)s")
         parser.set_defaults(run=_write_view)
     watch = commands.add_parser("watch", help="serve the same page on this machine while runs train")
     watch.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; default: a free one")
     watch.add_argument("--open", action="store_true", help="open the page in a browser")
     watch.set_defaults(run=_watch)
     for parser in (plot, report, watch):
-        parser.add_argument("run_directories", nargs="+", type=_path, metavar="RUN_DIR")
+        parser.add_argument("run_directories", nargs="+", type=path_of, metavar="RUN_DIR")
 
 
 def _write_view(arguments: argparse.Namespace) -> None:
@@ -293,7 +174,7 @@ def _add_studies(commands: Any) -> None:
     model_help = "smollm2: a real language model, in 12 minutes (needs `make smollm2`); default: %(default)s"
     demo.add_argument("--model", choices=("embedded", "smollm2"), default="embedded", help=model_help)
     demo.add_argument("--m_grpo", action="store_true", help="add a third run: M-GRPO, the paper's method")
-    demo.add_argument("--output_dir", type=_path, default=Path("runs/demo"), help="default: %(default)s")
+    demo.add_argument("--output_dir", type=path_of, default=Path("runs/demo"), help="default: %(default)s")
     demo.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     demo.add_argument("--max_steps", type=int, help="default: the demo's own")
     demo.set_defaults(run=_demo)
@@ -305,7 +186,7 @@ def _add_studies(commands: Any) -> None:
         allow_abbrev=False,
     )
     study.add_argument("study", metavar="STUDY.yaml")
-    study.add_argument("--output_dir", type=_path, help="default: runs/ and the file's name")
+    study.add_argument("--output_dir", type=path_of, help="default: runs/ and the file's name")
     study.add_argument("--workers", type=int, help="runs at a time; default: one per core, or one per GPU")
     study.add_argument("--tables_only", action="store_true", help="run nothing; tables and figure of finished runs")
     study.set_defaults(run=_study)
@@ -316,8 +197,10 @@ def _add_studies(commands: Any) -> None:
         "checkpoint, final policy and momentum model, with paired differences where there are samples.",
     )
     add = compare.add_argument
-    add("run_directories", nargs="+", type=_path, metavar="RUN_DIR", help="or directories of runs, or of evaluations")
-    add("-o", "--output_dir", type=_path, help="where tables and figure go")
+    add(
+        "run_directories", nargs="+", type=path_of, metavar="RUN_DIR", help="or directories of runs, or of evaluations"
+    )
+    add("-o", "--output_dir", type=path_of, help="where tables and figure go")
     add("--baseline", metavar="NAME", help="the variant to compare the others with")
     compare.set_defaults(run=_compare)
 

@@ -70,7 +70,7 @@ def test_a_finished_run_is_left_alone_and_goes_on_with_another_recipe_where_it_i
     arguments += ["--output_dir", str(run_directory)]
     files = {path: path.stat().st_mtime_ns for path in run_directory.rglob("*")}
     assert main(arguments) == 0
-    assert "this run is finished after 2 steps, and nothing is done" in capsys.readouterr().out
+    assert "this run is finished" in capsys.readouterr().out
     assert main([*arguments, "--max_steps", "3"]) == 2
     assert "holds a run with another recipe (max_steps: 2, now 3)" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in run_directory.rglob("*")} == files
