@@ -146,7 +146,7 @@ def test_a_run_of_the_embedded_model(make_trainer, is_adapter):
     counted = Counted()
     trainer = make_trainer({"callbacks": [counted], **options}, max_steps=1, beta=0.01, probe_prompts=0)
     caches = []
-    bare = trainer._model_with_logits()
+    bare = trainer._model_with_logits(trainer.model)
     with keeping_caches(bare, caches):
         trainer.train()
 

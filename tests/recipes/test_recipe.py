@@ -2,8 +2,9 @@ import pytest
 
 from mgrpo.errors import UserError
 from mgrpo.recipes import recipe as recipe_module
+from mgrpo.recipes.fields import DataArguments
 from mgrpo.recipes.files import RECIPES, environment_of, read_recipe_file
-from mgrpo.recipes.recipe import DataArguments, load_data, load_fields, load_recipe, revision_of, write_config
+from mgrpo.recipes.recipe import load_data, load_fields, load_recipe, revision_of, write_config
 from mgrpo.runs.files import CONFIG_FILE
 
 NEEDED = {

@@ -18,7 +18,7 @@ from mgrpo.evaluation.benchmarks import as_trained, load_benchmark, parse_names
 from mgrpo.evaluation.engines import TransformersEngine
 from mgrpo.evaluation.protocols import PROTOCOLS, SamplingSettings
 from mgrpo.evaluation.runner import sample_batch
-from mgrpo.recipes.recipe import DataArguments
+from mgrpo.recipes.fields import DataArguments
 from mgrpo.runs import metrics as names
 from mgrpo.training.checks import shards_weights
 from mgrpo.training.config import MGRPOConfig

@@ -14,7 +14,8 @@ from mgrpo.commands.gpu_memory import GIB, PHASES, Plan, Setting, Sharding, plan
 from mgrpo.commands.model_shape import read_shape
 from mgrpo.errors import UserError
 from mgrpo.models.load import load_config
-from mgrpo.recipes.recipe import DataArguments, load_fields, part_of, revision_of
+from mgrpo.recipes.fields import DataArguments
+from mgrpo.recipes.recipe import load_fields, part_of, revision_of
 from mgrpo.training.config import MGRPOConfig, has_momentum_model
 
 ASSUMED_PROMPT_LENGTH = 512

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from mgrpo.errors import UserError
 from mgrpo.models.load import load_tokenizer
 from mgrpo.monitoring.display import visible
-from mgrpo.recipes.recipe import DataArguments, load_data, load_fields, part_of, revision_of
+from mgrpo.recipes.fields import DataArguments
+from mgrpo.recipes.recipe import load_data, load_fields, part_of, revision_of
 from mgrpo.tasks.check import encode_prompts
 from mgrpo.tasks.load import Prompt, last_text
 from mgrpo.tasks.reasoning_gym import GENERATORS

@@ -11,7 +11,7 @@ from mgrpo.errors import UserError
 from mgrpo.options import nearest
 
 CLASSES = {
-    "DataArguments": "mgrpo/recipes/recipe.py",
+    "DataArguments": "mgrpo/recipes/fields.py",
     "MGRPOConfig": "mgrpo/training/config.py",
     "GRPOConfig": "trl/trainer/grpo_config.py",
     "_BaseConfig": "trl/trainer/base_config.py",
