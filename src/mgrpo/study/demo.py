@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ DEMOS = {
         "has to beat, the untrained model's greedy answers and the majority of its samples, is measured at the end.\n",
         recipe="smollm2-sums",
         fields={
-            "max_steps": 80,
+            "max_steps": 60,
             "logging_steps": 2,
             "eval_benchmarks": ["smollm2-sums"],
             "eval_benchmarks_limit": 128,
@@ -120,8 +119,9 @@ def _majority_of_base(fields: Mapping[str, Any]) -> float:
     from mgrpo.evaluation.runner import sample_batch
     from mgrpo.evaluation.samples import measure_samples
     from mgrpo.models.load import load_model
-    from mgrpo.models.precision import rounding_factors, uses_bfloat16
+    from mgrpo.models.precision import uses_bfloat16
     from mgrpo.training.config import MGRPOConfig
+    from mgrpo.training.patches import bfloat16_products, weights_cast_once
 
     settings = SamplingSettings(temperature=MGRPOConfig.temperature, max_tokens=fields["max_completion_length"])
     benchmark = load_benchmark(fields["eval_benchmarks"][0], settings, limit=fields["eval_benchmarks_limit"])
@@ -130,7 +130,8 @@ def _majority_of_base(fields: Mapping[str, Any]) -> float:
     questions = encode_questions(benchmark, tokenizer, None)
     engine = TransformersEngine(model, tokenizer, settings, len(questions.rows))
     samples = []
-    with progress_bar(Console(stderr=True)) as bar, rounding_factors() if uses_bfloat16("auto") else nullcontext():
+    precision = bfloat16_products(is_on=uses_bfloat16("auto"))
+    with progress_bar(Console(stderr=True)) as bar, precision, weights_cast_once():
         for number in bar.track(range(BASE_SAMPLES), task_id=bar.add_task("untrained model", numbers="")):
             samples.append(sample_batch(questions, engine, [(row, number) for row in questions.rows], settings))
     measured, _ = measure_samples(questions, [list(of_question) for of_question in zip(*samples, strict=True)])
