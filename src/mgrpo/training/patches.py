@@ -46,7 +46,7 @@ def watched(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
 
 
 def fitted_fused_head(vocabulary: int, tokens: Tensor) -> AbstractContextManager:
-    """Within the block TRL's fused head has a buffer for `tokens` that fits the vocabulary and the CPU, not 32,768 columns.
+    """Within the block TRL's fused head has a buffer that fits vocabulary, `tokens` and CPU, not 32,768 columns.
 
     In one no wider than the vocabulary the numbers stay the same to the bit. On a CPU the 17 logits of an embedded
     model's token would otherwise lie 128 kB from the next token's, each on a memory page of its own: of 8 x 16
