@@ -33,8 +33,6 @@ NOTEBOOK = {
     for name in names
 }
 """Texts next to their data, and their places in the site."""
-OLD = re.compile(r"docs/(recipes|report|studies|tasks).md")
-"""Pages that are still to be divided among the others."""
 PROJECT = {f"{name}.md": f"project/{name.lower()}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")}
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s#]*)(#[^)\s]*)?\)")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
@@ -124,9 +122,8 @@ def assemble(output: Path) -> None:
         SystemExit: with every link that leads nowhere.
     """
     shutil.rmtree(output, ignore_errors=True)
-    pages = [path for path in sorted(DOCS.rglob("*.md")) if not OLD.fullmatch(os.path.relpath(path, ROOT))]
     broken: list[str] = []
-    for source in [*pages, *(ROOT / name for name in NOTEBOOK | PROJECT)]:
+    for source in [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in NOTEBOOK | PROJECT)]:
         target = output / str(site_path(source))
         target.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text(encoding="utf-8")

@@ -10,7 +10,6 @@ from markdown.extensions.toc import slugify
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-OLD = [f"{name}.md" for name in ("recipes", "report", "studies", "tasks")]
 FENCE = re.compile(
     r'(?:^<!-- (?P<mark>run|run: slow|no run: [^>]+) -->\n)?^```(?P<language>\w*)(?: title="(?P<title>[^"]+)")?\n'
     r"(?P<code>.*?)^```$",

@@ -17,17 +17,15 @@ from mgrpo.options import read_words
 from mgrpo.recipes.names import check_names
 
 sys.path.append(str(Path(__file__).parent))
-from pages import DOCS, FENCE, OLD, ROOT, anchors, blocks, broken_links  # noqa: E402
+from pages import DOCS, FENCE, ROOT, anchors, blocks, broken_links  # noqa: E402
 
-PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent != DOCS or path.name not in OLD)
+PAGES = sorted(DOCS.rglob("*.md"))
 OF_REPOSITORY = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 MOST_WORDS = 14_000
 HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 QUICK = {
     "max_steps=50": "max_steps=1, use_cpu=True, bf16=False, max_completion_length=8, report_to='none'",
     'MGRPOConfig("runs/srt", ': "MGRPOConfig('runs/srt', use_cpu=True, bf16=False, ",
-    'MGRPOConfig("runs/mine")': "MGRPOConfig('runs/mine', num_generations=4, per_device_train_batch_size=8, "
-    "gradient_accumulation_steps=1, max_steps=1, use_cpu=True, bf16=False, max_completion_length=8)",
 }
 """What makes a block's training one step of the embedded model."""
 

@@ -1,4 +1,4 @@
-"""The README's example is a script that runs."""
+"""The example of the documentation is a script that runs."""
 
 import json
 import os
@@ -9,9 +9,10 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "in_python.py"
 
 
-def test_the_example_trains_and_is_the_readme_s(tmp_path, monkeypatch):
+def test_the_example_trains_and_is_in_the_documentation(tmp_path, monkeypatch):
     code = EXAMPLE.read_text(encoding="utf-8")
-    assert f"```python\n{code[code.index('from datasets') :]}```" in (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "get-started.md").read_text(encoding="utf-8")
+    assert f"```python\n{code[code.index('from datasets') :]}```" in page
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLE))
     rows = [json.loads(line) for line in Path("runs/in-python/metrics.jsonl").read_text().splitlines()]
