@@ -9,6 +9,7 @@ right answer is asked for, and nothing of it is trained on.
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -185,9 +186,9 @@ def save_rows(rows: list[ProbeRow], run_directory: Path) -> None:
     write_whole(run_directory / FILE_NAME, json.dumps([asdict(row) for row in rows]))
 
 
-def load_rows(run_directory: Path) -> list[ProbeRow] | None:
-    """Read them from a run's directory; None if they are not there, or broken."""
-    try:
-        return read_as(list[ProbeRow], read_json(run_directory / FILE_NAME))
-    except (FileNotFoundError, ValueError):
-        return None
+def load_rows(*run_directories: Path) -> list[ProbeRow] | None:
+    """Read them from the first run's directory in which they are there and whole; None if there is none."""
+    for directory in run_directories:
+        with suppress(FileNotFoundError, ValueError):
+            return read_as(list[ProbeRow], read_json(directory / FILE_NAME))
+    return None

@@ -10,13 +10,12 @@ The changes to GRPO are three, and there are no others:
 
 Read `_generate_and_score_completions` first: the methods below it are in the order in which a batch goes through them.
 
-A checkpoint holds all that a resumed run needs to continue as if it had not stopped (`resumable_trainer.py`).
-
 Other methods are other settings of the same three: who labels, what is rewarded, what is masked
 (docs/reference/presets.md). Two settings of the configuration touch TRL's numbers: `label_flip_patience` scales
 advantages, and `kl_anchor: momentum` takes the KL's reference from the momentum weights.
 
-All private methods that mgrpo overrides are in these two files; `tests/contract` pins their signatures.
+What a resumed run needs is in `resumable_trainer.py`. All private methods that mgrpo overrides are in these two files;
+`tests/contract` pins their signatures.
 """
 
 import inspect
@@ -132,14 +131,13 @@ class MGRPOTrainer(ResumableTrainer):
         self.log_completions = False  # TRL's own table has no momentum completions, votes or entropies
         self.sampler = self._make_sampler()
         self.gradient_guard = FiniteGradients(self.accelerator)
-        log = (config.momentum_schedule, self.log_metric)
-        models = lambda: (self.momentum_model, self.probe)  # noqa: E731
-        self.momentum_update = MomentumUpdate(self._start_run, models, self.gradient_guard, *log)
+        how = (lambda: (self.momentum_model, self.probe), self.gradient_guard, config.momentum_schedule)
+        self.momentum_update = MomentumUpdate(self._start_run, *how, self.log_metric)
         self.run_files = RunFiles(lambda text: self.tell(text))
         self.collapse_watch = CollapseWatch(config.on_collapse)
         self.number_watch = NumberWatch()
-        watches = (self.run_files, self.collapse_watch, self.number_watch, self.saves)
-        for callback in (self.gradient_guard, self.momentum_update, *watches):
+        first = (self.gradient_guard, self.momentum_update)
+        for callback in (*first, self.run_files, self.collapse_watch, self.number_watch, self.saves):
             self.add_callback(callback)
 
     def log_metric(self, name: str, value: float) -> None:
@@ -335,14 +333,13 @@ class MGRPOTrainer(ResumableTrainer):
 
         common = (generate, self.momentum_model, config.momentum_temperature or self.temperature)
         if self.use_vllm:
-            forget_weights = partial(setattr, self, "_last_loaded_step", -1)
-            return VLLMSampler(*common, self.vllm_generation, config, forget_weights)
+            return VLLMSampler(*common, self.vllm_generation, config, partial(setattr, self, "_last_loaded_step", -1))
         model = self._model_with_logits(self.model)
         needs_certainty = config.reward == "self_certainty"
         recorder = EntropyRecorder(self.temperature, config.entropy_source, with_self_certainty=needs_certainty)
         transformers = (*common, model, recorder, self.generation_config, self.generation_kwargs)
-        pair = None if self._is_vlm or config.label_source == "frozen" else self.momentum_model
         shares = samples_with_shared_prompts(config, model) and not self._is_vlm
+        pair = None if self._is_vlm or config.label_source == "frozen" else self.momentum_model
         if pair is not None and (layers := paired_layers(model, pair)):
             return TwoAdapterSampler(*transformers, shares, layers)
         return TransformersSampler(*transformers, shares)
@@ -384,14 +381,13 @@ class MGRPOTrainer(ResumableTrainer):
         score = partial(self._get_per_token_logps_and_entropies, batch_size=config.per_device_train_batch_size)
         log_probs_of = partial(mean_log_probs, self.model, score, self.processing_class.pad_token_id)
         directories = [] if self._checkpoint is None else [Path(config.output_dir), Path(self._checkpoint).parent]
-        rows = next((rows for directory in directories if (rows := load_rows(directory)) is not None), None)
-        if rows is None:
+        if (rows := load_rows(*directories)) is None:
             self.model.train()  # as in training
             at_once = config.generation_batch_size // config.world_size  # no more than in training
             readers = (self._sample_policy, self.answer_fn, self.equivalence)
+            is_quiet = config.disable_tqdm or not self.accelerator.is_main_process
+            how = (at_once, *readers, log_probs_of)
             with own_random_state(config.seed + config.process_index, self.accelerator.device):
-                is_quiet = config.disable_tqdm or not self.accelerator.is_main_process
-                how = (at_once, *readers, log_probs_of)
                 rows = sample_probe(self.train_dataset, num_prompts, *how, is_quiet=is_quiet)
         if self.accelerator.is_main_process:
             save_rows(rows, Path(config.output_dir))
