@@ -74,8 +74,9 @@ def test_main_is_no_revision(given, expected):
         (
             {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_task": "embedded:chains"}
             | {"num_generations_eval": 8, "eval_steps": 500},
-            ["no loss to choose by", "set metric_for_best_model to eval_gold/accuracy"],
+            ["metric_for_best_model is loss", "set it to eval_gold/accuracy"],
         ),
+        ({"metric_for_best_model": "eval_gold/acuracy"}, ["eval_gold/acuracy", "did you mean 'gold/accuracy'"]),
         ({"model_init_kwargs": {"a": 1}}, ["model_init_kwargs is set", "remove it"]),
         ({"lora_r": 8}, ["lora_r is set, but use_peft is not", "add use_peft: true"]),
         ({"torch_empty_cache_steps": 0}, ["mine.yaml: ", "torch_empty_cache_steps", "got 0"]),  # its own

@@ -133,12 +133,14 @@ def as_trained(benchmark: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         benchmark: its name.
-        recipe: the run's fields; what they leave to the task is left to the benchmark.
+        recipe: the run's fields; what they leave to the task is left to the benchmark, but for the chat template: a
+            built-in task is asked without it unless the recipe sets it.
     """
     kinds = {_kind(str(recipe[field])) for field in ("task", "eval_task") if recipe.get(field)}
     if benchmark in BENCHMARKS or _kind(benchmark) not in kinds:
         return {}
-    return {field: recipe[field] for field in HOW_ASKED if recipe.get(field) is not None}
+    default = {"conversational": False} if benchmark.partition(":")[0] in TASKS else {}
+    return default | {field: recipe[field] for field in HOW_ASKED if recipe.get(field) is not None}
 
 
 def _kind(task: str) -> str:

@@ -16,7 +16,7 @@ from datasets import Dataset
 from trl import ModelConfig, get_peft_config
 
 from mgrpo.answers import get_equivalence, get_extractor
-from mgrpo.errors import UserError
+from mgrpo.errors import UserError, did_you_mean
 from mgrpo.options import (
     COMMAND_LINE,
     NONE_WORDS,
@@ -28,6 +28,7 @@ from mgrpo.recipes.fields import TEXTS, DataArguments, ModelArguments
 from mgrpo.recipes.names import check_names
 from mgrpo.recipes.paths import with_absolute_paths
 from mgrpo.runs.files import CONFIG_FILE, DEFAULTS_HEADING, write_whole
+from mgrpo.runs.metrics import EVAL_PREFIX, METRICS
 from mgrpo.tasks.load import load_prompts
 from mgrpo.tasks.read import NoColumnError
 from mgrpo.tasks.task import Task
@@ -141,10 +142,11 @@ def _check_together(data: DataArguments, config: MGRPOConfig, model: ModelConfig
         raise UserError(
             "eval_strategy is not 'no', but there is nothing to evaluate on; set eval_task, or eval_strategy to 'no'."
         )
-    if config.load_best_model_at_end and str(config.metric_for_best_model).removeprefix("eval_") == "loss":
+    best = None if config.metric_for_best_model is None else config.metric_for_best_model.removeprefix(EVAL_PREFIX)
+    if best is not None and best not in {*METRICS, "reward"} and not best.startswith("rewards/"):
         raise UserError(
-            "load_best_model_at_end is on, but an evaluation has no loss to choose by; set metric_for_best_model to "
-            "eval_gold/accuracy, and greater_is_better to true."
+            f"metric_for_best_model is {config.metric_for_best_model}, which an evaluation does not log"
+            f"{did_you_mean(best, [*METRICS, 'reward'])}; set it to eval_gold/accuracy, and greater_is_better to true."
         )
     num_rewards = 1 + len(data.reward_funcs or [])
     if config.reward_weights is not None and len(config.reward_weights) != num_rewards:

@@ -11,7 +11,7 @@ from rich.console import Console
 from mgrpo.models.source import SMOLLM2, find_model
 from mgrpo.monitoring.display import progress_bar
 from mgrpo.monitoring.plot import draw, require_matplotlib
-from mgrpo.monitoring.stability import Stability, stability, verdict
+from mgrpo.monitoring.stability import COLLAPSE_SHARE, Stability, stability, verdict
 from mgrpo.recipes.files import read_recipe_files
 from mgrpo.runs import metrics as names
 from mgrpo.runs.files import Row, read_run, series
@@ -156,8 +156,9 @@ def _conclusion(rows: Mapping[str, list[Row]], levels: Mapping[str, float]) -> s
 
 
 def _comparison(srt: Stability, lagged: Stability) -> str:
-    if srt.collapse_step is None and lagged.collapse_step is None and srt.final < srt.start <= lagged.final:
-        return "With this seed the momentum model's votes held where plain majority voting fell below its start."
+    neither = srt.collapse_step is None and lagged.collapse_step is None
+    if neither and srt.final < COLLAPSE_SHARE * srt.start and lagged.final >= lagged.start:
+        return "With this seed the momentum model's votes held where plain majority voting fell far below its start."
     conclusions = {  # whether SRT collapsed, and lagged voters
         (True, False): "With this seed the momentum model's votes held where plain majority voting collapsed.",
         (False, False): "With this seed and horizon neither collapsed, so this run does not show a difference.",
