@@ -159,8 +159,11 @@ def fork():
 
 
 def _act(act, output):
+    import torch
+
     code = 99
     try:
+        torch.set_num_threads(1)  # OpenMP's other threads are not forked: a child would wait for them forever
         for stream in (1, 2):
             os.dup2(output, stream)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)

@@ -53,7 +53,9 @@ def _plan(arguments: argparse.Namespace, rest: list[str]) -> None:
     from mgrpo.commands.plan import plan_recipe, render
 
     launch = (arguments.gpus, arguments.gpu_memory, arguments.sharding)
-    Console(highlight=False, soft_wrap=True).print(render(plan_recipe(fields, source, overrides, *launch)))
+    Console(highlight=False, soft_wrap=True, emoji=False).print(
+        render(plan_recipe(fields, source, overrides, *launch))
+    )
 
 
 def add_evaluate(commands: Any) -> None:

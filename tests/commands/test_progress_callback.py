@@ -116,7 +116,7 @@ def test_on_a_terminal(capsys):
     written = terminal.written
     assert written.count(HIDE) == written.count(SHOW) == 2  # the probe's bar, and the view
     *events, bar, trends, _, _, speed, time, alarm, last = shown(written)
-    assert re.fullmatch(r"the initial model answers prompts ━+ 64/64 .*", events.pop(0))
+    assert re.fullmatch(r"the initial model answers prompts ━+ 4/4 .*", events.pop(0))
     assert [re.sub(r"\d\.\d+", "x", event.replace(f"{Path.cwd()}/", "")) for event in events] == [
         "step 0  evaluated: held-out x, x s",
         "step 2  evaluated: held-out x, x s",

@@ -31,7 +31,7 @@ class TrainingProgress(TrainerCallback):
     def __init__(self, *, is_main: bool = True, is_quiet: bool = False) -> None:
         self._is_main = is_main
         self._shows_steps = is_main and not is_quiet
-        self._console = Console(file=sys.stderr)
+        self._console = Console(file=sys.stderr, emoji=False)
         self._view = LiveView()
         self._live: Live | None = None
         self._log_handlers: list[logging.StreamHandler] = []

@@ -83,7 +83,7 @@ def _warm_up(model: "Qwen3ForCausalLM", tokenizer: "PreTrainedTokenizerBase", st
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_share)
     demonstrations = start.demonstrations(seed)
     model.train()
-    with progress_bar(Console(stderr=True)) as bar:
+    with progress_bar(Console(stderr=True, emoji=False)) as bar:
         for _ in bar.track(range(start.num_steps), task_id=bar.add_task("warm-up", numbers="")):
             input_ids, labels = _batch(tokenizer, list(islice(demonstrations, start.batch_size)))
             loss = model(input_ids=input_ids, labels=labels, use_cache=False).loss

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -42,7 +43,7 @@ def show_grids(grids: Sequence[Grid], name_width: int = NAME_WIDTH) -> None:
     In a table that would be too wide names and intervals take several lines; one that still is becomes several, each
     with the rows' names.
     """
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, emoji=False)
 
     def fits(table: Table) -> bool:
         return Measurement.get(console, console.options.update(width=UNBOUNDED), table).maximum <= console.width
@@ -85,9 +86,11 @@ def _rich_table(grid: Grid, columns: Sequence[int], name_width: int | None = Non
 
 
 def wrapped(text: str, width: int) -> str:
-    """A name in lines, broken behind spaces and punctuation, within a word only if that is longer than a line."""
+    """A name in lines, broken behind spaces; a word longer than a line behind punctuation, or anywhere."""
     lines = [""]
-    for piece in JOINTS.findall(text):
+    words = re.findall(r"\S*\s*", text)
+    pieces = [[word] if len(word.rstrip()) <= width else JOINTS.findall(word) for word in words]
+    for piece in chain.from_iterable(pieces):
         if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
             lines.append("")
         lines[-1] += piece

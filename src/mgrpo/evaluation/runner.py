@@ -212,7 +212,7 @@ def _sample_missing(model: EvaluatedModel, measurements: Sequence[Measurement], 
     if to_sample:
         longest = max(len(m.questions.ids[row]) for m in to_sample for row in m.questions.rows)
         engine = model.open_engine(longest + eval_settings.sampling.max_tokens)
-        with progress_bar(Console(file=sys.stderr)) as bar:
+        with progress_bar(Console(file=sys.stderr, emoji=False)) as bar:
             for measurement in to_sample:
                 _sample(measurement, engine, eval_settings.sampling, bar, model.label)
 

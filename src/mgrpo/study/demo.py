@@ -88,7 +88,7 @@ def run_demo(output_directory: Path, *, model: str, seed: int, max_steps: int | 
     variants["srt"] |= SIXTEEN
     study = Study("mgrpo demo", variants, [seed], baseline=None)
 
-    console = Console()
+    console = Console(emoji=False)
     console.print(demo.introduction, highlight=False)
     started = time.monotonic()
     code = run_all(study, output_directory, workers=None, resume_hint=f"what was logged is in {output_directory}")
@@ -125,15 +125,19 @@ def _majority_of_base(fields: Mapping[str, Any]) -> float:
 
     settings = SamplingSettings(temperature=MGRPOConfig.temperature, max_tokens=fields["max_completion_length"])
     benchmark = load_benchmark(fields["eval_benchmarks"][0], settings, limit=fields["eval_benchmarks_limit"])
-    torch.set_num_threads(count_cores())  # the runs shared them
     model, tokenizer = load_model(fields["model_name_or_path"])
     questions = encode_questions(benchmark, tokenizer, None)
     engine = TransformersEngine(model, tokenizer, settings, len(questions.rows))
     samples = []
     precision = bfloat16_products(is_on=uses_bfloat16("auto"))
-    with progress_bar(Console(stderr=True)) as bar, precision, weights_cast_once():
-        for number in bar.track(range(BASE_SAMPLES), task_id=bar.add_task("untrained model", numbers="")):
-            samples.append(sample_batch(questions, engine, [(row, number) for row in questions.rows], settings))
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(count_cores())  # the runs shared them
+    try:
+        with progress_bar(Console(stderr=True, emoji=False)) as bar, precision, weights_cast_once():
+            for number in bar.track(range(BASE_SAMPLES), task_id=bar.add_task("untrained model", numbers="")):
+                samples.append(sample_batch(questions, engine, [(row, number) for row in questions.rows], settings))
+    finally:
+        torch.set_num_threads(num_threads)
     measured, _ = measure_samples(questions, [list(of_question) for of_question in zip(*samples, strict=True)])
     return measured.metrics[f"maj@{BASE_SAMPLES}"].value
 

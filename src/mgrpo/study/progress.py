@@ -47,7 +47,7 @@ class StudyProgress:
         self._num_done = self.num_failed = 0
         self._running: dict[str, tuple[StudyRun, float]] = {}
         self._clock, self._begun = clock, clock()
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(stderr=True, emoji=False)
         self._live: Live | None = None
 
     def __enter__(self) -> "StudyProgress":

@@ -79,9 +79,8 @@ def show_summary(summary: pd.DataFrame, runs: Sequence[StudiedRun]) -> None:
         )
         variant = line["variant"].replace(",", ", ")  # on a narrow terminal it is wrapped at the spaces
         interval = f"{low}-{high}" if low else ""
-        p = _number(line["p"], 2)
-        rows.append([variant, start, peak, final, interval, picked, _collapsed(line), _wins(line), p])
-    head = ["variant", "start", "peak", "final", "95%", "picked", "collapsed", "won-lost", "p"]
+        rows.append([variant, start, peak, final, interval, picked, _collapsed(line), _wins(line)])
+    head = ["variant", "start", "peak", "final", "95%", "picked", "collapsed", "won-lost"]
     longest = max(len(part) for name in summary["variant"] for part in name.split(","))
     show_grids([Grid(head, rows, [_caption(runs)])], name_width=longest + len(","))
 

@@ -155,7 +155,7 @@ def sample_probe(
     prompts = dataset[indices]["prompt"]
     prompts_at_once = max(at_once // NUM_GENERATIONS, 1)
     local: list[ProbeRow] = []
-    with progress_bar(Console(file=sys.stderr, quiet=is_quiet)) as bar:
+    with progress_bar(Console(file=sys.stderr, quiet=is_quiet, emoji=False)) as bar:
         task = bar.add_task("the initial model answers prompts", total=num_local, numbers="")
         for start in range(0, num_local, prompts_at_once):
             sampled = sample(prompts[start : start + prompts_at_once], NUM_GENERATIONS)
