@@ -70,7 +70,7 @@ def _runs() -> Iterator[Run]:
     for (study, variant, _), of_run in table.groupby(["study", "variant", "seed"]):
         if (study, variant) in alarms.REPEATED:
             continue
-        judged = alarms.judge(alarms.rows_of(of_run.sort_values("step")), alarms.CollapseAlarm())
+        judged = alarms.ending(alarms.rows_of(of_run.sort_values("step")))
         if judged["outcome"] == alarms.DIPPED:
             continue
         signals = of_run.pivot(index="step", columns="metric", values="value").loc[1:]

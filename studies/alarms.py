@@ -89,7 +89,7 @@ def endings() -> pd.DataFrame:
 
 
 def ending(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """One run: `collapsed`; `dipped`, it lost a tenth of its peak at some time, without a collapse; or `held`.
+    """One run: `collapsed`; `dipped`, it lost a tenth of its peak at some time, but not for good; or `held`.
 
     Accuracies are held-out, `lost_step` is the first evaluation from which on a collapsing run never again reaches 90%
     of its highest mean of three evaluations so far.
@@ -100,10 +100,9 @@ def ending(rows: list[dict[str, Any]]) -> dict[str, Any]:
     peak = smooth.cummax()
     kind = HELD if (smooth >= LOSS * peak).all() else DIPPED
     lost_step = None
-    if outcome.collapse_step is not None:
-        kind = COLLAPSED
-        fine = accuracy[accuracy >= LOSS * peak]
-        lost_step = int(accuracy.index[accuracy.index > fine.index[-1]][0])
+    lost = accuracy.index[accuracy.index > accuracy[accuracy >= LOSS * peak].index[-1]]
+    if outcome.collapse_step is not None and len(lost):
+        kind, lost_step = COLLAPSED, int(lost[0])
     step = outcome.collapse_step
     return {"outcome": kind, "final": outcome.final, "lost_step": lost_step, "collapse_step": step}
 
