@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mgrpo.errors import UserError
-from mgrpo.options import options_of
+from mgrpo.options import options_of, plain
 from mgrpo.recipes.names import ALIASES, check_names, field_names
 from mgrpo.recipes.recipe import RECIPE_TYPES
 
@@ -71,3 +71,28 @@ def test_a_typo_is_reported_before_torch_is_imported(tmp_path, command):
     code = f"import sys\nfrom mgrpo.cli import main\nmain({command})\nsys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert "did you mean learning_rate?" in done.stderr and done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("momentum", "1.5", "from 0 to 1"),
+        ("num_generations", 1, "2 or more"),
+        ("learning_rate", "fast", "a number, 0 or more"),
+        ("use_peft", "maybe", "true or false"),
+        ("lora_r", "x", "a whole number"),
+        ("entropy_source", "exct", "did you mean exact?"),
+    ],
+)
+def test_a_typo_in_a_value_is_refused_before_torch_is_imported(name, value, expected):
+    with pytest.raises(UserError) as error:
+        check_names({name: value}, "mine.yaml")
+    assert f"mine.yaml sets {name} to {value!r}" in str(error.value) and expected in str(error.value)
+
+
+def test_values_are_read_as_the_whole_recipe_reads_them():
+    """Every default of a recipe passes, and what only the whole recipe can judge is left to it."""
+    options = options_of(*RECIPE_TYPES)
+    plain_values = {name: plain(option.default) for name, option in options.items()}
+    check_names(plain_values, "defaults")
+    check_names({"label_source": "anything", "optim": "anything", "eval_steps": 0.5, "max_steps": None}, "mine.yaml")

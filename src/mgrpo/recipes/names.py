@@ -1,4 +1,4 @@
-"""The names of a recipe's fields, from the sources of their dataclasses, whose import takes seconds (torch)."""
+"""The fields of a recipe as the sources of their dataclasses define them, whose import takes seconds (torch)."""
 
 import ast
 from collections.abc import Collection, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mgrpo.errors import UserError
-from mgrpo.options import nearest
+from mgrpo.options import NONE_WORDS, Option, Range, nearest, read_value
 
 CLASSES = {
     "DataArguments": "mgrpo/recipes/fields.py",
@@ -73,23 +73,61 @@ ALIASES = {
 
 
 @cache
-def field_names() -> frozenset[str]:
-    """The names of all fields of a recipe."""
-    names: set[str] = set()
+def _definitions() -> dict[str, tuple[ast.AnnAssign, ast.Module]]:
+    """The definitions of all fields of a recipe by name, each with its file; of several classes' the first one's."""
+    found: dict[str, tuple[ast.AnnAssign, ast.Module]] = {}
     for class_, file in CLASSES.items():
         package, _, rest = file.partition("/")
         origin = find_spec(package).origin  # type: ignore[union-attr]
         tree = ast.parse((Path(str(origin)).parent / rest).read_text(encoding="utf-8"))
         body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_)
-        targets = [
-            node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-        ]
-        names.update(name for name in targets if not name.startswith("_"))
-    return frozenset(names)
+        for node in body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
+                found.setdefault(node.target.id, (node, tree))
+    return found
+
+
+def field_names() -> frozenset[str]:
+    """The names of all fields of a recipe."""
+    return frozenset(_definitions())
+
+
+@cache
+def _plain_option(name: str) -> Option | None:
+    """A number, a switch or a choice as the text of its definition has it; None for any other field.
+
+    It only serves to refuse a typo at once; the whole recipe is checked later.
+    """
+    node, tree = _definitions()[name]
+    kind = ast.unparse(node.annotation).replace("| None", "").strip()
+    given = node.value.args[2:] if isinstance(node.value, ast.Call) else []
+    try:
+        choices = _evaluated(given[0], tree) if given else None
+        if kind.startswith("Literal["):
+            kind, choices = "str", ast.literal_eval(f"({kind.removeprefix('Literal[').removesuffix(']')},)")
+    except ValueError:  # imported from a module that takes seconds
+        return None
+    types = {"int": int, "float": float, "bool": bool, "str": str}
+    if kind not in types or (kind == "str" and choices is None):
+        return None
+    is_optional = "| None" in ast.unparse(node.annotation)
+    return Option(default=..., types=(types[kind],), is_optional=is_optional, choices=choices, help="")
+
+
+def _evaluated(node: ast.expr, tree: ast.Module) -> Any:
+    """The value of a literal, a range of numbers, or a constant of the file that is one."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "Range":
+        return Range(**{str(limit.arg): ast.literal_eval(limit.value) for limit in node.keywords})
+    if isinstance(node, ast.Name):
+        constants = [of for of in tree.body if isinstance(of, ast.Assign) and ast.unparse(of.targets[0]) == node.id]
+        if not constants:
+            raise ValueError(node.id)
+        return _evaluated(constants[0].value, tree)
+    return ast.literal_eval(node)
 
 
 def check_names(given: Mapping[Any, Any], source: str, known: Collection[str] | None = None) -> None:
-    """Refuse names that are no field.
+    """Refuse names that are no field, and of a recipe's also numbers, switches and choices that are none.
 
     Args:
         given: fields and their values.
@@ -97,11 +135,15 @@ def check_names(given: Mapping[Any, Any], source: str, known: Collection[str] | 
         known: all fields; None: those of a recipe.
 
     Raises:
-        UserError: for the first such name, with the field that was probably meant.
+        UserError: for the first such name, with the field that was probably meant, or value.
     """
+    is_recipe = known is None
     known = field_names() if known is None else known
     for name, value in given.items():
         if name in known or name == "env":
+            is_said = is_recipe and name != "env" and value is not None and value not in NONE_WORDS
+            if is_said and (expected := _plain_option(name)) is not None:
+                read_value(name, value, {name: expected}, source)
             continue
         word = str(name).replace("-", "_")
         alias = next((field for field, names in ALIASES.items() if word in names.split() and field in known), None)
