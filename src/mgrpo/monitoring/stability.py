@@ -56,7 +56,7 @@ def stability(rows: list[Row]) -> Stability | None:
 
 
 def verdict(label: str, outcome: Stability) -> str:
-    """Say in a sentence how a run went."""
+    """Say how a run went."""
     if outcome.collapse_step is not None:
         end = f"collapsed at step {outcome.collapse_step} and ended at {outcome.final:.2f}"
     elif outcome.final < outcome.start:

@@ -119,7 +119,7 @@ def _max_steps(record: RunRecord) -> int | None:
 
 
 def verdict_of(record: RunRecord) -> str:
-    """Say in a sentence or two how a run went, or goes; without right answers by what else is known."""
+    """Say briefly how a run went, or is going; without right answers by what else is known."""
     rows, label = record.rows, record.label
     if not rows:
         return f"{label}: no step is logged yet."

@@ -17,7 +17,7 @@ class Outcome:
 
     Attributes:
         step: the optimizer step of the models in `final/`: the last one or, with `load_best_model_at_end`, the best.
-        reason: why it stopped before its last step, in a sentence; None: it did not.
+        reason: why it stopped before its last step; None: it did not.
         exit_code: what the command ends with.
     """
 
