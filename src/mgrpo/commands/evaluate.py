@@ -95,10 +95,11 @@ def _settings_of(
     benchmark: str, sampling: SamplingSettings, overrides: Mapping[str, Any], run: Path | None
 ) -> SamplingSettings:
     """How a benchmark is asked: a task of the kind that the run was trained on as in its training."""
-    trained = {} if run is None else as_trained(benchmark, read_recipe_file(str(run / CONFIG_FILE)))
+    recipe = {} if run is None else read_recipe_file(str(run / CONFIG_FILE))
+    trained = as_trained(benchmark, recipe) if recipe else {}
     inherited = {name: value for name, value in trained.items() if name not in overrides}
-    if inherited:
-        print(f"{visible(benchmark)} is asked as in training: {', '.join(inherited)} of {run}", file=sys.stderr)
+    if set_there := [name for name in inherited if recipe.get(name) is not None]:
+        print(f"{visible(benchmark)} is asked as in training: {', '.join(set_there)} of {run}", file=sys.stderr)
     return replace(sampling, **inherited)
 
 
