@@ -30,7 +30,7 @@ def answer_tokens(ids: list[int], answer: str | None, extractor: Extractor, toke
 
 
 def _find(text: str, answer: str, extractor: Extractor) -> int:
-    """Where the answer stands in a text: the last place if no single one decides, -1 if there is none."""
+    """Where the answer is in a text: the last place if no single one decides, -1 if there is none."""
     start = last = text.rfind(answer)
     while start >= 0:
         try:

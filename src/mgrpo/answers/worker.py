@@ -35,7 +35,7 @@ MAX_FAILED_LOADS = 3
 
 @dataclass(frozen=True)
 class Failed:
-    """Stands in the place of a call's result. `reason`: timeout, memory, died, refused EVENT, or an error's text."""
+    """Takes the place of a call's result. `reason`: timeout, memory, died, refused EVENT, or an error's text."""
 
     reason: str
 
